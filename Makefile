@@ -1,0 +1,77 @@
+# The front door: short names for what Meson, Ninja and the scripts do.
+#
+#   make run        build, and serve the example site
+#   make test       everything that can be tested, one line of counts at the end
+#   make help       the rest
+
+PREFIX ?= /usr/local
+SECONDS ?= 60
+SOAK_SECONDS ?= 1800
+
+# Make has a CC of its own; only one that the user gave is passed on.
+ifeq ($(origin CC),default)
+undefine CC
+unexport CC
+else
+export CC
+endif
+
+.PHONY: help run build test bench fuzz soak format check-format install clean
+.DEFAULT_GOAL := build
+
+help:
+	@echo 'make run           build, and serve examples/site'
+	@echo 'make build         build/cardea, build/libdoor.so, build/libdoor.a'
+	@echo 'make test          unit tests, scenarios, house checks; sanitizers on'
+	@echo 'make bench         figures, beside nginx and bare loops'
+	@echo 'make fuzz          each fuzzer for SECONDS ($(SECONDS))'
+	@echo 'make soak          the scenarios again and again, SOAK_SECONDS ($(SOAK_SECONDS))'
+	@echo 'make format        clang-format on all C files'
+	@echo 'make check-format  says which C files are not formatted'
+	@echo 'make install       under PREFIX ($(PREFIX)), within DESTDIR'
+	@echo 'make clean         removes all build folders'
+
+build:
+	@scripts/setup.sh build
+	@scripts/configure.sh build
+	@ninja -C build --quiet
+
+run: build
+	@exec build/cardea run -f examples/site/cardea.conf
+
+test:
+	@scripts/setup.sh build test
+	@exec scripts/test.py
+
+bench:
+	@scripts/setup.sh build bench
+	@scripts/configure.sh build-release --buildtype=release -Dprefix=$(PREFIX) -Dlibdir=lib
+	@ninja -C build-release --quiet
+	@ninja -C build-release --quiet bench-programs
+	@exec python3 bench/run.py --build build-release
+
+fuzz:
+	@scripts/setup.sh build test
+	@exec scripts/fuzz.sh $(SECONDS)
+
+soak:
+	@scripts/setup.sh build test
+	@exec scripts/test.py --soak $(SOAK_SECONDS)
+
+format:
+	@scripts/setup.sh test
+	@scripts/sources.sh | xargs clang-format -i
+
+check-format:
+	@scripts/setup.sh test
+	@scripts/sources.sh | xargs clang-format --dry-run -Werror
+
+install:
+	@scripts/setup.sh build
+	@scripts/configure.sh build-release --buildtype=release -Dprefix=$(PREFIX) -Dlibdir=lib
+	@ninja -C build-release --quiet
+	@DESTDIR="$(DESTDIR)" meson install -C build-release --no-rebuild
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+clean:
+	@rm -rf build build-*

@@ -1,0 +1,372 @@
+#!/usr/bin/env python3
+"""Runs everything that can be tested and adds it up.
+
+    scripts/test.py                     all of it (what `make test` does)
+    scripts/test.py unit door           only these parts
+    scripts/test.py scenario -k hello   the rest goes to pytest
+    scripts/test.py --soak 1800         scenarios again and again, so long
+
+Parts: unit (cmocka under ASan and UBSan), door (libdoor's tests under TSan),
+scenario (pytest against the ASan build), rules (tests/check-*).
+
+The last line is `N passed, N failed`, with `, N skipped` when some were. Exit
+status 1 if anything failed or nothing ran. A program that dies, or that prints
+no counts, is a failure: silence never passes. Whole logs stay in build-asan/
+and build-tsan/; what failed is printed in full.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ASAN = "build-asan"
+TSAN = "build-tsan"
+PARTS = ("unit", "door", "scenario", "rules")
+
+# Longest time of one runner; a hang must end in a red line, not in silence.
+BUILD_LIMIT = 900
+UNIT_LIMIT = 900
+SCENARIO_LIMIT = 1500
+RULE_LIMIT = 300
+
+ASAN_ENV = {
+    "ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_leaks=1:"
+                    "detect_stack_use_after_return=1:strict_string_checks=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+}
+TSAN_ENV = {"TSAN_OPTIONS": "exitcode=66:halt_on_error=0:second_deadlock_stack=1"}
+
+
+class Sum:
+    """What was counted so far."""
+
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+
+    def add(self, passed, failed, skipped=0):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+
+    def line(self):
+        text = f"{self.passed} passed, {self.failed} failed"
+        if self.skipped:
+            text += f", {self.skipped} skipped"
+        return text
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def fail(total, name, why, log=""):
+    total.add(0, 1)
+    say(f"FAILED {name}: {why}")
+    if log:
+        say(log.rstrip())
+
+
+def run(command, limit, env=None, log=None):
+    """Runs COMMAND without input in its own process group. (status, output);
+    status None: it ran longer than LIMIT seconds and was ended."""
+    full = dict(os.environ)
+    full.update(env or {})
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             env=full, cwd=ROOT, start_new_session=True)
+    try:
+        out, _ = child.communicate(timeout=limit)
+        status = child.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        out, _ = child.communicate()
+        status = None
+    except KeyboardInterrupt:
+        os.killpg(child.pid, signal.SIGTERM)
+        child.wait()
+        raise
+    text = out.decode("utf-8", "replace")
+    if log:
+        with open(os.path.join(ROOT, log), "w", encoding="utf-8") as f:
+            f.write(text)
+    return status, text
+
+
+def build(total, folder, options):
+    """Configures FOLDER and, for the ASan one, builds all. True: it is there."""
+    status, out = run(["scripts/configure.sh", folder] + options, BUILD_LIMIT)
+    if status != 0:
+        fail(total, folder, "meson setup did not succeed", out)
+        return False
+    if folder == ASAN:
+        status, out = run(["ninja", "-C", folder], BUILD_LIMIT,
+                          log=f"{folder}/build-log.txt")
+        if status != 0:
+            fail(total, folder, "the build failed", out)
+            return False
+    return True
+
+
+TAP_LINE = re.compile(r"^(ok|not ok)\b[ \t]*\d*[ \t]*-?[ \t]*(.*)$", re.M)
+TAP_PLAN = re.compile(r"^1\.\.(\d+)\s*$", re.M)
+
+
+def count_tap(text):
+    """(passed, failed, skipped, planned) of TAP output. Several plans (several
+    groups in one program) are added."""
+    passed = failed = skipped = 0
+    for word, rest in TAP_LINE.findall(text):
+        if re.search(r"#\s*skip\b", rest, re.I):
+            skipped += 1
+        elif word == "ok":
+            passed += 1
+        else:
+            failed += 1
+    planned = sum(int(n) for n in TAP_PLAN.findall(text))
+    return passed, failed, skipped, planned
+
+
+UNITTEST = re.compile(r"^Ran (\d+) tests? in ", re.M)
+UNITTEST_BAD = re.compile(r"\b(failures|errors|skipped|unexpected successes)"
+                          r"=(\d+)")
+REPLAYED = re.compile(r"^\S+: (\d+) files$", re.M)
+
+
+def count(text):
+    """The same of any runner's output that we know: TAP, Python's unittest, or
+    a replayed corpus (`folder: N files`; the folder is the case)."""
+    counts = count_tap(text)
+    if any(counts):
+        return counts
+    ran = UNITTEST.search(text)
+    if ran:
+        bad = {k: int(n) for k, n in
+               UNITTEST_BAD.findall(text[ran.end():])}
+        skipped = bad.pop("skipped", 0)
+        failed = sum(bad.values())
+        return int(ran.group(1)) - failed - skipped, failed, skipped, 0
+    return sum(int(n) > 0 for n in REPLAYED.findall(text)), 0, 0, 0
+
+
+def judge(total, name, status, out):
+    """Adds up one program by its own counts. STATUS None: it ran too long."""
+    passed, failed, skipped, planned = count(out)
+    ran = passed + failed + skipped
+    if status == 77 and ran == 0:
+        total.add(0, 0, 1)
+        say(f"skipped {name}")
+        return
+    total.add(passed, failed, skipped)
+    if status is None:
+        fail(total, name, "ran too long and was ended", out)
+    elif ran == 0:
+        fail(total, name, f"printed no counts (status {status})", out)
+    elif planned > ran:
+        fail(total, name, f"only {ran} of {planned} cases ran", out)
+    elif failed:
+        say(f"FAILED {name}: {failed} of {ran} cases")
+        say("\n".join(line for line in out.rstrip().splitlines()
+                      if not line.startswith("ok ")))
+    elif status != 0:
+        fail(total, name, f"status {status} though no case failed", out)
+    else:
+        say(f"ok {name}: {passed}" + (f" ({skipped} skipped)" if skipped else ""))
+
+
+def meson_log(folder):
+    """The records of the last `meson test`."""
+    path = os.path.join(ROOT, folder, "meson-logs", "testlog.json")
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f if line.strip()]
+
+
+def meson_tests(total, folder, extra, env):
+    log = os.path.join(ROOT, folder, "meson-logs", "testlog.json")
+    if os.path.exists(log):
+        os.unlink(log)
+    env = dict(env, CMOCKA_MESSAGE_OUTPUT="TAP")
+    status, out = run(["meson", "test", "-C", folder, "--print-errorlogs"]
+                      + extra, UNIT_LIMIT, env=env,
+                      log=f"{folder}/unit-log.txt")
+    records = meson_log(folder)
+    if not records:
+        fail(total, folder, f"meson test ran nothing (status {status})", out)
+        return
+    before = total.failed
+    for r in records:
+        text = (r.get("stdout") or "") + (r.get("stderr") or "")
+        result = r.get("result", "")
+        code = None if result == "TIMEOUT" else r.get("returncode", 1)
+        if result in ("FAIL", "ERROR", "INTERRUPT", "UNEXPECTEDPASS") and code == 0:
+            code = 1
+        judge(total, f"{folder}/{r.get('name', '?').split(' / ')[-1]}", code,
+              text)
+    if status != 0 and total.failed == before:
+        fail(total, folder, f"meson test ended with {status}", out)
+
+
+def tsan_wrapper():
+    """TSan cannot live with the widest address randomization of new kernels."""
+    try:
+        with open("/proc/sys/vm/mmap_rnd_bits", encoding="ascii") as f:
+            bits = int(f.read())
+    except (OSError, ValueError):
+        return []
+    if bits <= 28:
+        return []
+    if subprocess.run(["setarch", "-R", "true"], stdin=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        return []
+    return ["--wrapper", "setarch -R"]
+
+
+def find_pytest():
+    """A Python that has pytest: the one in PATH may be another's."""
+    for python in (os.environ.get("PYTHON"), "/usr/bin/python3", "python3",
+                   sys.executable):
+        if not python:
+            continue
+        try:
+            done = subprocess.run([python, "-c", "import pytest"],
+                                  stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL, check=False)
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return python
+    return None
+
+
+def count_junit(path):
+    """(passed, failed, skipped) of a JUnit file, or None: not readable."""
+    try:
+        root = ET.parse(path).getroot()
+    except (OSError, ET.ParseError):
+        return None
+    passed = failed = skipped = 0
+    for case in root.iter("testcase"):
+        kinds = {child.tag for child in case}
+        if kinds & {"failure", "error"}:
+            failed += 1
+        elif "skipped" in kinds:
+            skipped += 1
+        else:
+            passed += 1
+    return passed, failed, skipped
+
+
+def scenarios(total, extra, limit=SCENARIO_LIMIT):
+    python = find_pytest()
+    if not python:
+        fail(total, "scenarios", "no Python here can import pytest")
+        return
+    report = os.path.join(ROOT, ASAN, "pytest.xml")
+    if os.path.exists(report):
+        os.unlink(report)
+    env = dict(ASAN_ENV, CARDEA_BUILD=os.path.join(ROOT, ASAN),
+               PYTHONDONTWRITEBYTECODE="1")
+    status, out = run([python, "-m", "pytest", "tests", "-q", "-ra",
+                       "-p", "no:cacheprovider", "--durations=10",
+                       f"--junitxml={report}"] + extra, limit, env=env,
+                      log=f"{ASAN}/scenario-log.txt")
+    counts = count_junit(report)
+    if counts is None or sum(counts) == 0:
+        fail(total, "scenarios", f"pytest counted nothing (status {status})",
+             out)
+        return
+    total.add(*counts)
+    if status is None:
+        fail(total, "scenarios", f"not done in {limit} s", out)
+    elif status != 0 or counts[1]:
+        say(out.rstrip())
+        if not counts[1]:
+            fail(total, "scenarios", f"pytest ended with {status}")
+    else:
+        say(f"ok scenarios: {counts[0]}"
+            + (f" ({counts[2]} skipped)" if counts[2] else ""))
+
+
+def rules(total):
+    folder = os.path.join(ROOT, "tests")
+    names = sorted(n for n in os.listdir(folder)
+                   if re.fullmatch(r"check-[a-z-]+\.(py|sh)", n))
+    if not names:
+        fail(total, "rules", "tests/check-* is empty")
+    for name in names:
+        command = [f"tests/{name}"]
+        if name.endswith(".py"):
+            command.insert(0, sys.executable)
+        if name in ("check-globals.py", "check-warnings.py"):
+            command += ["--build", ASAN]
+        status, out = run(command, RULE_LIMIT)
+        judge(total, name, status, out)
+
+
+def soak(seconds):
+    """Scenarios until the time is over or something fails."""
+    total = Sum()
+    if not build(total, ASAN, ASAN_OPTIONS):
+        return total
+    end = time.monotonic() + seconds
+    turn = 0
+    while not total.failed and (turn == 0 or time.monotonic() < end):
+        turn += 1
+        say(f"turn {turn}, {max(0, int(end - time.monotonic()))} s left")
+        # The last turn may start just before the end: bounded all the same.
+        scenarios(total, [])
+    return total
+
+
+ASAN_OPTIONS = ["-Db_sanitize=address,undefined", "-Db_lundef=false",
+                "-Dtests=enabled"]
+TSAN_OPTIONS = ["-Db_sanitize=thread", "-Db_lundef=false", "-Dtests=enabled"]
+
+
+def main(arguments):
+    os.chdir(ROOT)
+    if arguments[:1] == ["--soak"]:
+        total = soak(int(arguments[1]) if len(arguments) > 1 else 1800)
+        say(total.line())
+        return 0 if total.passed and not total.failed else 1
+    parts = []
+    while arguments and arguments[0] in PARTS:
+        parts.append(arguments.pop(0))
+    if arguments and parts != ["scenario"]:
+        say(__doc__)
+        return 64
+    parts = parts or list(PARTS)
+    total = Sum()
+    started = time.monotonic()
+    built = False
+    if set(parts) & {"unit", "scenario", "rules"}:
+        built = build(total, ASAN, ASAN_OPTIONS)
+    if "unit" in parts and built:
+        meson_tests(total, ASAN, [], ASAN_ENV)
+    if "door" in parts and build(total, TSAN, TSAN_OPTIONS):
+        meson_tests(total, TSAN, ["--suite", "door"] + tsan_wrapper(),
+                    TSAN_ENV)
+    if "scenario" in parts and built:
+        scenarios(total, arguments)
+    if "rules" in parts:
+        rules(total)
+    if total.passed + total.failed + total.skipped == 0:
+        fail(total, "suite", "nothing ran")
+    say(f"took {time.monotonic() - started:.0f} s")
+    say(total.line())
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
