@@ -1,0 +1,34 @@
+/* Small helpers that every layer may use: sizes, bounds, cleanup of locals. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ARRAY_LEN(a)   (sizeof(a) / sizeof((a)[0]))
+#define MIN_OF(a, b)   ((a) < (b) ? (a) : (b))
+#define MAX_OF(a, b)   ((a) > (b) ? (a) : (b))
+#define ROUND_UP(n, m) ((((n) + (m)-1) / (m)) * (m))
+
+#define NS_PER_MS  1000000ull
+#define NS_PER_SEC 1000000000ull
+
+/* A local marked so is closed or freed at the end of its scope; hand it over
+ * by setting the local to -1 or NULL. */
+#define CLEAN_FD   __attribute__((cleanup(base_clean_fd)))
+#define CLEAN_FREE __attribute__((cleanup(base_clean_free)))
+
+static inline void
+base_clean_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+    }
+}
+
+static inline void
+base_clean_free(void *p)
+{
+    free(*(void **)p);
+}
