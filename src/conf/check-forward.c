@@ -1,0 +1,193 @@
+/* `forward http ADDRESS to ...`: listeners and their maps. What is wrong with
+ * one part does not keep the others from being judged. */
+#include "conf/check.h"
+
+#include <string.h>
+
+#include "conf/text.h"
+
+static const char *const protocol_names[] = {"http", NULL};
+
+/* One map, added to LISTEN if nothing is wrong with it. */
+static void
+map_check(struct conf_check *check, struct conf_listen *listen,
+          const struct conf_node *node)
+{
+    struct conf_route *route = &listen->routes[listen->n_routes];
+    bool method_ok = conf_check_method(check, &node->name);
+    ssize_t target;
+
+    route->path = conf_check_route(check, &node->value);
+    target = conf_check_target(check, node);
+    if (!method_ok || !route->path || target < 0) {
+        return;
+    }
+    if (!conf_word_is(&node->name, "any")) {
+        route->method =
+            conf_memory_text(check->memory, node->name.text, node->name.len);
+        if (!route->method) {
+            return;
+        }
+    }
+    route->path_len = strlen(route->path);
+    route->target = (size_t)target;
+    route->where = node->name.where;
+    listen->n_routes++;
+}
+
+static void
+forward_block(struct conf_check *check, struct conf_listen *listen,
+              const struct conf_node *node)
+{
+    size_t n = 0;
+
+    for (const struct conf_node *map = node->children; map; map = map->next) {
+        n++;
+    }
+    if (n == 0 && check->tree->is_whole) {
+        conf_report_add(check->report, node->target.where,
+                        "an empty block serves nothing: add a line such as "
+                        "map GET / to TARGET");
+    }
+    listen->routes =
+        conf_memory_take(check->memory, n, sizeof(*listen->routes));
+    for (const struct conf_node *map = node->children;
+         map && !check->memory->failed; map = map->next) {
+        map_check(check, listen, map);
+    }
+    if (check->memory->failed) {
+        return;
+    }
+    conf_check_routes(check, listen);
+}
+
+static void
+forward_single(struct conf_check *check, struct conf_listen *listen,
+               const struct conf_node *node)
+{
+    ssize_t target = conf_check_target(check, node);
+
+    if (target < 0) {
+        return;
+    }
+    listen->routes =
+        conf_memory_take(check->memory, 1, sizeof(*listen->routes));
+    if (!listen->routes) {
+        return;
+    }
+    listen->routes[0] = (struct conf_route){
+        .path = conf_memory_text(check->memory, "/", 1),
+        .path_len = 1,
+        .target = (size_t)target,
+        .methods = UINT32_MAX,
+        .where = node->target.where,
+    };
+    listen->n_routes = 1;
+}
+
+static bool
+forward_protocol(struct conf_check *check, const struct conf_word *word)
+{
+    struct conf_shown shown = conf_shown(word->text, word->len);
+    const char *near;
+
+    if (conf_word_is(word, "http")) {
+        return true;
+    }
+    if (conf_word_is(word, "tcp") || conf_word_is(word, "https")) {
+        conf_report_add(check->report, word->where,
+                        "'forward %s' is not available in this version",
+                        shown.text);
+        return false;
+    }
+    near = conf_name_near(protocol_names, word->text, word->len);
+    conf_report_add(check->report, word->where,
+                    near ? "unknown protocol '%s': did you mean '%s'?"
+                         : "unknown protocol '%s': expected http%s",
+                    shown.text, near ? near : "");
+    return false;
+}
+
+/* The address of a forward, which must not meet that of an earlier one. */
+static bool
+forward_address(struct conf_check *check, struct conf_listen *listen,
+                const struct conf_word *word)
+{
+    const char *wrong = conf_address_parse(word->text, word->len, listen);
+    struct conf_shown shown = conf_shown(word->text, word->len);
+    const struct conf *conf = check->conf;
+
+    if (wrong) {
+        conf_report_add(check->report, word->where, "address '%s': %s",
+                        shown.text, wrong);
+        return false;
+    }
+    for (size_t i = 0; i < conf->n_listens; i++) {
+        const struct conf_listen *other = &conf->listens[i];
+
+        if (conf_address_overlap(other, listen)) {
+            conf_report_add(check->report, word->where,
+                            "address '%s' is already taken by '%s' in line %d",
+                            shown.text, other->text, other->where.line);
+            return false;
+        }
+    }
+    listen->text = conf_memory_text(check->memory, word->text, word->len);
+    listen->where = word->where;
+    return listen->text != NULL;
+}
+
+static void
+forward_check(struct conf_check *check, const struct conf_node *node)
+{
+    struct conf_listen *listen = &check->conf->listens[check->conf->n_listens];
+    struct conf_listen spare = {0};
+
+    if (!forward_protocol(check, &node->name)) {
+        return;
+    }
+    if (forward_address(check, listen, &node->value)) {
+        check->conf->n_listens++;
+    } else if (check->memory->failed) {
+        return;
+    } else {
+        *listen = spare; /* its maps are judged all the same */
+        listen = &spare;
+    }
+    if (node->aim == CONF_AIM_BLOCK) {
+        forward_block(check, listen, node);
+    } else {
+        forward_single(check, listen, node);
+    }
+}
+
+void
+conf_check_forwards(struct conf_check *check)
+{
+    size_t n = 0;
+
+    for (const struct conf_node *node = check->tree->statements; node;
+         node = node->next) {
+        if (node->kind != CONF_NODE_FORWARD) {
+            continue;
+        }
+        if (++n > CONF_LISTENS_MAX) {
+            conf_report_add(check->report, node->name.where,
+                            "more than %d forwards", CONF_LISTENS_MAX);
+            return;
+        }
+    }
+    if (n == 0 && check->tree->is_whole) {
+        conf_report_add(check->report, (struct conf_where){1, 1},
+                        "nothing to serve: add a line such as forward http "
+                        ":8080 to /run/app/hello.door");
+    }
+    check->conf->listens =
+        conf_memory_take(check->memory, n, sizeof(*check->conf->listens));
+    for (const struct conf_node *node = check->tree->statements;
+         node && !check->memory->failed; node = node->next) {
+        if (node->kind == CONF_NODE_FORWARD) {
+            forward_check(check, node);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+/* `set NAME VALUE`: what settings there are stands in settings.def; this gives
+ * each its default, reads its value and stores it. */
+#include "conf/check.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "conf/text.h"
+
+#define SECOND 1000ull
+#define DAY    (24ull * 3600 * SECOND)
+#define MEGA   (1024ull * 1024)
+
+enum setting_kind { SIZE, TIME, SWITCH, USER, PATH };
+
+struct setting {
+    const char *name;
+    size_t offset;
+    enum setting_kind kind;
+    uint64_t min, max, preset;
+    const char *range, *example;
+};
+
+static const struct setting settings[] = {
+#define SETTING(name, member, kind, min, max, preset, range, example)          \
+    {name,   offsetof(struct conf, member), kind, min, max, preset, range,     \
+     example},
+#include "conf/settings.def"
+#undef SETTING
+};
+
+/* For suggestions, NULL at the end. */
+static const char *const setting_names[] = {
+#define SETTING(name, member, kind, min, max, preset, range, example) name,
+#include "conf/settings.def"
+#undef SETTING
+    NULL,
+};
+
+static const char *const later_names[] = {"certificate", "domain"};
+
+static void *
+setting_member(struct conf *conf, const struct setting *setting)
+{
+    return (char *)conf + setting->offset;
+}
+
+static void
+setting_preset(struct conf *conf, const struct setting *setting)
+{
+    void *member = setting_member(conf, setting);
+
+    if (setting->kind == SIZE || setting->kind == TIME) {
+        uint64_t scale = setting->kind == TIME ? NS_PER_MS : 1;
+
+        *(uint64_t *)member = setting->preset * scale;
+    } else if (setting->kind == SWITCH) {
+        *(bool *)member = setting->preset != 0;
+    }
+}
+
+static void
+setting_size(struct conf_check *check, const struct setting *setting,
+             const struct conf_word *word, uint64_t *p_value)
+{
+    struct conf_shown shown = conf_shown(word->text, word->len);
+    uint64_t value;
+
+    switch (conf_size_parse(word->text, word->len, &value)) {
+    case CONF_NUMBER_OK:
+        if (value >= setting->min && value <= setting->max) {
+            *p_value = value;
+            return;
+        }
+        /* fallthrough */
+    case CONF_NUMBER_RANGE:
+        conf_report_add(check->report, word->where,
+                        "'%s' is out of range: %s takes %s", shown.text,
+                        setting->name, setting->range);
+        return;
+    case CONF_NUMBER_NO_UNIT:
+        conf_report_add(check->report, word->where,
+                        "'%s' has no unit: write K, M or G behind it",
+                        shown.text);
+        return;
+    case CONF_NUMBER_UNIT:
+        conf_report_add(check->report, word->where,
+                        "unknown unit in '%s': the units are K, M and G",
+                        shown.text);
+        return;
+    default:
+        conf_report_add(check->report, word->where,
+                        "'%s' is not a size: write a whole number and a unit, "
+                        "such as %s",
+                        shown.text, setting->example);
+        return;
+    }
+}
+
+static void
+setting_switch(struct conf_check *check, const struct setting *setting,
+               const struct conf_word *word, bool *p_value)
+{
+    if (conf_word_is(word, "on") || conf_word_is(word, "off")) {
+        *p_value = conf_word_is(word, "on");
+        return;
+    }
+    conf_report_add(check->report, word->where, "'%s': %s is on or off",
+                    conf_shown(word->text, word->len).text, setting->name);
+}
+
+static void
+setting_store(struct conf_check *check, const struct setting *setting,
+              const struct conf_node *node)
+{
+    void *member = setting_member(check->conf, setting);
+    const struct conf_word *word =
+        conf_check_single(check, &node->name, node->words, setting->example);
+
+    if (!word) {
+        return;
+    }
+    switch (setting->kind) {
+    case SIZE:
+        setting_size(check, setting, word, member);
+        break;
+    case TIME:
+        conf_check_time(check, &node->name, word, setting->min * NS_PER_MS,
+                        setting->max * NS_PER_MS, setting->range, member);
+        break;
+    case SWITCH:
+        setting_switch(check, setting, word, member);
+        break;
+    case USER:
+        *(char **)member = conf_check_user(check, word);
+        break;
+    case PATH:
+        *(char **)member = conf_check_path(check, word);
+        break;
+    }
+}
+
+static void
+setting_unknown(struct conf_check *check, const struct conf_word *name)
+{
+    struct conf_shown shown = conf_shown(name->text, name->len);
+    const char *near;
+
+    for (size_t i = 0; i < ARRAY_LEN(later_names); i++) {
+        if (conf_word_is(name, later_names[i])) {
+            conf_report_add(check->report, name->where,
+                            "'set %s' is not available in this version",
+                            shown.text);
+            return;
+        }
+    }
+    near = conf_name_near(setting_names, name->text, name->len);
+    conf_report_add(check->report, name->where, "unknown setting '%s'%s%s%s",
+                    shown.text, near ? ": did you mean '" : "",
+                    near ? near : "", near ? "'?" : "");
+}
+
+void
+conf_check_settings(struct conf_check *check)
+{
+    struct conf_where seen[ARRAY_LEN(settings)] = {{0}};
+
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        setting_preset(check->conf, &settings[i]);
+    }
+    for (const struct conf_node *node = check->tree->statements; node;
+         node = node->next) {
+        size_t i = 0;
+
+        if (node->kind != CONF_NODE_SET) {
+            continue;
+        }
+        while (i < ARRAY_LEN(settings) &&
+               !conf_word_is(&node->name, settings[i].name)) {
+            i++;
+        }
+        if (i == ARRAY_LEN(settings)) {
+            setting_unknown(check, &node->name);
+        } else if (seen[i].line) {
+            conf_report_add(check->report, node->name.where,
+                            "'%s' is already set in line %d", settings[i].name,
+                            seen[i].line);
+        } else {
+            seen[i] = node->name.where;
+            setting_store(check, &settings[i], node);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+/* The judges that all parts of a configuration share, and their order: modules
+ * before forwards, since a map may name one that stands further down. */
+#include "conf/check.h"
+
+#include <string.h>
+
+#include "conf/text.h"
+
+#define USER_LEN_MAX 32
+
+bool
+conf_word_is(const struct conf_word *word, const char *text)
+{
+    return strlen(text) == word->len &&
+           memcmp(text, word->text, word->len) == 0;
+}
+
+char *
+conf_check_path(struct conf_check *check, const struct conf_word *word)
+{
+    char *path;
+
+    if (word->len == 0) {
+        conf_report_add(check->report, word->where, "the path is empty");
+        return NULL;
+    }
+    if (word->text[0] == '~') {
+        conf_report_add(check->report, word->where,
+                        "'~' is not expanded: write the whole path");
+        return NULL;
+    }
+    path = conf_path_absolute(check->memory, check->conf->folder, word->text,
+                              word->len);
+    if (path && strlen(path) > CONF_PATH_MAX) {
+        conf_report_add(check->report, word->where,
+                        "the path is longer than %d bytes", CONF_PATH_MAX);
+        return NULL;
+    }
+    return path;
+}
+
+char *
+conf_check_folder(struct conf_check *check, const struct conf_word *word)
+{
+    char *path = conf_check_path(check, word);
+    int kind;
+
+    if (!path) {
+        return NULL;
+    }
+    kind = check->outside->file(check->outside->ctx, path);
+    if (kind == CONF_FILE_FOLDER) {
+        return path;
+    }
+    conf_report_add(check->report, word->where, "'%s' %s%s",
+                    conf_shown(path, strlen(path)).text,
+                    kind < 0 ? "cannot be used as a folder: "
+                             : "is not a folder",
+                    kind < 0 ? strerror(-kind) : "");
+    return NULL;
+}
+
+char *
+conf_check_user(struct conf_check *check, const struct conf_word *word)
+{
+    char *name;
+
+    if (!check->outside->is_root) {
+        conf_report_add(check->report, word->where,
+                        "user needs root: start cardea as root or remove the "
+                        "line");
+        return NULL;
+    }
+    name = conf_memory_text(check->memory, word->text, word->len);
+    if (!name) {
+        return NULL;
+    }
+    if (word->len == 0 || word->len > USER_LEN_MAX ||
+        !check->outside->user(check->outside->ctx, name)) {
+        conf_report_add(check->report, word->where,
+                        "no user '%s' on this system",
+                        conf_shown(word->text, word->len).text);
+        return NULL;
+    }
+    return name;
+}
+
+const struct conf_word *
+conf_check_single(struct conf_check *check, const struct conf_word *name,
+                  const struct conf_words *words, const char *example)
+{
+    struct conf_shown shown;
+
+    if (!words) {
+        conf_report_add(check->report, name->where,
+                        "'%.*s' needs a value, such as %s", (int)name->len,
+                        name->text, example);
+        return NULL;
+    }
+    if (words->next) {
+        shown = conf_shown(words->next->word.text, words->next->word.len);
+        conf_report_add(check->report, words->next->word.where,
+                        "unexpected '%s' after the value of '%.*s'%s",
+                        shown.text, (int)name->len, name->text,
+                        example[0] == '"'
+                            ? ": put the whole command into \"double quotes\""
+                            : "");
+        return NULL;
+    }
+    return &words->word;
+}
+
+int
+conf_check_time(struct conf_check *check, const struct conf_word *name,
+                const struct conf_word *word, uint64_t min, uint64_t max,
+                const char *range, uint64_t *p_value)
+{
+    struct conf_shown shown = conf_shown(word->text, word->len);
+
+    switch (conf_time_parse(word->text, word->len, p_value)) {
+    case CONF_NUMBER_OK:
+        if (*p_value >= min && *p_value <= max) {
+            return 0;
+        }
+        /* fallthrough */
+    case CONF_NUMBER_RANGE:
+        conf_report_add(check->report, word->where,
+                        "'%s' is out of range: %.*s takes %s", shown.text,
+                        (int)name->len, name->text, range);
+        return -1;
+    case CONF_NUMBER_NO_UNIT:
+        conf_report_add(check->report, word->where,
+                        "'%s' has no unit: write ms, s, m, h or d behind it",
+                        shown.text);
+        return -1;
+    case CONF_NUMBER_UNIT:
+        conf_report_add(check->report, word->where,
+                        "unknown unit in '%s': the units are ms, s, m, h and "
+                        "d",
+                        shown.text);
+        return -1;
+    default:
+        conf_report_add(check->report, word->where,
+                        "'%s' is not a time: write a whole number and a unit, "
+                        "such as 30s or 500ms",
+                        shown.text);
+        return -1;
+    }
+}
+
+void
+conf_check(struct conf_check *check)
+{
+    conf_check_settings(check);
+    conf_check_modules(check);
+    conf_check_forwards(check);
+}

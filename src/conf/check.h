@@ -1,0 +1,64 @@
+/* From statements to a configuration: every word judged, every reference
+ * resolved, every mistake reported. Inside src/conf only. */
+#pragma once
+
+#include "conf/conf.h"
+#include "conf/memory.h"
+#include "conf/outside.h"
+#include "conf/report.h"
+#include "conf/tree.h"
+
+#define CONF_LISTENS_MAX 64
+#define CONF_MODULES_MAX 256
+#define CONF_TARGETS_MAX 1024
+
+struct conf_check {
+    const struct conf_outside *outside;
+    const struct conf_tree *tree;
+    struct conf_memory *memory; /* of what the conf keeps */
+    struct conf_report *report;
+    struct conf *conf; /* file and folder are set, the rest is zero */
+};
+
+/* Fills CHECK->conf. It is complete only if the report stayed empty and the
+ * memory did not fail. */
+void conf_check(struct conf_check *check);
+
+/* The parts of it. Each goes on after a mistake, and ends early only where
+ * memory is out. */
+void conf_check_settings(struct conf_check *check);
+void conf_check_modules(struct conf_check *check);
+void conf_check_forwards(struct conf_check *check);
+
+/* Shared by the parts. NULL: a mistake was reported, or no memory. */
+
+/* WORD as an absolute path. */
+char *conf_check_path(struct conf_check *check, const struct conf_word *word);
+/* WORD as the path of a folder that exists. */
+char *conf_check_folder(struct conf_check *check, const struct conf_word *word);
+/* WORD as a user that processes can be given. */
+char *conf_check_user(struct conf_check *check, const struct conf_word *word);
+/* The one word that the value of NAME is. */
+const struct conf_word *conf_check_single(struct conf_check *check,
+                                          const struct conf_word *name,
+                                          const struct conf_words *words,
+                                          const char *example);
+/* WORD as a time within MIN and MAX (text RANGE). 0 done, -1 reported. */
+int conf_check_time(struct conf_check *check, const struct conf_word *name,
+                    const struct conf_word *word, uint64_t min, uint64_t max,
+                    const char *range, uint64_t *p_value);
+
+/* Index in conf.targets of what NODE (forward or map) leads to. -1 instead of
+ * NULL. */
+ssize_t conf_check_target(struct conf_check *check,
+                          const struct conf_node *node);
+/* Is WORD a method that can be mapped, or "any"? false: reported. */
+bool conf_check_method(struct conf_check *check, const struct conf_word *word);
+/* WORD as the path of a map: decoded, without '/' at its end but "/". */
+char *conf_check_route(struct conf_check *check, const struct conf_word *word);
+/* Gives LISTEN its method table and its routes their masks and order; reports
+ * maps that are there twice. */
+void conf_check_routes(struct conf_check *check, struct conf_listen *listen);
+
+/* Does WORD spell TEXT? */
+bool conf_word_is(const struct conf_word *word, const char *text);

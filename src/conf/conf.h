@@ -1,0 +1,102 @@
+/* cardea.conf: what the file says, checked and complete. Made by conf_load(),
+ * read by the keeper and (after fork) by the workers; never changed after. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+struct conf_where {
+    int line, column; /* both from 1 */
+};
+
+enum conf_target_kind {
+    CONF_TARGET_DOOR,   /* a path in the file system */
+    CONF_TARGET_MODULE, /* a module's own door */
+    CONF_TARGET_FILES,  /* a folder of plain files */
+};
+
+struct conf_target {
+    enum conf_target_kind kind;
+    char *path;    /* door or folder, absolute; NULL for a module */
+    size_t module; /* index into conf.modules */
+    struct conf_where where;
+};
+
+struct conf_route {
+    char *method; /* NULL: any */
+    char *path;   /* prefix, starts with '/', no '/' at its end but "/" */
+    size_t path_len;
+    size_t target;    /* index into conf.targets (equal targets are one) */
+    uint32_t methods; /* bits of the listener's methods that it answers */
+    struct conf_where where;
+};
+
+/* Bounds of one listener's method table: what keeps the text of an Allow field
+ * within CONF_ALLOW_MAX, whatever the file says. */
+#define CONF_METHOD_LEN  20 /* longest method, bytes */
+#define CONF_METHODS_MAX 16 /* different methods, HEAD beside GET included */
+#define CONF_ALLOW_MAX   (CONF_METHODS_MAX * (CONF_METHOD_LEN + 2))
+
+struct conf_listen {
+    char *text; /* as written, for messages */
+    struct sockaddr_storage addr;
+    socklen_t addr_len;
+    bool is_default_port; /* nobody wrote the port: a free one near will do */
+    struct conf_route *routes; /* longest path first: see route.h */
+    size_t n_routes;
+    char *methods[CONF_METHODS_MAX]; /* sorted; bit I of a route is entry I */
+    size_t n_methods;
+    struct conf_where where;
+};
+
+enum conf_module_kind {
+    CONF_MODULE_RUN,  /* a program that serves a door itself */
+    CONF_MODULE_EXEC, /* a command a request: CGI/1.1 through a shim */
+};
+
+struct conf_module {
+    char *name; /* [a-z0-9][a-z0-9_-]*, at most 32 bytes */
+    enum conf_module_kind kind;
+    char **argv;         /* NULL-terminated; words of the command, no shell */
+    char *user;          /* NULL: Cardea's own */
+    char *folder;        /* working folder: the file's folder unless set */
+    uint64_t timeout_ns; /* of one call: 30 s unless set */
+    struct conf_where where;
+};
+
+struct conf {
+    char *file;   /* path as given */
+    char *folder; /* absolute folder of the file: relative paths start here */
+    struct conf_listen *listens;
+    size_t n_listens;
+    struct conf_module *modules;
+    size_t n_modules;
+    struct conf_target *targets;
+    size_t n_targets;
+    uint64_t body_limit;        /* bytes; 16M */
+    uint64_t header_timeout_ns; /* whole head, 10 s */
+    uint64_t body_timeout_ns;   /* between body bytes, 30 s */
+    uint64_t idle_timeout_ns;   /* kept connection without a request, 60 s */
+    uint64_t call_timeout_ns;   /* door call of a plain door, 30 s */
+    uint64_t grace_ns;          /* at stop: in-flight requests, 30 s */
+    bool access_log;            /* on */
+    char *user;                 /* workers run as; NULL: "nobody" when root */
+    char *run_folder;           /* NULL: chosen by the keeper */
+};
+
+/* Reads and checks FILE. The conf (free with conf_free), or NULL after one
+ * "file:line:column: message" a mistake was written to ERRORS; nothing else is
+ * touched. */
+struct conf *conf_load(const char *file, FILE *errors);
+
+/* The same of text in memory; NAME stands in messages and its folder is where
+ * relative paths start. Used by tests and the fuzzer. */
+struct conf *conf_parse(const char *name, const char *text, size_t len,
+                        FILE *errors);
+
+/* NULL is allowed. */
+void conf_free(struct conf *conf);

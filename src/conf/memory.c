@@ -1,0 +1,52 @@
+/* A list of single allocations rather than an arena: a configuration is small
+ * and read once, and so the sanitizers see each object's bounds. */
+#include "conf/memory.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct conf_block {
+    struct conf_block *next;
+    max_align_t bytes[];
+};
+
+void *
+conf_memory_take(struct conf_memory *memory, size_t n, size_t size)
+{
+    struct conf_block *block = NULL;
+
+    if (size == 0 || n <= (SIZE_MAX - sizeof(*block)) / size) {
+        block = calloc(1, sizeof(*block) + n * size);
+    }
+    if (!block) {
+        memory->failed = true;
+        return NULL;
+    }
+    block->next = memory->blocks;
+    memory->blocks = block;
+    return block->bytes;
+}
+
+char *
+conf_memory_text(struct conf_memory *memory, const char *text, size_t len)
+{
+    char *copy = conf_memory_take(memory, len + 1, 1);
+
+    if (copy && len > 0) {
+        memcpy(copy, text, len);
+    }
+    return copy;
+}
+
+void
+conf_memory_free(struct conf_memory *memory)
+{
+    while (memory->blocks) {
+        struct conf_block *block = memory->blocks;
+
+        memory->blocks = block->next;
+        free(block);
+    }
+    memory->failed = false;
+}
