@@ -1,0 +1,324 @@
+/* The serving side of a channel: one caller thread, one call at a time. The
+ * caller's memory is hostile: each field is fetched once; the arguments become
+ * the procedure's own copy.
+ */
+#include "door/server.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static const struct channel_call *
+call_of(const struct source *src)
+{
+    return src->request;
+}
+
+static struct channel_reply *
+reply_of(const struct source *src)
+{
+    return src->reply;
+}
+
+int
+channel_accept(struct source *src, int memory_fd, int *p_fd)
+{
+    if (src->request_size != DOOR_CHANNEL_SIZE) {
+        return EPROTO;
+    }
+    src->request = door_memory_map(memory_fd, src->request_size, NULL);
+    if (!src->request) {
+        return EINVAL;
+    }
+    const struct channel_call *q = call_of(src);
+    if (q->magic != DOOR_WIRE_MAGIC || q->major != DOOR_WIRE_MAJOR) {
+        return EPROTO;
+    }
+    src->cpu = -1;
+    src->bell = (_Atomic uint32_t *)(uintptr_t)&q->seq;
+    src->reply_size = DOOR_CHANNEL_SIZE;
+    src->reply = door_memory_make("door-reply", DOOR_CHANNEL_SIZE, NULL, p_fd);
+    if (!src->reply) {
+        return errno;
+    }
+    reply_of(src)->magic = DOOR_WIRE_MAGIC;
+    reply_of(src)->major = DOOR_WIRE_MAJOR;
+    return 0;
+}
+
+bool
+channel_has_work(const struct source *src)
+{
+    const struct channel_reply *r = reply_of(src);
+    uint32_t taken = atomic_load_explicit(&r->taken, memory_order_acquire);
+
+    /* One call at a time: a second one posted meanwhile is not work yet. */
+    return atomic_load_explicit(&call_of(src)->seq, memory_order_acquire) !=
+               taken &&
+           atomic_load_explicit(&r->done, memory_order_acquire) == taken;
+}
+
+/* ---- taking ---- */
+
+static void
+close_descs(const door_desc_t *descs, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        close(descs[i].d_data.d_desc.d_descriptor);
+    }
+}
+
+/* Fills the entry that tells a receiver about FD: exactly DOOR_DESCRIPTOR for
+ * what is not a door. */
+static void
+describe(door_desc_t *desc, int fd, const struct source *src)
+{
+    uint64_t uniquifier;
+    uint32_t attributes;
+
+    memset(desc, 0, sizeof *desc);
+    desc->d_attributes = DOOR_DESCRIPTOR;
+    desc->d_data.d_desc.d_descriptor = fd;
+    if (door_is_marked(fd, &uniquifier, &attributes)) {
+        desc->d_attributes |= attributes;
+        desc->d_data.d_desc.d_id = uniquifier;
+        if (uniquifier == src->door->uniquifier) {
+            desc->d_attributes |= DOOR_LOCAL;
+        }
+    }
+}
+
+/* Receives the descriptors that belong to call SEQ. Other notes (bells, those
+ * of abandoned calls) are dropped. 0 or an errno. */
+static int
+receive_descs(struct thread *t, uint32_t seq, uint32_t n)
+{
+    struct call *c = &t->call;
+    uint32_t have = 0;
+
+    free(t->descs);
+    t->descs = calloc(n, sizeof *t->descs);
+    if (!t->descs) {
+        return ENOMEM;
+    }
+    while (have < n) {
+        struct door_note note;
+        int fds[DOOR_FDS_A_NOTE];
+        size_t got = DOOR_FDS_A_NOTE;
+        int e = door_receive_user(c->src->conn, &note, fds, &got);
+        if (e != 0) {
+            close_descs(t->descs, have);
+            return e == EAGAIN ? EPROTO : e == EPROTO ? EMFILE : e;
+        }
+        for (size_t i = 0; i < got; i++) {
+            if (note.kind == DOOR_NOTE_FDS && note.seq == seq && have < n) {
+                describe(&t->descs[have++], fds[i], c->src);
+            } else {
+                close(fds[i]);
+            }
+        }
+    }
+    return 0;
+}
+
+/* Takes old bells off the connection, before they fill it. */
+static void
+drain_bells(struct source *src)
+{
+    uint32_t bells = atomic_load(&call_of(src)->bells);
+    struct door_note note;
+    size_t n;
+
+    if (bells == src->bells) {
+        return;
+    }
+    src->bells = bells;
+    do {
+        n = 0;
+    } while (door_receive(src->conn, &note, sizeof note, NULL, &n, NULL,
+                          MSG_DONTWAIT) == 0);
+}
+
+/* E2BIG by the thread's own stack, as doors-semantics 3.2 reckons: the size
+ * less a 32nd of it (1 to 64 KiB) less 512. */
+static bool
+fits_stack(uint64_t size, uint32_t n_fds)
+{
+    pthread_attr_t attr;
+    size_t stack = 8u << 20;
+
+    if (size + n_fds * sizeof(door_desc_t) < 65536) {
+        return true;
+    }
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        pthread_attr_getstacksize(&attr, &stack);
+        pthread_attr_destroy(&attr);
+    }
+    size_t reserve = stack / 32;
+    reserve = reserve > 65536 ? 65536 : reserve < 1024 ? 1024 : reserve;
+    return size + n_fds * sizeof(door_desc_t) <= stack - reserve - 512;
+}
+
+static int
+copy_args(struct thread *t, uint32_t seq)
+{
+    struct call *c = &t->call;
+
+    if (c->src->door->native) {
+        return ENOTSUP;
+    }
+    if (c->size > DOOR_CHANNEL_AREA || c->n_fds > DOOR_FDS_MAX ||
+        !fits_stack(c->size, c->n_fds)) {
+        return E2BIG;
+    }
+    if (c->n_fds > 0 && (c->src->door->attributes & DOOR_REFUSE_DESC) != 0) {
+        return ENOTSUP;
+    }
+    if (c->size + 1 > t->args_size) {
+        size_t size = (c->size + 4096) & ~(size_t)4095;
+        char *larger = malloc(size);
+        if (!larger) {
+            return ENOMEM;
+        }
+        free(t->args);
+        t->args = larger;
+        t->args_size = size;
+    }
+    memcpy(t->args, (const char *)c->src->request + 4096, c->size);
+    if (c->n_fds > 0) {
+        return receive_descs(t, seq, c->n_fds);
+    }
+    drain_bells(c->src);
+    return 0;
+}
+
+bool
+channel_take(struct source *src, struct thread *t)
+{
+    const struct channel_call *q = call_of(src);
+    struct channel_reply *r = reply_of(src);
+    struct call *c = &t->call;
+    uint32_t taken = atomic_load(&r->taken);
+    uint32_t seq = atomic_load_explicit(&q->seq, memory_order_acquire);
+
+    /* One call at a time: the next is taken only when this one is answered. */
+    if (seq == taken || atomic_load(&r->done) != taken ||
+        !atomic_compare_exchange_strong(&r->taken, &taken, seq)) {
+        return false;
+    }
+    c->src = src;
+    c->seq = seq;
+    c->size = *(const volatile uint64_t *)&q->size;
+    c->n_fds = *(const volatile uint32_t *)&q->n_fds;
+    c->no_results = *(const volatile uint32_t *)&q->no_results != 0;
+    c->open = true;
+    int e = copy_args(t, seq);
+    if (e != 0) {
+        channel_answer(c, e, NULL, 0, NULL, 0);
+        return false;
+    }
+    return true;
+}
+
+/* ---- answering ---- */
+
+/* Results that do not fit the reply memory cross as a memfd of their own. */
+static int
+send_memory(struct call *c, const char *data, size_t size)
+{
+    int fd = -1;
+    char *map = door_memory_make("door-result", size, NULL, &fd);
+
+    if (!map) {
+        return ENOMEM;
+    }
+    memcpy(map, data, size);
+    munmap(map, size);
+    struct door_note note = {.kind = DOOR_NOTE_FDS,
+                             .seq = c->seq,
+                             .n_fds = 1,
+                             .purpose = 1,
+                             .size = size};
+    int e = door_send(c->src->conn, &note, sizeof note, &fd, 1);
+    close(fd);
+    return e;
+}
+
+static int
+send_descs(struct call *c, const door_desc_t *descs, uint32_t n)
+{
+    int fds[DOOR_FDS_A_NOTE];
+
+    for (uint32_t i = 0; i < n; i++) {
+        if ((descs[i].d_attributes & DOOR_DESCRIPTOR) == 0) {
+            return EINVAL;
+        }
+    }
+    for (uint32_t at = 0; at < n;) {
+        uint32_t count = n - at < DOOR_FDS_A_NOTE ? n - at : DOOR_FDS_A_NOTE;
+        for (uint32_t i = 0; i < count; i++) {
+            fds[i] = descs[at + i].d_data.d_desc.d_descriptor;
+        }
+        struct door_note note = {
+            .kind = DOOR_NOTE_FDS, .seq = c->seq, .n_fds = count};
+        int e = door_send(c->src->conn, &note, sizeof note, fds, count);
+        if (e != 0) {
+            return e == EBADF ? EINVAL : e;
+        }
+        at += count;
+    }
+    return 0;
+}
+
+static void
+release_descs(const door_desc_t *descs, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if ((descs[i].d_attributes & DOOR_RELEASE) != 0) {
+            close(descs[i].d_data.d_desc.d_descriptor);
+        }
+    }
+}
+
+int
+channel_answer(struct call *c, int error, const char *data, size_t size,
+               const door_desc_t *descs, uint32_t n_descs)
+{
+    struct source *src = c->src;
+    struct channel_reply *r = reply_of(src);
+    const struct channel_call *q = call_of(src);
+    bool by_memory = size > DOOR_CHANNEL_AREA;
+
+    if (!c->open) {
+        release_descs(descs, n_descs);
+        return 0;
+    }
+    if (n_descs > DOOR_FDS_MAX || (c->no_results && (size > 0 || n_descs > 0))) {
+        return E2BIG;
+    }
+    int e = n_descs > 0 ? send_descs(c, descs, n_descs) : 0;
+    if (e == 0 && by_memory) {
+        e = send_memory(c, data, size);
+    }
+    if (e != 0 && !atomic_load(&src->dead)) {
+        return e;
+    }
+    if (size > 0 && !by_memory) {
+        memcpy((char *)src->reply + 4096, data, size);
+    }
+    release_descs(descs, n_descs);
+    r->error = error;
+    r->size = size;
+    r->n_fds = n_descs;
+    r->by_memory = by_memory;
+    c->open = false;
+    atomic_store(&r->done, c->seq);
+    if (atomic_load(&q->waiting) != 0) {
+        door_futex_wake(&r->done, 1, true);
+    }
+    return 0;
+}

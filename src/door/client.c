@@ -1,0 +1,490 @@
+/* door_call: the calling half. A thread keeps one channel for each door that it
+ * calls; a call is: write the arguments, raise the sequence number, wake (or
+ * ring), wait. No system call carries data.
+ *
+ * The server is as hostile to its caller as the other way round: its lengths
+ * are fetched once and checked, a wait is bounded and looks for a hang-up.
+ */
+#include "door.h"
+#include "door/name.h"
+#include "door/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SET_UP_NS   5000000000ull
+#define LOOK_NS     50000000ull /* how often a waiting caller looks for death */
+#define DESC_SIZE   sizeof(door_desc_t)
+#define N_CHANNELS  32u /* a thread's; the oldest makes room */
+
+struct channel {
+    ino_t ino; /* of the door descriptor's socket */
+    int conn;
+    pid_t pid; /* who made it: a child of fork makes its own */
+    struct channel_call *call;
+    const struct channel_reply *reply;
+    struct door_welcome door;
+};
+
+struct channels {
+    uint32_t next;
+    struct channel of[N_CHANNELS];
+};
+
+static _Thread_local struct channels *my_channels;
+static pthread_key_t channels_key;
+static pthread_once_t channels_once = PTHREAD_ONCE_INIT;
+
+static void
+channel_close(struct channel *ch)
+{
+    if (!ch->call) {
+        return;
+    }
+    munmap(ch->call, DOOR_CHANNEL_SIZE);
+    munmap((void *)(uintptr_t)ch->reply, DOOR_CHANNEL_SIZE);
+    close(ch->conn);
+    memset(ch, 0, sizeof *ch);
+}
+
+static void
+channels_end(void *arg)
+{
+    struct channels *all = arg;
+
+    for (uint32_t i = 0; i < N_CHANNELS; i++) {
+        channel_close(&all->of[i]);
+    }
+    free(all);
+    my_channels = NULL;
+}
+
+static void
+make_key(void)
+{
+    pthread_key_create(&channels_key, channels_end);
+}
+
+/* ---- opening a channel ---- */
+
+static int
+wait_welcome(int conn, struct door_welcome *w, int *p_fd)
+{
+    uint64_t until = door_now() + SET_UP_NS;
+    size_t n = 1;
+
+    for (;;) {
+        uint64_t now = door_now();
+        int e = door_wait_readable(conn, until > now ? until - now : 0);
+        if (e == EINTR) {
+            continue;
+        }
+        if (e != 0) {
+            return EBADF;
+        }
+        e = door_receive(conn, w, sizeof *w, p_fd, &n, NULL, MSG_DONTWAIT);
+        if (e != 0) {
+            return EBADF; /* it died, or it is no door */
+        }
+        if (w->magic != DOOR_WIRE_MAGIC || w->major != DOOR_WIRE_MAJOR) {
+            e = EBADF;
+        } else if (w->error != 0) {
+            e = w->error > 0 && w->error < 4096 ? w->error : EBADF;
+        } else if (n != 1 || w->size != DOOR_CHANNEL_SIZE) {
+            e = EBADF;
+        }
+        if (e != 0 && n > 0) {
+            close(*p_fd);
+        }
+        return e;
+    }
+}
+
+static int
+channel_open(struct channel *ch, int d)
+{
+    struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
+                               .major = DOOR_WIRE_MAJOR,
+                               .kind = DOOR_HELLO_CHANNEL,
+                               .size = DOOR_CHANNEL_SIZE};
+    int pair[2], memory = -1, theirs = -1;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return errno;
+    }
+    ch->call = door_memory_make("door-call", DOOR_CHANNEL_SIZE, NULL, &memory);
+    if (!ch->call) {
+        int e = errno;
+        close(pair[0]);
+        close(pair[1]);
+        return e;
+    }
+    ch->call->magic = DOOR_WIRE_MAGIC;
+    ch->call->major = DOOR_WIRE_MAJOR;
+    int fds[2] = {pair[1], memory};
+    int e = door_send(d, &hello, sizeof hello, fds, 2);
+    for (int i = 0; i < 100 && (e == EAGAIN || e == ETOOMANYREFS); i++) {
+        usleep(2000); /* many callers at once: the server reads promptly */
+        e = door_send(d, &hello, sizeof hello, fds, 2);
+    }
+    close(pair[1]);
+    close(memory);
+    e = e != 0 ? EBADF : wait_welcome(pair[0], &ch->door, &theirs);
+    if (e == 0) {
+        ch->reply = door_memory_map(theirs, DOOR_CHANNEL_SIZE, NULL);
+        close(theirs);
+        e = ch->reply ? 0 : EBADF;
+    }
+    if (e != 0) {
+        munmap(ch->call, DOOR_CHANNEL_SIZE);
+        ch->call = NULL;
+        close(pair[0]);
+        return e;
+    }
+    ch->conn = pair[0];
+    ch->pid = getpid();
+    return 0;
+}
+
+/* This thread's channel to the door behind D. 0 or an errno. */
+static int
+channel_get(int d, struct channel **p_ch)
+{
+    struct stat st;
+
+    if (fstat(d, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        return EBADF;
+    }
+    pthread_once(&channels_once, make_key);
+    if (!my_channels) {
+        my_channels = calloc(1, sizeof *my_channels);
+        if (!my_channels) {
+            return ENOMEM;
+        }
+        pthread_setspecific(channels_key, my_channels);
+    }
+    pid_t pid = getpid();
+    for (uint32_t i = 0; i < N_CHANNELS; i++) {
+        struct channel *ch = &my_channels->of[i];
+        if (ch->call && ch->pid != pid) {
+            channel_close(ch); /* the parent's: it has its own copy */
+        }
+        if (ch->call && ch->ino == st.st_ino) {
+            if (!door_hung_up(ch->conn)) {
+                *p_ch = ch;
+                return 0;
+            }
+            channel_close(ch);
+        }
+    }
+    uint64_t uniquifier;
+    uint32_t attributes;
+    if (!door_is_marked(d, &uniquifier, &attributes)) {
+        return EBADF;
+    }
+    struct channel *ch = &my_channels->of[my_channels->next++ % N_CHANNELS];
+    channel_close(ch);
+    int e = channel_open(ch, d);
+    if (e == 0) {
+        ch->ino = st.st_ino;
+        *p_ch = ch;
+    }
+    return e;
+}
+
+/* ---- arguments ---- */
+
+static int
+check_params(const struct channel *ch, const door_arg_t *p)
+{
+    if (p->data_size < ch->door.data_min || p->data_size > ch->door.data_max) {
+        return ENOBUFS;
+    }
+    if (p->desc_num > 0 && (ch->door.attributes & DOOR_REFUSE_DESC) != 0) {
+        return ENOTSUP;
+    }
+    if (p->desc_num > ch->door.desc_max) {
+        return ENFILE;
+    }
+    if (p->desc_num > DOOR_FDS_MAX || p->data_size > DOOR_CHANNEL_AREA) {
+        return E2BIG;
+    }
+    for (unsigned int i = 0; i < p->desc_num; i++) {
+        if ((p->desc_ptr[i].d_attributes & DOOR_DESCRIPTOR) == 0 ||
+            fcntl(p->desc_ptr[i].d_data.d_desc.d_descriptor, F_GETFD) < 0) {
+            return EINVAL;
+        }
+    }
+    return 0;
+}
+
+static int
+send_descs(struct channel *ch, const door_arg_t *p, uint32_t seq)
+{
+    int fds[DOOR_FDS_A_NOTE];
+
+    for (unsigned int at = 0; at < p->desc_num;) {
+        uint32_t n = p->desc_num - at;
+        n = n < DOOR_FDS_A_NOTE ? n : DOOR_FDS_A_NOTE;
+        for (uint32_t i = 0; i < n; i++) {
+            fds[i] = p->desc_ptr[at + i].d_data.d_desc.d_descriptor;
+        }
+        struct door_note note = {
+            .kind = DOOR_NOTE_FDS, .seq = seq, .n_fds = n};
+        int e = door_send(ch->conn, &note, sizeof note, fds, n);
+        if (e != 0) {
+            return e == EBADF ? EINVAL : e == EPIPE ? EBADF : e;
+        }
+        at += n;
+    }
+    return 0;
+}
+
+static void
+release_descs(const door_arg_t *p)
+{
+    for (unsigned int i = 0; p && i < p->desc_num; i++) {
+        if ((p->desc_ptr[i].d_attributes & DOOR_RELEASE) != 0) {
+            close(p->desc_ptr[i].d_data.d_desc.d_descriptor);
+        }
+    }
+}
+
+/* ---- the call ---- */
+
+/* Waits for the answer to call SEQ. 0, EINTR (a signal, or the server died in
+ * the call), EAGAIN (a signal before a thread took it), EBADF (it died before
+ * that). */
+static int
+wait_answer(struct channel *ch, uint32_t seq)
+{
+    struct channel_reply *r = (struct channel_reply *)(uintptr_t)ch->reply;
+    int e = 0;
+
+    atomic_store(&ch->call->waiting, 1);
+    for (;;) {
+        uint32_t done = atomic_load(&r->done);
+        if (done == seq) {
+            e = 0;
+            break;
+        }
+        int w = door_futex_wait(&r->done, done, LOOK_NS, true);
+        if (w == 0) {
+            continue;
+        }
+        if (w == ETIMEDOUT && !door_hung_up(ch->conn)) {
+            continue;
+        }
+        if (atomic_load(&r->done) == seq && w != EINTR) {
+            continue;
+        }
+        bool taken = atomic_load(&r->taken) == seq;
+        e = w == EINTR ? (taken ? EINTR : EAGAIN) : taken ? EINTR : EBADF;
+        break;
+    }
+    atomic_store(&ch->call->waiting, 0);
+    return e;
+}
+
+static int
+post(struct channel *ch, const door_arg_t *p, uint32_t *p_seq)
+{
+    struct channel_call *q = ch->call;
+    uint32_t seq = atomic_load_explicit(&q->seq, memory_order_relaxed) + 1;
+
+    if (p && p->desc_num > 0) {
+        int e = send_descs(ch, p, seq);
+        if (e != 0) {
+            return e;
+        }
+    }
+    if (p && p->data_size > 0) {
+        memcpy((char *)q + 4096, p->data_ptr, p->data_size);
+    }
+    q->size = p ? p->data_size : 0;
+    q->n_fds = p ? p->desc_num : 0;
+    q->no_results = p == NULL;
+    atomic_store(&q->seq, seq);
+    *p_seq = seq;
+    if (atomic_load(&ch->reply->parked) != 0) {
+        door_futex_wake(&q->seq, 1, true);
+        return 0;
+    }
+    struct door_note bell = {.kind = DOOR_NOTE_BELL, .seq = seq};
+    atomic_fetch_add(&q->bells, 1);
+    int e = door_send(ch->conn, &bell, sizeof bell, NULL, 0);
+    return e == EPIPE ? EBADF : 0; /* EAGAIN: it has been rung often enough */
+}
+
+/* ---- results ---- */
+
+static size_t
+whole_pages(size_t n)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    return (n + page - 1) / page * page;
+}
+
+/* Receives N descriptors and, for BY_MEMORY, the memory with the data. 0 or an
+ * errno, then nothing is left open. */
+static int
+receive_descs(struct channel *ch, uint32_t seq, int *fds, uint32_t n,
+              int *p_memory)
+{
+    uint32_t have = 0;
+    bool want_memory = p_memory != NULL;
+    int e = 0;
+
+    while (e == 0 && (have < n || want_memory)) {
+        struct door_note note;
+        int got[DOOR_FDS_A_NOTE];
+        size_t n_got = DOOR_FDS_A_NOTE;
+        e = door_receive_user(ch->conn, &note, got, &n_got);
+        e = e == EPROTO ? EMFILE : e == EAGAIN ? EINTR : e;
+        for (size_t i = 0; e == 0 && i < n_got; i++) {
+            if (note.kind == DOOR_NOTE_FDS && note.seq == seq &&
+                note.purpose == 1 && want_memory) {
+                *p_memory = got[i];
+                want_memory = false;
+            } else if (note.kind == DOOR_NOTE_FDS && note.seq == seq &&
+                       note.purpose == 0 && have < n) {
+                fds[have++] = got[i];
+            } else {
+                close(got[i]);
+            }
+        }
+    }
+    if (e != 0) {
+        while (have > 0) {
+            close(fds[--have]);
+        }
+        if (p_memory && !want_memory) {
+            close(*p_memory);
+        }
+    }
+    return e;
+}
+
+/* Lays the results out in the caller's buffer, or in a new mapping. */
+static int
+lay_out(door_arg_t *p, const void *data, size_t size, const int *fds,
+        uint32_t n)
+{
+    size_t descs_at = (size + DESC_SIZE - 1) / DESC_SIZE * DESC_SIZE;
+    size_t need = n > 0 ? descs_at + n * DESC_SIZE : size;
+    char *to = p->rbuf;
+
+    if (need > p->rsize || (need > 0 && !to)) {
+        size_t room = whole_pages(need);
+        to = mmap(NULL, room, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (to == MAP_FAILED) {
+            return EOVERFLOW;
+        }
+        p->rbuf = to;
+        p->rsize = room;
+    }
+    if (size > 0) {
+        memcpy(to, data, size);
+        p->data_ptr = to;
+    }
+    p->data_size = size;
+    for (uint32_t i = 0; i < n; i++) {
+        door_desc_t desc = {.d_attributes = DOOR_DESCRIPTOR};
+        uint64_t uniquifier;
+        uint32_t attributes;
+        desc.d_data.d_desc.d_descriptor = fds[i];
+        if (door_is_marked(fds[i], &uniquifier, &attributes)) {
+            desc.d_attributes |= attributes;
+            desc.d_data.d_desc.d_id = uniquifier;
+        }
+        memcpy(to + descs_at + i * DESC_SIZE, &desc, DESC_SIZE);
+    }
+    if (n > 0) {
+        p->desc_ptr = (door_desc_t *)(void *)(to + descs_at);
+    }
+    p->desc_num = n;
+    return 0;
+}
+
+static int
+take_results(struct channel *ch, door_arg_t *p, uint32_t seq)
+{
+    const volatile struct channel_reply *r = ch->reply;
+    uint64_t size = r->size;
+    uint32_t n = r->n_fds;
+    int32_t error = r->error;
+    bool by_memory = r->by_memory != 0;
+    const void *data = (const char *)ch->reply + 4096;
+    int fds[DOOR_FDS_MAX], memory = -1, e = 0;
+
+    if (error != 0) {
+        return error > 0 && error < 4096 ? error : EINTR;
+    }
+    if (n > DOOR_FDS_MAX || (!by_memory && size > DOOR_CHANNEL_AREA) ||
+        size > ((size_t)1 << 40)) {
+        return EINTR; /* a server that lies has not answered */
+    }
+    if (n > 0 || by_memory) {
+        e = receive_descs(ch, seq, fds, n, by_memory ? &memory : NULL);
+    }
+    if (e != 0) {
+        return e;
+    }
+    if (by_memory) {
+        data = door_memory_map(memory, size, NULL);
+        close(memory);
+        e = data ? 0 : EOVERFLOW;
+    }
+    if (e == 0 && p) {
+        e = lay_out(p, data, size, fds, n);
+    }
+    if (by_memory && data) {
+        munmap((void *)(uintptr_t)data, size);
+    }
+    if (e != 0 || !p) {
+        for (uint32_t i = 0; i < n; i++) {
+            close(fds[i]);
+        }
+    }
+    return e;
+}
+
+int
+door_call(int d, door_arg_t *params)
+{
+    struct channel *ch = NULL;
+    uint32_t seq = 0;
+    int e = channel_get(d, &ch);
+
+    if (e == 0 && params) {
+        e = check_params(ch, params);
+    }
+    if (e == 0) {
+        e = post(ch, params, &seq);
+    }
+    if (e != 0 && e != EBADF && e != EFAULT) {
+        release_descs(params);
+    }
+    if (e == 0) {
+        release_descs(params);
+        e = wait_answer(ch, seq);
+        if (e == 0) {
+            e = take_results(ch, params, seq);
+        } else if (e == EINTR || e == EAGAIN) {
+            /* The call goes on without us: this channel cannot be used for
+             * another before it is answered, so it is given up with it. */
+            atomic_store(&ch->call->given_up, seq);
+            channel_close(ch);
+        }
+    }
+    errno = e;
+    return e == 0 ? 0 : -1;
+}

@@ -1,0 +1,616 @@
+/* Names of doors. Three things a path can be:
+ *
+ *  - a Unix socket bound there (door_attach): permissions are the file's, `ls`
+ *    shows it, and it can be dialled by anybody who may write to it;
+ *  - a plain file that a door was laid over (fattach): an open-file-description
+ *    lock at a far offset says so and dies with its holder; the server is found
+ *    through an abstract socket named after device and inode, and is believed
+ *    only if it runs as the file's owner or as root;
+ *  - anything else: no door.
+ *
+ * A dialled connection has no mark that another process would know it by, so
+ * door_open() asks the server over it for a marked one.
+ */
+#include "door/name.h"
+#include "door/dial.h"
+#include "door/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "stropts.h"
+
+#ifndef F_OFD_SETLK
+#define F_OFD_SETLK 37
+#endif
+
+#define OPEN_TIMEOUT_NS 5000000000ull
+
+struct name_listener {
+    struct name_listener *next;
+    struct door *door;
+    int fd;      /* socket that connections come from */
+    int file_fd; /* fattach: the file, with the lock; -1 for a socket */
+    uid_t owner; /* of the file */
+    dev_t dev;
+    ino_t ino;
+};
+
+static struct name_listener *listeners; /* under the server's lock */
+
+struct door *
+name_listener_door(const struct name_listener *listener)
+{
+    return listener->door;
+}
+
+static socklen_t
+abstract_name(struct sockaddr_un *sun, const char *text)
+{
+    size_t len = strlen(text);
+
+    memset(sun, 0, sizeof *sun);
+    sun->sun_family = AF_UNIX;
+    memcpy(sun->sun_path + 1, text, len);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+}
+
+static int
+seqpacket(void)
+{
+    return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/* Every socket that hellos arrive on tells who sent them; it must say so before
+ * the first can arrive. */
+static int
+listen_with_credentials(int fd)
+{
+    const int on = 1;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ||
+        listen(fd, 1024) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- the mark ---- */
+
+/* Connects to our own listener and finds the other end, in spite of strangers
+ * that may connect in between: only an end whose peer is our CLIENT is it. */
+static int
+accept_own(int listener)
+{
+    for (int i = 0; i < 100; i++) {
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        struct ucred cred;
+        socklen_t len = sizeof cred;
+        if (fd < 0) {
+            return -1;
+        }
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+            cred.pid == getpid()) {
+            return fd;
+        }
+        close(fd);
+    }
+    errno = EAGAIN;
+    return -1;
+}
+
+int
+name_mint(struct door *d)
+{
+    struct sockaddr_un sun;
+    char text[64];
+
+    snprintf(text, sizeof text, DOOR_NAME_PREFIX "%016llx/%08x",
+             (unsigned long long)d->uniquifier, d->attributes);
+    socklen_t len = abstract_name(&sun, text);
+    int listener = seqpacket(), client = seqpacket(), server = -1;
+    /* The name is ours for an instant only; another thread that mints for the
+     * same door at that instant makes us try again. */
+    for (int i = 0; i < 1000 && listener >= 0; i++) {
+        if (bind(listener, (struct sockaddr *)&sun, len) == 0) {
+            break;
+        }
+        if (errno != EADDRINUSE) {
+            goto fail;
+        }
+        usleep(100);
+    }
+    if (listener < 0 || client < 0 || listen_with_credentials(listener) < 0 ||
+        connect(client, (struct sockaddr *)&sun, len) < 0) {
+        goto fail;
+    }
+    server = accept_own(listener);
+    if (server < 0) {
+        goto fail;
+    }
+    close(listener);
+    listener = -1;
+    pthread_mutex_lock(&door_server.lock);
+    int e = server_add_door_locked(d, server);
+    pthread_mutex_unlock(&door_server.lock);
+    if (e != 0) {
+        errno = e;
+        goto fail;
+    }
+    /* The client's end is the program's: it blocks like any descriptor. */
+    return client;
+fail: {
+    int saved = errno;
+    if (listener >= 0) {
+        close(listener);
+    }
+    if (client >= 0) {
+        close(client);
+    }
+    if (server >= 0) {
+        close(server);
+    }
+    errno = saved;
+    return -1;
+}
+}
+
+/* ---- finding our own door by its descriptor ---- */
+
+static struct door *
+own_door_locked(int d)
+{
+    uint64_t uniquifier;
+    uint32_t attributes;
+
+    if (!door_is_marked(d, &uniquifier, &attributes)) {
+        return NULL;
+    }
+    for (struct door *own = door_server.doors; own; own = own->next) {
+        if (own->uniquifier == uniquifier) {
+            return own;
+        }
+    }
+    return NULL;
+}
+
+/* Takes FD (a listening socket) and FILE_FD. 0 or an errno, then both are
+ * closed. */
+static int
+add_listener(int d, int fd, int file_fd, const struct stat *st)
+{
+    struct name_listener *l = calloc(1, sizeof *l);
+    int e = ENOMEM;
+
+    pthread_mutex_lock(&door_server.lock);
+    if (l) {
+        l->door = own_door_locked(d);
+        l->fd = fd;
+        l->file_fd = file_fd;
+        if (st) {
+            l->owner = st->st_uid;
+            l->dev = st->st_dev;
+            l->ino = st->st_ino;
+        }
+        e = l->door ? server_add_listener_locked(l, fd) : EBADF;
+    }
+    if (e == 0) {
+        l->next = listeners;
+        listeners = l;
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    if (e != 0) {
+        free(l);
+        close(fd);
+        if (file_fd >= 0) {
+            close(file_fd);
+        }
+    }
+    return e;
+}
+
+/* ---- sockets in the file system ---- */
+
+/* Binds FD at PATH under a temporary name first, so that the door appears
+ * whole: bound, with its mode, listening. */
+static int
+bind_at(int fd, const char *path, mode_t mode)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    char temporary[sizeof sun.sun_path];
+    int n = snprintf(temporary, sizeof temporary, "%s.%08x", path,
+                     (unsigned)door_random());
+
+    if (n < 0 || (size_t)n >= sizeof temporary) {
+        return ENAMETOOLONG;
+    }
+    memcpy(sun.sun_path, temporary, (size_t)n + 1);
+    if (bind(fd, (struct sockaddr *)&sun, sizeof sun) < 0) {
+        return errno;
+    }
+    if (chmod(temporary, mode) < 0 || listen_with_credentials(fd) < 0 ||
+        renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
+        int e = errno;
+        unlink(temporary);
+        return e;
+    }
+    return 0;
+}
+
+int
+door_attach(int d, const char *path, mode_t mode)
+{
+    uint64_t uniquifier;
+    uint32_t attributes;
+
+    if (!door_is_marked(d, &uniquifier, &attributes)) {
+        errno = EBADF;
+        return -1;
+    }
+    int fd = seqpacket();
+    if (fd < 0) {
+        return -1;
+    }
+    int e = bind_at(fd, path, mode & 0777);
+    if (e != 0) {
+        close(fd);
+    } else {
+        e = add_listener(d, fd, -1, NULL);
+        if (e != 0) {
+            unlink(path);
+        }
+    }
+    errno = e;
+    return e == 0 ? 0 : -1;
+}
+
+/* ---- doors laid over files ---- */
+
+static socklen_t
+attach_name(struct sockaddr_un *sun, const struct stat *st)
+{
+    char text[80];
+
+    snprintf(text, sizeof text, DOOR_ATTACH_PREFIX "%llx:%llx",
+             (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);
+    return abstract_name(sun, text);
+}
+
+static int
+set_mark(int file_fd)
+{
+    struct flock lock = {.l_type = F_WRLCK,
+                         .l_whence = SEEK_SET,
+                         .l_start = DOOR_ATTACH_LOCK_OFFSET,
+                         .l_len = 1};
+
+    if (fcntl(file_fd, F_OFD_SETLK, &lock) == 0) {
+        return 0;
+    }
+    return errno == EAGAIN || errno == EACCES ? EBUSY : errno;
+}
+
+int
+fattach(int d, const char *path)
+{
+    struct stat st;
+    struct sockaddr_un sun;
+    uint64_t uniquifier;
+    uint32_t attributes;
+    int e = 0, fd = -1;
+
+    if (fcntl(d, F_GETFD) < 0) {
+        errno = EBADF;
+        return -1;
+    }
+    if (!door_is_marked(d, &uniquifier, &attributes)) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (!path || *path == 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    if (stat(path, &st) < 0) {
+        return -1;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        errno = S_ISSOCK(st.st_mode) ? EBUSY : EINVAL;
+        return -1;
+    }
+    if (geteuid() != 0 && geteuid() != st.st_uid) {
+        errno = EPERM;
+        return -1;
+    }
+    int file_fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (file_fd < 0) {
+        return -1;
+    }
+    if (fstat(file_fd, &st) < 0) {
+        e = errno;
+    } else {
+        e = set_mark(file_fd);
+    }
+    if (e == 0) {
+        socklen_t len = attach_name(&sun, &st);
+        fd = seqpacket();
+        if (fd < 0 || bind(fd, (struct sockaddr *)&sun, len) < 0 ||
+            listen_with_credentials(fd) < 0) {
+            e = errno == EADDRINUSE ? EBUSY : errno;
+        }
+    }
+    if (e != 0) {
+        close(file_fd);
+        if (fd >= 0) {
+            close(fd);
+        }
+    } else {
+        e = add_listener(d, fd, file_fd, &st);
+    }
+    errno = e;
+    return e == 0 ? 0 : -1;
+}
+
+/* Takes the name away: no more connections by it. Lock held. The socket stays
+ * with the listening thread; shut down, it tells nobody anything. */
+static void
+detach_locked(struct name_listener *l)
+{
+    for (struct name_listener **p = &listeners; *p; p = &(*p)->next) {
+        if (*p == l) {
+            *p = l->next;
+            break;
+        }
+    }
+    /* A new socket of the same name must be possible at once, so the name goes
+     * with the descriptor. */
+    server_remove_listener_locked(l);
+    close(l->file_fd);
+    free(l);
+}
+
+int
+name_detach_asked(struct name_listener *listener, const struct door_sender *who)
+{
+    int e = EINVAL;
+
+    pthread_mutex_lock(&door_server.lock);
+    for (struct name_listener *l = listeners; l; l = l->next) {
+        if (l == listener && l->file_fd >= 0) {
+            if (who->uid != 0 && who->uid != l->owner) {
+                e = EPERM;
+            } else {
+                detach_locked(l);
+                e = 0;
+            }
+            break;
+        }
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    return e;
+}
+
+/* ---- reaching doors ---- */
+
+static int
+connect_to(const struct sockaddr_un *sun, socklen_t len)
+{
+    int fd = seqpacket();
+
+    if (fd < 0) {
+        return -1;
+    }
+    if (connect(fd, (const struct sockaddr *)sun, len) < 0) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+/* Is what answers for the file's inode the file's owner, or root? */
+static int
+check_server(int fd, uid_t owner)
+{
+    struct ucred cred;
+    socklen_t len = sizeof cred;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
+        return -1;
+    }
+    if (cred.uid != 0 && cred.uid != owner) {
+        errno = EPERM;
+        return -1;
+    }
+    return 0;
+}
+
+int
+door_dial(const char *path)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    struct stat st;
+    char by_fd[40];
+    int fd, folder_fd = -1;
+
+    if (stat(path, &st) < 0) {
+        return -1;
+    }
+    if (S_ISREG(st.st_mode)) {
+        socklen_t len = attach_name(&sun, &st);
+        fd = connect_to(&sun, len);
+        if (fd >= 0 && check_server(fd, st.st_uid) < 0) {
+            int saved = errno;
+            close(fd);
+            errno = saved;
+            fd = -1;
+        }
+        return fd;
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (strlen(path) >= sizeof sun.sun_path) {
+        /* Longer than an address holds: by way of the open file. */
+        folder_fd = open(path, O_PATH | O_CLOEXEC);
+        if (folder_fd < 0) {
+            return -1;
+        }
+        snprintf(by_fd, sizeof by_fd, "/proc/self/fd/%d", folder_fd);
+        path = by_fd;
+    }
+    memcpy(sun.sun_path, path, strlen(path) + 1);
+    fd = connect_to(&sun, sizeof sun);
+    if (folder_fd >= 0) {
+        int saved = errno;
+        close(folder_fd);
+        errno = saved;
+    }
+    return fd;
+}
+
+/* Says a hello of KIND on FD and waits for the welcome; *P_FD is the descriptor
+ * that came with it, -1 if none. 0 or an errno. */
+static int
+ask(int fd, uint32_t kind, struct door_welcome *w, int *p_fd)
+{
+    struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
+                               .major = DOOR_WIRE_MAJOR,
+                               .kind = kind};
+    int pair[2];
+    size_t n = 1;
+
+    *p_fd = -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return errno;
+    }
+    int e = door_send(fd, &hello, sizeof hello, &pair[1], 1);
+    close(pair[1]);
+    uint64_t until = door_now() + OPEN_TIMEOUT_NS;
+    while (e == 0) {
+        uint64_t now = door_now();
+        e = door_wait_readable(pair[0], until > now ? until - now : 0);
+        if (e == EINTR) {
+            e = 0;
+            continue;
+        }
+        if (e == 0) {
+            e = door_receive(pair[0], w, sizeof *w, p_fd, &n, NULL,
+                             MSG_DONTWAIT);
+        }
+        break;
+    }
+    close(pair[0]);
+    if (e == 0 &&
+        (w->magic != DOOR_WIRE_MAGIC || w->major != DOOR_WIRE_MAJOR)) {
+        e = EPROTO;
+    }
+    if (e == 0 && w->error != 0) {
+        e = w->error > 0 && w->error < 4096 ? w->error : EPROTO;
+    }
+    if (e != 0 && *p_fd >= 0) {
+        close(*p_fd);
+        *p_fd = -1;
+    }
+    return e;
+}
+
+int
+name_ask_info(int fd, struct door_welcome *w)
+{
+    int none;
+    int e = ask(fd, DOOR_HELLO_INFO, w, &none);
+
+    if (none >= 0) {
+        close(none);
+    }
+    return e;
+}
+
+int
+door_open(const char *path)
+{
+    struct door_welcome w;
+    uint64_t uniquifier;
+    uint32_t attributes;
+    int door = -1;
+    int fd = door_dial(path);
+
+    if (fd < 0) {
+        return -1;
+    }
+    int e = ask(fd, DOOR_HELLO_OPEN, &w, &door);
+    close(fd);
+    if (e == 0 && (door < 0 || !door_is_marked(door, &uniquifier,
+                                               &attributes))) {
+        e = EPROTO;
+    }
+    if (e != 0) {
+        if (door >= 0) {
+            close(door);
+        }
+        errno = e == EPIPE ? ECONNREFUSED : e;
+        return -1;
+    }
+    return door;
+}
+
+int
+fdetach(const char *path)
+{
+    struct door_welcome w;
+    struct stat st;
+    int none = -1, e;
+
+    if (!path || *path == 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    if (stat(path, &st) < 0) {
+        return -1;
+    }
+    if (S_ISSOCK(st.st_mode)) {
+        return unlink(path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (geteuid() != 0 && geteuid() != st.st_uid) {
+        errno = EPERM;
+        return -1;
+    }
+    int fd = door_dial(path);
+    if (fd < 0) {
+        e = EINVAL;
+    } else {
+        e = ask(fd, DOOR_HELLO_DETACH, &w, &none);
+        close(fd);
+        if (none >= 0) {
+            close(none);
+        }
+    }
+    errno = e;
+    return e == 0 ? 0 : -1;
+}
+
+void
+name_forget_after_fork(void)
+{
+    for (struct name_listener *l = listeners; l; l = l->next) {
+        if (l->file_fd >= 0) {
+            close(l->file_fd); /* or the lock would outlive its server */
+        }
+    }
+    listeners = NULL;
+}

@@ -1,0 +1,29 @@
+/* Doors' names: the mark on a descriptor, sockets in the file system, and files
+ * that a door is laid over. */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct door;
+struct door_sender;
+struct door_welcome;
+struct name_listener;
+
+/* A fresh connection to D whose client end carries the door's mark; the server
+ * end is watched from now on. The client end (close-on-exec, the caller's), or
+ * -1 with errno. Lock held by the caller: no. */
+int name_mint(struct door *d);
+
+struct door *name_listener_door(const struct name_listener *listener);
+
+/* Somebody asks that the file's door be detached. 0, EPERM, EINVAL. */
+int name_detach_asked(struct name_listener *listener,
+                      const struct door_sender *who);
+
+/* Asks the door behind FD who it is. 0, or an errno: EPIPE, ECONNREFUSED (its
+ * server is gone), ETIMEDOUT (5 s), EPROTO (what answered is no door). */
+int name_ask_info(int fd, struct door_welcome *w);
+
+/* In a child of fork: the parent's names are not ours. */
+void name_forget_after_fork(void);

@@ -1,0 +1,54 @@
+/* Doors whose procedure works in the caller's memory and in its reply memory,
+ * without copies: what cardea.h stands on. Such a door is served by ring; a
+ * channel call to it fails with ENOTSUP. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct call;
+
+/* One call. What lies in args and body belongs to the caller and may change at
+ * any time: fetch once, check, use the copy (bytes that are merely passed on
+ * need no copy). */
+struct door_task {
+    const uint8_t *args, *body;
+    uint64_t args_len, body_len;
+    uint64_t deadline; /* CLOCK_MONOTONIC ns */
+    uint64_t request_id;
+    uint32_t kind; /* enum ring_kind */
+
+    /* The answer, filled by the procedure before it returns. */
+    uint8_t *room; /* reply memory to write in place */
+    size_t room_size;
+    size_t head_off, head_len; /* within room */
+    size_t body_at, body_size; /* within room */
+    uint32_t status;
+    int error; /* an errno instead of an answer */
+
+    struct call *call; /* libdoor's own */
+};
+
+typedef void door_native_procedure(void *cookie, struct door_task *task);
+
+/* Like door_create for a native procedure; FEATURES are told to callers. Starts
+ * no thread: the caller's own thread serves when it calls door_native_serve.
+ * The door's descriptor, or -1 with errno as door_create. */
+int door_create_native(door_native_procedure *procedure, void *cookie,
+                       unsigned int attributes, uint64_t features);
+
+/* Makes the calling thread one of the server threads. Does not return. */
+void door_native_serve(void) __attribute__((noreturn));
+
+/* Makes task->room at least WANT bytes, keeping the first USED bytes. 0, or
+ * ENOBUFS: the reply memory has no such run. */
+int door_task_grow(struct door_task *task, size_t used, size_t want);
+
+/* Has the caller withdrawn the call? (Client gone, time over.) */
+bool door_task_withdrawn(const struct door_task *task);
+
+/* The body will be LENGTH bytes of FD from OFFSET. FD is borrowed. 0 or an
+ * errno. */
+int door_task_send_fd(struct door_task *task, int fd, uint64_t offset,
+                      uint64_t length);

@@ -1,0 +1,536 @@
+/* The pool of server threads: parking, taking, growing, leaving. See server.h
+ * for the states. The rule of growth is DESIGN.md section 4: a thread more only
+ * where calls wait although CPUs do not.
+ */
+#include "door/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define QUIET_NS      10000000000ull /* a spare thread leaves after this */
+#define SEEN_NS       5000000ull     /* how long "asleep" is believed */
+#define ANNOUNCE_NS   20000ull       /* answers are held back no longer */
+
+static _Thread_local struct thread *self_thread;
+static pthread_key_t end_key; /* its destructor sees threads end */
+static pthread_once_t end_once = PTHREAD_ONCE_INIT;
+
+static void thread_ends(void *arg);
+
+static void
+make_key(void)
+{
+    pthread_key_create(&end_key, thread_ends);
+}
+
+static void
+become(struct thread *t)
+{
+    self_thread = t;
+    pthread_once(&end_once, make_key);
+    pthread_setspecific(end_key, t);
+}
+
+void
+pool_forget_after_fork(void)
+{
+    if (self_thread) {
+        pthread_setspecific(end_key, NULL);
+        self_thread = NULL;
+    }
+}
+
+struct thread *
+pool_self(void)
+{
+    return self_thread;
+}
+
+static void
+thread_free(struct thread *t)
+{
+    free(t->args);
+    free(t->descs);
+    free(t);
+}
+
+struct thread *
+pool_adopt(void)
+{
+    if (self_thread) {
+        return self_thread;
+    }
+    struct thread *t = calloc(1, sizeof *t);
+    if (!t) {
+        return NULL;
+    }
+    t->tid = (pid_t)syscall(SYS_gettid);
+    t->pinned = -1;
+    t->is_users = true;
+    pthread_mutex_lock(&door_server.lock);
+    t->next = door_server.threads;
+    door_server.threads = t;
+    door_server.n_threads++;
+    pthread_mutex_unlock(&door_server.lock);
+    become(t);
+    return t;
+}
+
+/* ---- the list of parked threads ---- */
+
+static void
+idle_push_locked(struct thread *t)
+{
+    t->idle = true;
+    t->assigned = false;
+    atomic_store_explicit(&t->wake, 0, memory_order_relaxed);
+    t->idle_prev = NULL;
+    t->idle_next = door_server.idle;
+    if (t->idle_next) {
+        t->idle_next->idle_prev = t;
+    }
+    door_server.idle = t;
+    door_server.n_idle++;
+}
+
+static void
+idle_remove_locked(struct thread *t)
+{
+    if (t->idle_prev) {
+        t->idle_prev->idle_next = t->idle_next;
+    } else {
+        door_server.idle = t->idle_next;
+    }
+    if (t->idle_next) {
+        t->idle_next->idle_prev = t->idle_prev;
+    }
+    t->idle = false;
+    door_server.n_idle--;
+}
+
+bool
+pool_assign_locked(struct source *src)
+{
+    struct thread *t = door_server.idle;
+
+    if (!t) {
+        return false;
+    }
+    idle_remove_locked(t);
+    t->assigned = true;
+    t->given = src;
+    source_ref(src);
+    atomic_store(&t->wake, 1);
+    door_futex_wake(&t->wake, 1, false);
+    return true;
+}
+
+void
+pool_rouse_locked(struct source *src)
+{
+    struct thread *t = atomic_load(&src->attendant);
+
+    if (t && t->idle) {
+        atomic_store(&t->wake, 1);
+        door_futex_wake(&t->wake, 1, false);
+    }
+}
+
+/* ---- evidence ---- */
+
+/* Is this thread on a CPU, or waiting for one? What cannot be known counts as
+ * blocked. */
+static bool
+is_running(pid_t tid)
+{
+    char path[64], text[256];
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) {
+        return false;
+    }
+    text[n] = 0;
+    const char *end = strrchr(text, ')');
+    return end && end[1] == ' ' && end[2] == 'R';
+}
+
+bool
+pool_has_cpu_locked(void)
+{
+    uint64_t now = door_now();
+    int running = (int)door_server.n_starting;
+
+    for (struct thread *t = door_server.threads; t; t = t->next) {
+        if (running >= door_server.n_cpus) {
+            return false;
+        }
+        if (!atomic_load_explicit(&t->serving, memory_order_relaxed)) {
+            continue;
+        }
+        uint32_t call = atomic_load_explicit(&t->calls, memory_order_relaxed);
+        if (t->seen_call == call && now - t->seen_at < SEEN_NS) {
+            continue;
+        }
+        if (is_running(t->tid)) {
+            running++;
+        } else {
+            t->seen_call = call;
+            t->seen_at = now;
+        }
+    }
+    return running < door_server.n_cpus;
+}
+
+/* ---- placement ---- */
+
+/* Keeps the attendant of a ring on the CPU of the caller's loop: waking a
+ * thread on another, idle CPU costs ten times the hand-off (DESIGN.md 4). */
+static void
+place(struct thread *t, int cpu)
+{
+    cpu_set_t set;
+
+    if (t->pinned == cpu) {
+        return;
+    }
+    if (cpu < 0) {
+        sched_setaffinity(0, sizeof *door_server.cpus, door_server.cpus);
+    } else if (cpu < CPU_SETSIZE && CPU_ISSET(cpu, door_server.cpus)) {
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+        sched_setaffinity(0, sizeof set, &set);
+    } else {
+        return;
+    }
+    t->pinned = cpu;
+}
+
+/* ---- waiting for work ---- */
+
+static bool
+source_has_work(const struct source *src)
+{
+    return src->kind == SOURCE_RING ? ring_has_work(src)
+                                    : channel_has_work(src);
+}
+
+static bool
+source_take(struct source *src, struct thread *t)
+{
+    return src->kind == SOURCE_RING ? ring_take(src, t)
+                                    : channel_take(src, t);
+}
+
+static void
+set_parked(struct source *src, uint32_t value)
+{
+    if (src->kind == SOURCE_RING) {
+        struct ring_reply_head *h = src->reply;
+        atomic_store(&h->parked, value);
+    } else {
+        struct channel_reply *r = src->reply;
+        atomic_store(&r->parked, value);
+    }
+}
+
+/* T serves or attends SRC from now on; SRC's reference passes to it. */
+static void
+take_source(struct thread *t, struct source *src)
+{
+    t->src = src;
+    if (src->kind == SOURCE_RING) {
+        struct ring_reply_head *h = src->reply;
+        atomic_fetch_add(&h->attached, 1);
+    }
+}
+
+/* T leaves its source. A caller that saw it attached rang no bell, so what came
+ * in the meantime needs somebody else. */
+static void
+drop_source(struct thread *t)
+{
+    struct source *src = t->src;
+
+    t->src = NULL;
+    if (src->kind == SOURCE_RING) {
+        struct ring_reply_head *h = src->reply;
+        atomic_fetch_sub(&h->attached, 1);
+    }
+    if (!atomic_load(&src->dead) && source_has_work(src)) {
+        server_watch(src);
+    }
+    source_unref(src);
+}
+
+/* After a wait: out of the list (unless somebody took us), and on to the source
+ * that was given. */
+static void
+leave_idle(struct thread *t)
+{
+    struct source *given = NULL;
+
+    pthread_mutex_lock(&door_server.lock);
+    if (t->idle) {
+        idle_remove_locked(t);
+    } else if (t->assigned) {
+        given = t->given;
+        t->assigned = false;
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    if (!given) {
+        return;
+    }
+    if (t->src) {
+        drop_source(t);
+    }
+    take_source(t, given);
+    /* More help for a source whose threads are busy goes where there is room;
+     * the first thread of a source goes to its caller. */
+    place(t, atomic_load(&given->serving) > 0 ? -1 : given->cpu);
+}
+
+/* Parks as the attendant of T's source. false: somebody attends it already. */
+static bool
+attend(struct thread *t)
+{
+    struct source *src = t->src;
+    struct thread *none = NULL;
+
+    if (!atomic_compare_exchange_strong(&src->attendant, &none, t)) {
+        return false;
+    }
+    if (src->cpu >= 0) {
+        place(t, src->cpu);
+    }
+    uint32_t seen = atomic_load(src->bell);
+    pthread_mutex_lock(&door_server.lock);
+    idle_push_locked(t);
+    pthread_mutex_unlock(&door_server.lock);
+    set_parked(src, 1);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!source_has_work(src) && !atomic_load(&src->dead)) {
+        door_futex_wait_two(src->bell, seen, &t->wake);
+    }
+    set_parked(src, 0);
+    atomic_store(&src->attendant, NULL);
+    leave_idle(t);
+    t->run_start = door_now();
+    return true;
+}
+
+/* Parks with no source. false: the thread has been idle for long enough, and
+ * may leave. */
+static bool
+rest(struct thread *t)
+{
+    bool given;
+
+    place(t, -1);
+    pthread_mutex_lock(&door_server.lock);
+    idle_push_locked(t);
+    bool may_leave = !t->is_users && door_server.n_threads > 1;
+    pthread_mutex_unlock(&door_server.lock);
+    while (atomic_load(&t->wake) == 0) {
+        int e = door_futex_wait(&t->wake, 0, QUIET_NS, false);
+        if (e == ETIMEDOUT && may_leave) {
+            break;
+        }
+    }
+    pthread_mutex_lock(&door_server.lock);
+    given = t->assigned;
+    pthread_mutex_unlock(&door_server.lock);
+    leave_idle(t);
+    return given || !may_leave;
+}
+
+/* Finds the next call for T. false: T may leave. */
+static bool
+next_call(struct thread *t)
+{
+    for (;;) {
+        struct source *src = t->src;
+        if (src && atomic_load(&src->dead)) {
+            drop_source(t);
+            continue;
+        }
+        if (src) {
+            if (source_take(src, t)) {
+                return true;
+            }
+            if (!attend(t)) {
+                drop_source(t);
+            }
+        } else if (!rest(t)) {
+            return false;
+        }
+    }
+}
+
+/* ---- running calls ---- */
+
+static void
+run_plain(struct thread *t)
+{
+    struct call *c = &t->call;
+    struct door *d = c->src->door;
+    char *argp = c->size > 0 ? t->args : NULL;
+    door_desc_t *dp = c->n_fds > 0 ? t->descs : NULL;
+
+    d->procedure(d->cookie, argp, c->size, dp, c->n_fds);
+    /* It returned instead of calling door_return: its caller gets EINTR and,
+     * on illumos, its thread ends. */
+    if (c->src->kind == SOURCE_RING) {
+        ring_answer(t, EINTR, NULL, 0);
+    } else {
+        channel_answer(c, EINTR, NULL, 0, NULL, 0);
+    }
+}
+
+static void
+run(struct thread *t)
+{
+    struct call *c = &t->call;
+    struct door *d = c->src->door;
+
+    if (d->native) {
+        d->native(d->cookie, &c->task);
+        ring_answer(t, c->task.error, NULL, 0);
+    } else {
+        run_plain(t);
+    }
+}
+
+static void
+begin_call(struct thread *t)
+{
+    t->call.open = true;
+    atomic_store_explicit(&t->calls, t->calls + 1, memory_order_relaxed);
+    atomic_store_explicit(&t->serving, true, memory_order_relaxed);
+    atomic_fetch_add_explicit(&t->src->serving, 1, memory_order_relaxed);
+}
+
+static void
+end_call(struct thread *t)
+{
+    struct source *src = t->src;
+
+    t->call.open = false;
+    atomic_store_explicit(&t->serving, false, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&src->serving, 1, memory_order_relaxed);
+    if (src->kind == SOURCE_RING) {
+        /* A run of short calls is announced once, at its end. */
+        uint64_t now = door_now();
+        if (!ring_has_work(src) || now - t->run_start > ANNOUNCE_NS) {
+            ring_announce(src);
+            t->run_start = now;
+        }
+    }
+}
+
+void
+pool_serve(struct thread *t)
+{
+    /* door_return() comes back here, on whatever stack depth the procedure was:
+     * each call begins with a clean stack. */
+    if (_setjmp(t->base) != 0) {
+        end_call(t);
+    }
+    while (next_call(t)) {
+        begin_call(t);
+        run(t);
+        end_call(t);
+    }
+}
+
+/* ---- the life of a thread ---- */
+
+/* The thread ends within a call (pthread_exit): its caller gets EINTR. */
+static void
+thread_ends(void *arg)
+{
+    struct thread *t = arg;
+
+    if (t->call.open && t->src) {
+        if (t->src->kind == SOURCE_RING) {
+            ring_answer(t, EINTR, NULL, 0);
+        } else {
+            channel_answer(&t->call, EINTR, NULL, 0, NULL, 0);
+        }
+        end_call(t);
+    }
+    if (t->src) {
+        drop_source(t);
+    }
+    pthread_mutex_lock(&door_server.lock);
+    for (struct thread **p = &door_server.threads; *p; p = &(*p)->next) {
+        if (*p == t) {
+            *p = t->next;
+            door_server.n_threads--;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    self_thread = NULL;
+    thread_free(t);
+}
+
+static void *
+thread_main(void *arg)
+{
+    struct thread *t = arg;
+    struct source *src = t->src;
+
+    t->src = NULL;
+    if (src) {
+        take_source(t, src);
+    }
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    pthread_sigmask(SIG_SETMASK, &door_server.mask, NULL);
+    become(t);
+    pthread_mutex_lock(&door_server.lock);
+    t->tid = (pid_t)syscall(SYS_gettid);
+    t->next = door_server.threads;
+    door_server.threads = t;
+    door_server.n_threads++;
+    door_server.n_starting--;
+    pthread_mutex_unlock(&door_server.lock);
+    pool_serve(t);
+    return NULL; /* thread_ends() does the rest */
+}
+
+int
+pool_spawn_locked(struct source *src)
+{
+    pthread_t id;
+    pthread_attr_t attr;
+    struct thread *t = calloc(1, sizeof *t);
+
+    if (!t) {
+        return ENOMEM;
+    }
+    t->pinned = -1;
+    t->src = src;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    int e = pthread_create(&id, &attr, thread_main, t);
+    pthread_attr_destroy(&attr);
+    if (e != 0) {
+        free(t);
+        return e;
+    }
+    door_server.n_starting++;
+    return 0;
+}

@@ -1,0 +1,545 @@
+/* The calling side of a door ring. The server's memory is hostile: each field
+ * is loaded once and checked; its counters are hints.
+ */
+#include "door/ring.h"
+#include "door/sys.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define WORDS(n) ((n) / 64u)
+
+/* ---- opening and closing ---- */
+
+static void
+lay_out(struct ring *r, int cpu)
+{
+    struct ring_request *q = r->request;
+
+    q->magic = DOOR_WIRE_MAGIC;
+    q->major = DOOR_WIRE_MAJOR;
+    q->n_slots = RING_SLOTS;
+    q->entries_off = RING_ENTRIES_OFF;
+    q->order_off = RING_ORDER_OFF;
+    q->area_off = RING_AREA_OFF;
+    q->size = RING_SIZE;
+    q->cpu = cpu;
+}
+
+int
+ring_open(struct ring *r, int door_fd, int wake_fd, int cpu, void *at)
+{
+    struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
+                               .major = DOOR_WIRE_MAJOR,
+                               .kind = DOOR_HELLO_RING,
+                               .size = RING_SIZE};
+    int pair[2];
+
+    memset(r, 0, sizeof *r);
+    r->door_fd = door_fd;
+    r->conn = r->request_fd = r->reply_fd = -1;
+    r->wake_fd = wake_fd;
+    r->cookie = door_random();
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                   pair) < 0) {
+        int e = errno;
+        ring_close(r);
+        return e;
+    }
+    r->conn = pair[0];
+    r->request = door_memory_make("door-request", RING_SIZE, at,
+                                  &r->request_fd);
+    int e = r->request ? 0 : errno;
+    if (e == 0) {
+        lay_out(r, cpu);
+        int fds[3] = {pair[1], r->request_fd, wake_fd};
+        e = door_send(door_fd, &hello, sizeof hello, fds, 3);
+    }
+    close(pair[1]);
+    if (e != 0) {
+        ring_close(r);
+        return e;
+    }
+    r->state = RING_GREETING;
+    return 0;
+}
+
+/* Are the places that the server names inside its memory? */
+static int
+check_places(struct ring *r, uint64_t size)
+{
+    const struct ring_reply_head *h = r->reply;
+    uint64_t off = h->replies_off;
+
+    if (h->magic != DOOR_WIRE_MAGIC || h->major != DOOR_WIRE_MAJOR ||
+        h->n_slots != RING_SLOTS || off % 64 != 0 || off > size ||
+        RING_SLOTS * sizeof(struct ring_reply) > size - off) {
+        return EPROTO;
+    }
+    r->replies_off = off;
+    return 0;
+}
+
+int
+ring_greeted(struct ring *r)
+{
+    struct door_welcome w;
+    size_t n = 1;
+    int fd = -1;
+    int e = door_receive(r->conn, &w, sizeof w, &fd, &n, NULL, MSG_DONTWAIT);
+
+    if (e == EAGAIN) {
+        return e;
+    }
+    if (e == 0 && (w.magic != DOOR_WIRE_MAGIC || w.major != DOOR_WIRE_MAJOR)) {
+        e = EPROTO;
+    }
+    if (e == 0 && w.error != 0) {
+        e = w.error > 0 && w.error < 4096 ? w.error : EPROTO;
+    }
+    if (e == 0 && (n != 1 || w.size < sizeof(struct ring_reply_head) ||
+                   w.size > (4ull << 30))) {
+        e = EPROTO;
+    }
+    if (e == 0) {
+        r->reply = door_memory_map(fd, w.size, NULL);
+        r->reply_size = w.size;
+        e = r->reply ? check_places(r, w.size) : EPROTO;
+    }
+    if (n == 1) {
+        r->reply_fd = fd;
+    }
+    if (e != 0) {
+        r->state = RING_DEAD;
+        return e;
+    }
+    r->features = w.features;
+    r->state = RING_READY;
+    return 0;
+}
+
+void
+ring_close(struct ring *r)
+{
+    int fds[] = {r->door_fd, r->conn, r->request_fd, r->reply_fd};
+
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+    for (uint32_t i = 0; i < r->n_fds; i++) {
+        close(r->fds[i].fd);
+    }
+    if (r->request) {
+        munmap(r->request, RING_SIZE);
+    }
+    if (r->reply) {
+        munmap((void *)(uintptr_t)r->reply, r->reply_size);
+    }
+    ring_forget(r);
+}
+
+void
+ring_forget(struct ring *r)
+{
+    memset(r, 0, sizeof *r);
+    r->door_fd = r->conn = r->request_fd = r->reply_fd = -1;
+}
+
+/* ---- slots and segments ---- */
+
+int
+ring_slot_take(struct ring *r, uint32_t owner)
+{
+    for (uint32_t w = 0; w < WORDS(RING_SLOTS); w++) {
+        if (r->used[w] != ~0ull) {
+            uint32_t slot = w * 64 + (uint32_t)__builtin_ctzll(~r->used[w]);
+            r->used[w] |= 1ull << (slot % 64);
+            r->owner[slot] = owner;
+            r->n_used++;
+            return (int)slot;
+        }
+    }
+    return -1;
+}
+
+void
+ring_slot_area(struct ring *r, uint32_t slot, uint64_t off, uint64_t len)
+{
+    r->slot_area[slot].off = off;
+    r->slot_area[slot].len = len;
+}
+
+void
+ring_slot_give(struct ring *r, uint32_t slot)
+{
+    struct ring_entry *e = ring_entry(r, slot);
+
+    atomic_store_explicit(&e->released, e->generation, memory_order_release);
+    if (r->slot_area[slot].off != 0) {
+        ring_area_give(r, r->slot_area[slot].off, r->slot_area[slot].len);
+        r->slot_area[slot].off = 0;
+    }
+    r->used[slot / 64] &= ~(1ull << (slot % 64));
+    r->owner[slot] = RING_NO_OWNER;
+    r->n_used--;
+}
+
+static bool
+is_run_free(const struct ring *r, uint32_t first, uint32_t n)
+{
+    for (uint32_t i = first; i < first + n; i++) {
+        if ((r->area[i / 64] >> (i % 64)) & 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+mark_run(struct ring *r, uint32_t first, uint32_t n, bool used)
+{
+    for (uint32_t i = first; i < first + n; i++) {
+        uint64_t bit = 1ull << (i % 64);
+        r->area[i / 64] =
+            used ? r->area[i / 64] | bit : r->area[i / 64] & ~bit;
+    }
+    if (used && first + n > r->high_segment) {
+        r->high_segment = first + n;
+    }
+}
+
+/* The first free segment at or after FROM; RING_SEGMENTS if none. */
+static uint32_t
+next_free(const struct ring *r, uint32_t from)
+{
+    for (uint32_t w = from / 64; w < WORDS(RING_SEGMENTS); w++) {
+        uint64_t open = ~r->area[w];
+        if (w == from / 64) {
+            open &= ~0ull << (from % 64);
+        }
+        if (open != 0) {
+            return w * 64 + (uint32_t)__builtin_ctzll(open);
+        }
+    }
+    return RING_SEGMENTS;
+}
+
+uint64_t
+ring_area_take(struct ring *r, uint64_t len)
+{
+    uint64_t want = (len + RING_SEGMENT - 1) / RING_SEGMENT;
+    uint32_t n = (uint32_t)(want == 0 ? 1 : want);
+
+    if (want > RING_SEGMENTS) {
+        return 0;
+    }
+    for (uint32_t at = next_free(r, 0); at + n <= RING_SEGMENTS;) {
+        if (is_run_free(r, at, n)) {
+            mark_run(r, at, n, true);
+            return RING_AREA_OFF + (uint64_t)at * RING_SEGMENT;
+        }
+        /* On behind the first used segment in the way. */
+        uint32_t used = at;
+        while (!((r->area[used / 64] >> (used % 64)) & 1)) {
+            used++;
+        }
+        at = next_free(r, used);
+    }
+    return 0;
+}
+
+void
+ring_area_give(struct ring *r, uint64_t off, uint64_t len)
+{
+    uint64_t n = (len + RING_SEGMENT - 1) / RING_SEGMENT;
+
+    mark_run(r, (uint32_t)((off - RING_AREA_OFF) / RING_SEGMENT),
+             (uint32_t)(n == 0 ? 1 : n), false);
+}
+
+void
+ring_area_claim(struct ring *r, uint64_t off, uint64_t len)
+{
+    uint64_t n = (len + RING_SEGMENT - 1) / RING_SEGMENT;
+
+    if (off >= RING_AREA_OFF && n <= RING_SEGMENTS) {
+        mark_run(r, (uint32_t)((off - RING_AREA_OFF) / RING_SEGMENT),
+                 (uint32_t)(n == 0 ? 1 : n), true);
+    }
+}
+
+void
+ring_rebuild(struct ring *r)
+{
+    memset(r->area, 0, sizeof r->area);
+    r->n_used = 0;
+    for (uint32_t slot = 0; slot < RING_SLOTS; slot++) {
+        if (!(r->used[slot / 64] >> (slot % 64) & 1)) {
+            continue;
+        }
+        r->n_used++;
+        if (r->slot_area[slot].off != 0) {
+            ring_area_claim(r, r->slot_area[slot].off, r->slot_area[slot].len);
+        }
+    }
+}
+
+/* ---- publishing ---- */
+
+void
+ring_publish(struct ring *r, uint32_t slot)
+{
+    struct ring_entry *e = ring_entry(r, slot);
+    uint32_t *order =
+        (uint32_t *)(void *)((char *)r->request + RING_ORDER_OFF);
+
+    e->generation++;
+    e->generation += e->generation == 0;
+    e->cookie = r->cookie += 0x9e3779b97f4a7c15ull;
+    atomic_store_explicit(&e->withdrawn, 0, memory_order_relaxed);
+    order[r->pub % RING_SLOTS] = slot;
+    r->in_flight[slot / 64] |= 1ull << (slot % 64);
+    r->pub++;
+}
+
+static void
+ring_bell(struct ring *r)
+{
+    struct door_note bell = {.kind = DOOR_NOTE_BELL, .seq = r->pub};
+
+    /* EAGAIN: it has been rung often enough. EPIPE: the hang-up tells. */
+    door_send(r->conn, &bell, sizeof bell, NULL, 0);
+}
+
+void
+ring_flush(struct ring *r)
+{
+    if (r->pub == r->flushed) {
+        return;
+    }
+    r->flushed = r->pub;
+    /* Full order: the entries before the number, and the number before the look
+     * at who waits. */
+    atomic_store(&r->request->pub, r->pub);
+    if (atomic_load(&((struct ring_reply_head *)(uintptr_t)r->reply)
+                         ->parked) != 0) {
+        door_futex_wake(&r->request->pub, 1, true);
+    } else if (atomic_load(&((struct ring_reply_head *)(uintptr_t)r->reply)
+                                ->attached) == 0) {
+        ring_bell(r);
+    }
+}
+
+void
+ring_withdraw(struct ring *r, uint32_t slot)
+{
+    atomic_store(&ring_entry(r, slot)->withdrawn, 1);
+}
+
+/* ---- answers ---- */
+
+static uint64_t
+changed(const struct ring *r, uint32_t w)
+{
+    if (r->in_flight[w] == 0) {
+        return 0;
+    }
+    return (atomic_load_explicit(
+                &((struct ring_reply_head *)(uintptr_t)r->reply)->done[w],
+                memory_order_acquire) ^
+            r->seen[w]) &
+           r->in_flight[w];
+}
+
+uint32_t
+ring_poll(struct ring *r, ring_answered *answered, void *arg)
+{
+    uint32_t n = 0;
+
+    if (r->state != RING_READY) {
+        return 0;
+    }
+    for (uint32_t w = 0; w < WORDS(RING_SLOTS); w++) {
+        uint64_t bits = changed(r, w);
+        while (bits != 0) {
+            uint32_t slot = w * 64 + (uint32_t)__builtin_ctzll(bits);
+            uint64_t bit = bits & -bits;
+            bits ^= bit;
+            r->seen[w] ^= bit;
+            r->in_flight[w] ^= bit;
+            answered(arg, r, r->owner[slot], slot);
+            n++;
+            if (r->state != RING_READY) {
+                return n; /* it lied: the loop has given it up */
+            }
+        }
+    }
+    return n;
+}
+
+bool
+ring_has_answer(const struct ring *r)
+{
+    for (uint32_t w = 0; r->state == RING_READY && w < WORDS(RING_SLOTS);
+         w++) {
+        if (changed(r, w) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
+ring_is_busy(const struct ring *r)
+{
+    for (uint32_t w = 0; w < WORDS(RING_SLOTS); w++) {
+        if (r->in_flight[w] != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t
+claimed(const struct ring *r)
+{
+    return atomic_load_explicit(
+        &((struct ring_reply_head *)(uintptr_t)r->reply)->head,
+        memory_order_relaxed);
+}
+
+bool
+ring_is_waiting(const struct ring *r)
+{
+    return r->state == RING_READY && r->flushed != claimed(r);
+}
+
+bool
+ring_was_claimed(const struct ring *r, uint32_t number)
+{
+    return r->reply && (int32_t)(claimed(r) - number) > 0;
+}
+
+void
+ring_sleep(struct ring *r)
+{
+    if (r->state == RING_READY) {
+        r->sleep += 2; /* never 0 */
+        atomic_store(&r->request->asleep, r->sleep | 1);
+        /* Before the look for answers that must follow. */
+        atomic_thread_fence(memory_order_seq_cst);
+    }
+}
+
+void
+ring_wake(struct ring *r)
+{
+    if (r->state == RING_READY) {
+        atomic_store_explicit(&r->request->asleep, 0, memory_order_relaxed);
+    }
+}
+
+void
+ring_nudge(struct ring *r, uint64_t now, uint64_t limit_ns)
+{
+    uint32_t head;
+
+    if (r->state != RING_READY) {
+        return;
+    }
+    head = claimed(r);
+    if (head == r->flushed) {
+        r->waiting_since = 0;
+    } else if (r->waiting_since == 0 || head != r->waiting_head) {
+        r->waiting_since = now;
+        r->waiting_head = head;
+    } else if (now - r->waiting_since >= limit_ns) {
+        r->waiting_since = now;
+        ring_bell(r);
+    }
+}
+
+/* ---- one answer ---- */
+
+/* The descriptor that came with COOKIE, or -1. */
+static int
+take_fd(struct ring *r, uint64_t cookie)
+{
+    struct door_note note;
+
+    for (;;) {
+        for (uint32_t i = 0; i < r->n_fds; i++) {
+            if (r->fds[i].cookie == cookie) {
+                int fd = r->fds[i].fd;
+                r->fds[i] = r->fds[--r->n_fds];
+                return fd;
+            }
+        }
+        int fd = -1;
+        size_t n = 1;
+        int e = door_receive(r->conn, &note, sizeof note, &fd, &n, NULL,
+                             MSG_DONTWAIT);
+        if (e != 0) {
+            return -1;
+        }
+        if (n == 0) {
+            continue;
+        }
+        if (note.kind != DOOR_NOTE_FDS || r->n_fds == RING_MAX_FDS) {
+            close(fd);
+            continue;
+        }
+        r->fds[r->n_fds].cookie = note.cookie;
+        r->fds[r->n_fds++].fd = fd;
+    }
+}
+
+static bool
+in_reply(const struct ring *r, uint64_t off, uint64_t len)
+{
+    return len == 0 || (off <= r->reply_size && len <= r->reply_size - off);
+}
+
+int
+ring_result(struct ring *r, uint32_t slot, struct ring_result *result)
+{
+    const struct ring_entry *e = ring_entry(r, slot);
+    struct ring_reply a;
+
+    memcpy(&a,
+           (const char *)r->reply + r->replies_off +
+               slot * sizeof(struct ring_reply),
+           offsetof(struct ring_reply, spare));
+    if (a.generation != e->generation || a.cookie != e->cookie ||
+        !in_reply(r, a.data_off, a.data_len) ||
+        !in_reply(r, a.head_off, a.head_len)) {
+        return EPROTO;
+    }
+    *result = (struct ring_result){
+        .error = a.error,
+        .status = a.status,
+        .head = (const char *)r->reply + a.head_off,
+        .head_len = a.head_len,
+        .data = (const char *)r->reply + a.data_off,
+        .data_len = a.data_len,
+        .fd = -1,
+    };
+    if (a.error != 0) {
+        result->head_len = result->data_len = 0;
+        return 0;
+    }
+    if (a.flags & RING_REPLY_FD) {
+        result->fd = take_fd(r, a.cookie);
+        result->fd_offset = a.fd_offset;
+        result->data_len = a.fd_length;
+        if (result->fd < 0) {
+            return EPROTO;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,162 @@
+/* The calling side of a door ring, for an event loop: many calls in flight, one
+ * wake a pass. Everything that a loop must know of its ring stands in struct
+ * ring, which lies in shared memory (a worker's arena), so that an heir finds
+ * it; there are no lists, only bit maps that can be made anew.
+ *
+ * One call: ring_slot_take, ring_area_take, fill ring_entry(), ring_publish;
+ * once a pass ring_flush; when ring_poll gives the slot back, ring_result, send
+ * the bytes, ring_slot_give and ring_area_give.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "door/wire.h"
+
+#define RING_ENTRIES_OFF 4096u
+#define RING_ORDER_OFF                                                         \
+    (RING_ENTRIES_OFF + RING_SLOTS * (uint32_t)sizeof(struct ring_entry))
+#define RING_AREA_OFF  0x100000u
+#define RING_SIZE      ((size_t)RING_AREA_OFF + RING_AREA)
+#define RING_SEGMENTS  (RING_AREA / RING_SEGMENT)
+#define RING_MAX_FDS   16
+#define RING_NO_OWNER  0xffffffffu
+
+enum ring_state {
+    RING_CLOSED = 0,
+    RING_GREETING, /* hello sent, no welcome yet */
+    RING_READY,
+    RING_DEAD, /* hung up or lied; its calls end, then ring_close */
+};
+
+struct ring {
+    uint32_t state; /* enum ring_state */
+    int door_fd, conn, request_fd, reply_fd, wake_fd;
+    uint64_t features; /* of the door: DOOR_FEATURE_... */
+    struct ring_request *request;
+    const struct ring_reply_head *reply;
+    uint64_t reply_size;
+    uint64_t replies_off;
+    uint32_t pub;     /* published so far */
+    uint32_t flushed; /* of those, told to the server */
+    uint32_t sleep;   /* number of our last sleep */
+    uint32_t n_used;
+    uint32_t ticks; /* the loop's own */
+    bool lied;      /* the loop's own: an answer could not be */
+    uint64_t cookie;
+    uint64_t waiting_since; /* when the oldest unclaimed call was seen */
+    uint32_t waiting_head;  /* and which it was */
+    uint32_t high_segment;  /* highest segment ever used, plus one */
+    struct {
+        uint64_t cookie;
+        int fd;
+    } fds[RING_MAX_FDS];
+    uint32_t n_fds;
+    uint64_t used[RING_SLOTS / 64];      /* slots that somebody has */
+    uint64_t in_flight[RING_SLOTS / 64]; /* published, not answered */
+    uint64_t seen[RING_SLOTS / 64];      /* the done bits as last seen */
+    uint32_t owner[RING_SLOTS];          /* the loop's own word for a slot */
+    struct {
+        uint64_t off, len;
+    } slot_area[RING_SLOTS];
+    uint64_t area[RING_SEGMENTS / 64];   /* segments in use */
+};
+
+/* Opens a ring on DOOR_FD (taken, also on failure): makes the request memory
+ * and says hello. WAKE_FD is the loop's eventfd (borrowed; one serves all
+ * rings). CPU: where the loop runs, -1: anywhere. AT: address for RING_SIZE
+ * bytes, or NULL. The welcome comes on r->conn, which the loop must watch.
+ * 0, or an errno (EPIPE: the door is dead; EAGAIN: it is flooded, try later). */
+int ring_open(struct ring *r, int door_fd, int wake_fd, int cpu, void *at);
+
+/* r->conn became readable in state RING_GREETING. 0: ready; EAGAIN: not yet;
+ * else an errno, and the ring is dead. */
+int ring_greeted(struct ring *r);
+
+/* Closes everything. Its slots are gone with it. */
+void ring_close(struct ring *r);
+
+/* A ring that was never opened: RING_CLOSED, owning nothing. */
+void ring_forget(struct ring *r);
+
+/* Makes the map of segments anew from the slots that are used; then
+ * ring_area_claim names what no slot has yet. */
+void ring_rebuild(struct ring *r);
+void ring_area_claim(struct ring *r, uint64_t off, uint64_t len);
+
+/* A free slot, with OWNER noted; or -1: RING_SLOTS calls are in flight. */
+int ring_slot_take(struct ring *r, uint32_t owner);
+
+/* The area belongs to the slot from now on and goes with it. */
+void ring_slot_area(struct ring *r, uint32_t slot, uint64_t off, uint64_t len);
+
+/* The reply of this slot is no longer read (also: never published). */
+void ring_slot_give(struct ring *r, uint32_t slot);
+
+static inline struct ring_entry *
+ring_entry(const struct ring *r, uint32_t slot)
+{
+    return (struct ring_entry *)((char *)r->request + RING_ENTRIES_OFF) + slot;
+}
+
+/* LEN bytes of adjacent segments. The offset from the start of the request
+ * memory, or 0: no room. */
+uint64_t ring_area_take(struct ring *r, uint64_t len);
+void ring_area_give(struct ring *r, uint64_t off, uint64_t len);
+
+static inline void *
+ring_at(const struct ring *r, uint64_t off)
+{
+    return (char *)r->request + off;
+}
+
+/* The entry is complete: kind, arguments, deadline, request id. Sets generation
+ * and cookie. Nobody is told before ring_flush. */
+void ring_publish(struct ring *r, uint32_t slot);
+
+/* Tells the server of what was published in this pass: nothing if it is awake,
+ * one futex wake if it waits, one message if nobody attends. */
+void ring_flush(struct ring *r);
+
+/* Nobody wants this answer any more: the server may skip it, its handler can
+ * ask. The slot stays taken until ring_poll gives it back. */
+void ring_withdraw(struct ring *r, uint32_t slot);
+
+/* Calls ANSWERED(arg, r, owner, slot) for every call answered since. */
+typedef void ring_answered(void *arg, struct ring *r, uint32_t owner,
+                           uint32_t slot);
+uint32_t ring_poll(struct ring *r, ring_answered *answered, void *arg);
+
+/* Is there an answer that ring_poll would find? */
+bool ring_has_answer(const struct ring *r);
+
+/* Before and after the loop blocks. */
+void ring_sleep(struct ring *r);
+void ring_wake(struct ring *r);
+
+/* Have calls waited, unclaimed, for LIMIT_NS at NOW? Then the server's
+ * listening thread is rung, so that it finds them a thread. */
+void ring_nudge(struct ring *r, uint64_t now, uint64_t limit_ns);
+
+/* Are there calls published and not answered? (And: not even claimed?) */
+bool ring_is_busy(const struct ring *r);
+bool ring_is_waiting(const struct ring *r);
+/* Was the call that was the NUMBERth to be published (r->pub before
+ * ring_publish) taken by a thread of the server? */
+bool ring_was_claimed(const struct ring *r, uint32_t number);
+
+/* An answer, fetched once and checked. */
+struct ring_result {
+    int error; /* an errno of the server's, 0: answered */
+    uint32_t status;
+    const char *head, *data; /* in the reply memory: hostile, may change */
+    uint64_t head_len, data_len;
+    int fd; /* the body instead of data; the caller's. -1: none */
+    uint64_t fd_offset;
+};
+
+/* 0, or EPROTO: it lies (lengths, generation, cookie), or the descriptor that
+ * it promised is not there. */
+int ring_result(struct ring *r, uint32_t slot, struct ring_result *result);

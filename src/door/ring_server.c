@@ -1,0 +1,453 @@
+/* The serving side of a door ring. Calls are claimed by one compare-and-swap on
+ * `head`, answered by flipping one bit of `done`; both lie in our reply memory,
+ * so a consumer that dies anywhere leaves nothing half done. The caller's
+ * memory is hostile: each field is fetched once.
+ */
+#include "door/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define REPLY_SLOTS_OFF 0x200000u /* after the head and its maps */
+#define REPLY_HEAP_OFF  (REPLY_SLOTS_OFF + RING_SLOTS * RING_REPLY_SLOT)
+#define REPLY_SIZE      ((size_t)REPLY_HEAP_OFF + RING_HEAP)
+#define REPLIES_OFF     0x100000u
+#define HEAP_PAGES      (RING_HEAP / RING_SEGMENT)
+
+_Static_assert(sizeof(struct ring_reply_head) <= REPLIES_OFF, "head fits");
+_Static_assert(REPLIES_OFF + RING_SLOTS * sizeof(struct ring_reply) <=
+                   REPLY_SLOTS_OFF,
+               "replies fit");
+
+static const struct ring_request *
+request_of(const struct source *src)
+{
+    return src->request;
+}
+
+static struct ring_reply_head *
+head_of(const struct source *src)
+{
+    return src->reply;
+}
+
+static struct ring_reply *
+reply_of(const struct source *src, uint32_t slot)
+{
+    return (struct ring_reply *)((char *)src->reply + REPLIES_OFF) + slot;
+}
+
+/* Takes the places in the caller's memory from its head, once, and checks
+ * them: a later release may lay it out differently. */
+static int
+find_places(struct source *src)
+{
+    const struct ring_request *q = request_of(src);
+    uint64_t entries = q->entries_off, order = q->order_off;
+    uint32_t n = q->n_slots;
+
+    if (q->magic != DOOR_WIRE_MAGIC || q->major != DOOR_WIRE_MAJOR || n == 0 ||
+        n > RING_SLOTS || (n & (n - 1)) != 0 || entries % 64 != 0 ||
+        order % 64 != 0 || entries > src->request_size ||
+        order > src->request_size ||
+        n * sizeof(struct ring_entry) > src->request_size - entries ||
+        n * sizeof(uint32_t) > src->request_size - order) {
+        return EPROTO;
+    }
+    src->entries = (const void *)((const char *)src->request + entries);
+    src->order = (const void *)((const char *)src->request + order);
+    src->n_slots = n;
+    src->cpu = q->cpu;
+    src->bell = (_Atomic uint32_t *)(uintptr_t)&q->pub;
+    return 0;
+}
+
+int
+ring_accept(struct source *src, int memory_fd, int *p_fd)
+{
+    src->request = door_memory_map(memory_fd, src->request_size, NULL);
+    if (!src->request) {
+        return EINVAL;
+    }
+    int e = find_places(src);
+    if (e != 0) {
+        return e;
+    }
+    src->runs = calloc(RING_SLOTS, sizeof *src->runs);
+    if (!src->runs) {
+        return ENOMEM;
+    }
+    src->reply_size = REPLY_SIZE;
+    src->reply = door_memory_make("door-reply", REPLY_SIZE, NULL, p_fd);
+    if (!src->reply) {
+        return errno;
+    }
+    struct ring_reply_head *h = head_of(src);
+    h->magic = DOOR_WIRE_MAGIC;
+    h->major = DOOR_WIRE_MAJOR;
+    h->n_slots = src->n_slots;
+    h->features = src->door->features;
+    h->replies_off = REPLIES_OFF;
+    h->slots_off = REPLY_SLOTS_OFF;
+    h->heap_off = REPLY_HEAP_OFF;
+    h->size = REPLY_SIZE;
+    return 0;
+}
+
+bool
+ring_has_work(const struct source *src)
+{
+    uint32_t pub = atomic_load_explicit(&request_of(src)->pub,
+                                        memory_order_acquire);
+    uint32_t head =
+        atomic_load_explicit(&head_of(src)->head, memory_order_relaxed);
+
+    return pub - head - 1 < src->n_slots; /* 1 to n_slots waiting */
+}
+
+/* ---- larger replies: runs of heap pages ---- */
+
+static bool
+take_words(struct ring_reply_head *h, uint32_t first, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t none = 0;
+        if (!atomic_compare_exchange_strong(&h->heap_map[first + i], &none,
+                                            ~0ull)) {
+            while (i > 0) {
+                atomic_store(&h->heap_map[first + --i], 0);
+            }
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Finds COUNT (a power of two) adjacent free pages. The first, or -1. */
+static int64_t
+heap_take(struct ring_reply_head *h, uint32_t count)
+{
+    const uint32_t words = HEAP_PAGES / 64;
+
+    if (count >= 64) {
+        uint32_t n = count / 64;
+        for (uint32_t w = 0; w + n <= words; w += n) {
+            if (take_words(h, w, n)) {
+                return (int64_t)w * 64;
+            }
+        }
+        return -1;
+    }
+    uint64_t mask = (1ull << count) - 1;
+    for (uint32_t w = 0; w < words; w++) {
+        uint64_t now = atomic_load(&h->heap_map[w]);
+        for (uint32_t b = 0; b < 64; b += count) {
+            while ((now & (mask << b)) == 0) {
+                if (atomic_compare_exchange_weak(&h->heap_map[w], &now,
+                                                 now | (mask << b))) {
+                    return (int64_t)w * 64 + b;
+                }
+            }
+        }
+    }
+    return -1;
+}
+
+static void
+heap_give(struct ring_reply_head *h, uint32_t page, uint32_t count)
+{
+    if (count >= 64) {
+        for (uint32_t i = 0; i < count / 64; i++) {
+            atomic_store(&h->heap_map[page / 64 + i], 0);
+        }
+        return;
+    }
+    uint64_t mask = (1ull << count) - 1;
+    atomic_fetch_and(&h->heap_map[page / 64], ~(mask << (page % 64)));
+}
+
+static void
+give_run(struct source *src, uint32_t slot)
+{
+    if (src->runs[slot].count > 0) {
+        heap_give(head_of(src), src->runs[slot].page, src->runs[slot].count);
+        src->runs[slot].count = 0;
+    }
+}
+
+/* Takes a run; where the heap is full, first frees those of slots whose reply
+ * the caller says it has sent (only that caller is hurt if it lies). */
+static int64_t
+heap_take_or_sweep(struct source *src, uint32_t count)
+{
+    int64_t page = heap_take(head_of(src), count);
+
+    if (page >= 0) {
+        return page;
+    }
+    for (uint32_t i = 0; i < src->n_slots; i++) {
+        uint32_t gen = reply_of(src, i)->generation;
+        if (src->runs[i].count > 0 && gen != 0 &&
+            atomic_load(&src->entries[i].released) == gen) {
+            give_run(src, i);
+        }
+    }
+    return heap_take(head_of(src), count);
+}
+
+int
+door_task_grow(struct door_task *task, size_t used, size_t want)
+{
+    struct source *src = task->call->src;
+    uint32_t slot = task->call->slot, count = 4;
+
+    if (want <= task->room_size) {
+        return 0;
+    }
+    if (want > (size_t)64 << 20) {
+        return ENOBUFS;
+    }
+    while ((size_t)count * RING_SEGMENT < want) {
+        count *= 2;
+    }
+    /* The reply of this slot is ours alone now, but the pool's lock is not
+     * held: the sweep touches runs of other slots. */
+    pthread_mutex_lock(&door_server.lock);
+    int64_t page = heap_take_or_sweep(src, count);
+    if (page >= 0) {
+        uint8_t *room = (uint8_t *)src->reply + REPLY_HEAP_OFF +
+                        (size_t)page * RING_SEGMENT;
+        memcpy(room, task->room, used);
+        give_run(src, slot);
+        src->runs[slot].page = (uint32_t)page;
+        src->runs[slot].count = count;
+        task->room = room;
+        task->room_size = (size_t)count * RING_SEGMENT;
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    return page >= 0 ? 0 : ENOBUFS;
+}
+
+/* ---- one call ---- */
+
+/* Is [off, off + len) inside the caller's memory behind its head? */
+static bool
+in_request(const struct source *src, uint64_t off, uint64_t len)
+{
+    return len == 0 || (off >= sizeof(struct ring_request) &&
+                        off <= src->request_size &&
+                        len <= src->request_size - off);
+}
+
+/* Claims the oldest published slot. false: there is none. */
+static bool
+claim(struct source *src, uint32_t *p_slot)
+{
+    const struct ring_request *q = request_of(src);
+    struct ring_reply_head *h = head_of(src);
+    uint32_t head = atomic_load_explicit(&h->head, memory_order_relaxed);
+
+    for (;;) {
+        uint32_t pub = atomic_load_explicit(&q->pub, memory_order_acquire);
+        if (pub - head - 1 >= src->n_slots) {
+            return false;
+        }
+        /* Read before the claim: after it the caller may reuse the place. */
+        uint32_t slot = ((const volatile uint32_t *)
+                             src->order)[head % src->n_slots];
+        if (atomic_compare_exchange_weak_explicit(
+                &h->head, &head, head + 1, memory_order_acq_rel,
+                memory_order_relaxed)) {
+            *p_slot = slot % src->n_slots;
+            return true;
+        }
+    }
+}
+
+static void
+fetch_entry(struct source *src, struct call *c)
+{
+    memcpy(&c->entry, (const void *)&src->entries[c->slot],
+           offsetof(struct ring_entry, spare));
+    c->generation = c->entry.generation;
+    c->cookie = c->entry.cookie;
+    c->no_results = false;
+    c->n_fds = 0;
+}
+
+static void
+fill_task(struct call *c)
+{
+    struct source *src = c->src;
+    struct door_task *task = &c->task;
+    const uint8_t *base = src->request;
+
+    task->args = base + c->entry.args_off;
+    task->args_len = c->entry.args_len;
+    task->body = base + c->entry.body_off;
+    task->body_len = c->entry.body_len;
+    task->deadline = c->entry.deadline;
+    task->request_id = c->entry.request_id;
+    task->kind = c->entry.kind;
+    task->room =
+        (uint8_t *)src->reply + REPLY_SLOTS_OFF + c->slot * RING_REPLY_SLOT;
+    task->room_size = RING_REPLY_SLOT;
+    task->head_off = task->head_len = task->body_at = task->body_size = 0;
+    task->status = 200;
+    task->error = 0;
+    task->call = c;
+    reply_of(src, c->slot)->flags = 0;
+}
+
+/* A plain door's arguments are the procedure's own copy. 0 or an errno. */
+static int
+copy_args(struct thread *t)
+{
+    struct call *c = &t->call;
+
+    c->size = c->entry.args_len;
+    if (c->size + 1 > t->args_size) {
+        size_t size = (c->size + 4096) & ~(size_t)4095;
+        char *larger = malloc(size);
+        if (!larger) {
+            return ENOMEM;
+        }
+        free(t->args);
+        t->args = larger;
+        t->args_size = size;
+    }
+    memcpy(t->args, (const char *)c->src->request + c->entry.args_off,
+           c->size);
+    t->args[c->size] = 0;
+    return 0;
+}
+
+bool
+ring_take(struct source *src, struct thread *t)
+{
+    struct call *c = &t->call;
+
+    while (claim(src, &c->slot)) {
+        int e = 0;
+        c->src = src;
+        fetch_entry(src, c);
+        give_run(src, c->slot);
+        fill_task(c);
+        if (!in_request(src, c->entry.args_off, c->entry.args_len) ||
+            !in_request(src, c->entry.body_off, c->entry.body_len)) {
+            e = EPROTO;
+        } else if (atomic_load_explicit(&c->entry.withdrawn,
+                                        memory_order_relaxed) != 0) {
+            e = ECANCELED;
+        } else if (!src->door->native) {
+            e = copy_args(t);
+        } else if (c->entry.kind != RING_KIND_HTTP) {
+            e = ENOTSUP;
+        }
+        if (e == 0) {
+            return true;
+        }
+        c->open = true;
+        ring_answer(t, e, NULL, 0);
+        c->open = false;
+        ring_announce(src);
+    }
+    return false;
+}
+
+int
+ring_answer(struct thread *t, int error, const char *data, size_t size)
+{
+    struct call *c = &t->call;
+    struct source *src = c->src;
+    struct door_task *task = &c->task;
+    struct ring_reply *r = reply_of(src, c->slot);
+    uint64_t room = (uint64_t)(task->room - (uint8_t *)src->reply);
+
+    if (!c->open) {
+        return 0;
+    }
+    if (!src->door->native && error == 0) {
+        if (door_task_grow(task, 0, size) != 0) {
+            return ENOBUFS;
+        }
+        room = (uint64_t)(task->room - (uint8_t *)src->reply);
+        if (size > 0) {
+            memcpy(task->room, data, size);
+        }
+        task->body_size = size;
+    }
+    r->error = error;
+    r->cookie = c->cookie;
+    r->data_off = room + task->body_at;
+    r->data_len = task->body_size;
+    r->head_off = room + task->head_off;
+    r->head_len = task->head_len;
+    r->status = task->status;
+    r->generation = c->generation;
+    if (task->error != 0 && error == 0) {
+        r->error = task->error;
+    }
+    c->open = false;
+    /* Release: all of the answer before the bit; and, being a read-modify-write
+     * with full order, the bit before the look at `asleep`. */
+    atomic_fetch_xor(&head_of(src)->done[c->slot / 64],
+                     1ull << (c->slot % 64));
+    return 0;
+}
+
+void
+ring_announce(struct source *src)
+{
+    uint32_t asleep = atomic_load(&request_of(src)->asleep);
+    const uint64_t one = 1;
+
+    if (asleep != 0 &&
+        atomic_exchange(&src->announced, asleep) != asleep &&
+        write(src->wake_fd, &one, sizeof one) < 0) {
+        /* EAGAIN: it is signalled already. A caller that gave us something
+         * else than an eventfd looks by its own timer. */
+        return;
+    }
+}
+
+bool
+door_task_withdrawn(const struct door_task *task)
+{
+    const struct call *c = task->call;
+    const struct ring_entry *e = &c->src->entries[c->slot];
+
+    return atomic_load(&c->src->dead) || atomic_load(&e->withdrawn) != 0;
+}
+
+int
+door_task_send_fd(struct door_task *task, int fd, uint64_t offset,
+                  uint64_t length)
+{
+    struct call *c = task->call;
+    struct ring_reply *r = reply_of(c->src, c->slot);
+    struct door_note note = {.kind = DOOR_NOTE_FDS,
+                             .seq = c->slot,
+                             .cookie = c->cookie,
+                             .n_fds = 1};
+    int e = 0;
+
+    for (int tries = 0; tries < 200; tries++) {
+        e = door_send(c->src->conn, &note, sizeof note, &fd, 1);
+        if (e != EAGAIN && e != ETOOMANYREFS) {
+            break;
+        }
+        /* The loop reads them as it takes answers: wait for it a little. */
+        ring_announce(c->src);
+        usleep(1000);
+    }
+    if (e == 0) {
+        r->flags = RING_REPLY_FD;
+        r->fd_offset = offset;
+        r->fd_length = length;
+    }
+    return e;
+}

@@ -1,0 +1,186 @@
+/* The serving half of libdoor: one pool of threads, one hidden thread that
+ * listens (set-up, bells, hang-ups), and sources of calls (channels and rings).
+ *
+ * A server thread is always in one of three states: it runs a call; it is
+ * parked as the *attendant* of one source, where the next call of that source
+ * is one futex hand-off; or it is parked with no source. Parked threads stand
+ * in one list, last in first out, and the listening thread takes the first of
+ * them for a source that rang its bell. A thread is made only when a call has
+ * waited, no thread is parked, and fewer threads compute than there are CPUs.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "door.h"
+#include "door/native.h"
+#include "door/sys.h"
+#include "door/wire.h"
+
+enum source_kind { SOURCE_CHANNEL, SOURCE_RING };
+
+struct door {
+    struct door *next;
+    uint64_t uniquifier;
+    uint32_t attributes;
+    uint64_t features;
+    void *cookie;
+    door_server_procedure_t *procedure; /* or */
+    door_native_procedure *native;
+};
+
+/* A private connection with its two memories. Counted: one reference by the
+ * listening thread until the hang-up, one by each thread that serves or attends
+ * it, one while it waits in the watch list. */
+struct source {
+    enum source_kind kind;
+    _Atomic uint32_t refs;
+    _Atomic bool dead;
+    struct door *door;
+    int conn;
+    int wake_fd; /* ring: the caller's eventfd */
+    struct door_sender peer;
+
+    const void *request; /* caller's memory, hostile */
+    size_t request_size;
+    void *reply; /* ours */
+    size_t reply_size;
+
+    struct thread *_Atomic attendant;
+    _Atomic uint32_t serving;   /* threads in a call of this source */
+    uint32_t bells;             /* channel: bells taken off the connection */
+    _Atomic uint32_t announced; /* ring: the sleep we woke the caller from */
+    _Atomic uint32_t *bell;     /* futex word in the caller's memory */
+    int32_t cpu;
+    const struct ring_entry *entries; /* ring: places in the caller's memory */
+    const uint32_t *order;
+    uint32_t n_slots;
+
+    bool watched; /* under the server's lock */
+    struct source *watch_next;
+    /* Heap pages a slot's last reply holds: page + 1, count (ring). */
+    struct {
+        uint32_t page, count;
+    } *runs;
+};
+
+struct call {
+    struct source *src;
+    uint32_t seq;  /* channel */
+    uint32_t slot; /* ring */
+    uint32_t generation;
+    uint64_t cookie;
+    uint64_t size; /* of the arguments */
+    uint32_t n_fds;
+    bool no_results;
+    bool open; /* taken and not yet answered */
+    struct ring_entry entry; /* ring: fetched once */
+    struct door_task task;
+};
+
+struct thread {
+    struct thread *next; /* all threads of the server */
+    struct thread *idle_prev, *idle_next;
+    _Atomic uint32_t wake; /* private futex: assigned, or told to look */
+    bool idle, assigned;   /* under the server's lock */
+    bool is_users;         /* not made by us: never leaves */
+    struct source *src;
+    struct source *given; /* with assigned */
+    pid_t tid;
+    int pinned; /* CPU, or -1 */
+    _Atomic bool serving;
+    _Atomic uint32_t calls;
+    uint32_t seen_call; /* growth: asleep in this call ... */
+    uint64_t seen_at;   /* ... at this time */
+    uint64_t run_start;
+    char *args; /* own copy of the arguments */
+    size_t args_size;
+    door_desc_t *descs;
+    struct call call;
+    jmp_buf base;
+};
+
+struct server {
+    pthread_mutex_t lock;
+    struct door *doors;
+    struct thread *threads, *idle;
+    uint32_t n_threads, n_idle, n_starting;
+    struct source *watch;
+    int epoll, kick;
+    pthread_t listener;
+    bool running; /* the listening thread exists */
+    cpu_set_t *cpus;
+    int n_cpus;
+    sigset_t mask; /* of the thread that made the first door */
+    pid_t pid;
+    uint64_t counter;
+};
+
+/* The one server of this process; server_lock() makes it on first use. */
+extern struct server door_server;
+
+/* Takes the lock and makes sure that the listening thread runs. 0 (locked) or
+ * an errno (not locked). */
+int server_start_locked(void);
+
+struct name_listener;
+/* The listening thread watches FD from now on (and owns it): the server's end
+ * of a door's connection, or a socket that connections come from. 0 or an
+ * errno. */
+int server_add_door_locked(struct door *door, int fd);
+int server_add_listener_locked(struct name_listener *listener, int fd);
+/* Stops watching LISTENER's socket and closes it; connections made through it
+ * stay, as of the door alone. */
+void server_remove_listener_locked(struct name_listener *listener);
+
+void source_ref(struct source *src);
+/* Drops one reference; the last unmaps and closes all. */
+void source_unref(struct source *src);
+
+/* Tells the listening thread to look whether SRC needs a thread. */
+void server_watch(struct source *src);
+
+/* ---- pool.c ---- */
+
+/* In a child of fork: the calling thread is no server thread any more. */
+void pool_forget_after_fork(void);
+/* The calling thread's record, or NULL. */
+struct thread *pool_self(void);
+/* The same, made if there is none. NULL: no memory. */
+struct thread *pool_adopt(void);
+/* Serves for ever (returns only for threads of ours that leave). */
+void pool_serve(struct thread *t);
+/* Makes a thread; it begins with SRC (reference passes), or NULL. Lock held.
+ * 0 or an errno. */
+int pool_spawn_locked(struct source *src);
+/* Gives SRC to a parked thread. false: none is parked. Lock held. */
+bool pool_assign_locked(struct source *src);
+/* Are fewer serving threads on a CPU than this process may use? Lock held. */
+bool pool_has_cpu_locked(void);
+/* Wakes whoever attends SRC, to notice that it is dead. Lock held. */
+void pool_rouse_locked(struct source *src);
+
+/* ---- channel_server.c, ring_server.c: one source ---- */
+
+/* Maps and checks the caller's memory and makes ours; *P_FD is it, to be sent.
+ * 0 or an errno. */
+int channel_accept(struct source *src, int memory_fd, int *p_fd);
+bool channel_has_work(const struct source *src);
+bool channel_take(struct source *src, struct thread *t);
+/* Answers the call; 0, or an errno after which the call is still open. */
+int channel_answer(struct call *call, int error, const char *data, size_t size,
+                   const door_desc_t *descs, uint32_t n_descs);
+
+int ring_accept(struct source *src, int memory_fd, int *p_fd);
+bool ring_has_work(const struct source *src);
+bool ring_take(struct source *src, struct thread *t);
+int ring_answer(struct thread *t, int error, const char *data, size_t size);
+/* Wakes the caller's loop if it sleeps. */
+void ring_announce(struct source *src);

@@ -1,0 +1,327 @@
+/* libdoor's use of the kernel. Nothing here knows what a door is but its
+ * socket's name. */
+#include "door/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+uint64_t
+door_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+int
+door_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns,
+                bool shared)
+{
+    struct timespec ts = {(time_t)(timeout_ns / 1000000000u),
+                          (long)(timeout_ns % 1000000000u)};
+    int op = FUTEX_WAIT | (shared ? 0 : FUTEX_PRIVATE_FLAG);
+
+    if (syscall(SYS_futex, word, op, value, &ts, NULL, 0) == 0 ||
+        errno == EAGAIN) {
+        return 0;
+    }
+    return errno;
+}
+
+/* struct futex_waitv of linux/futex.h, which older headers lack. */
+struct two_futexes {
+    uint64_t val;
+    uint64_t uaddr;
+    uint32_t flags;
+    uint32_t reserved;
+};
+
+void
+door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
+                    _Atomic uint32_t *own)
+{
+    struct two_futexes both[2] = {
+        {value, (uint64_t)(uintptr_t)shared, 2 /* 32 bits */, 0},
+        {0, (uint64_t)(uintptr_t)own, 2 | FUTEX_PRIVATE_FLAG, 0},
+    };
+
+    if (syscall(SYS_futex_waitv, both, 2, 0, NULL, CLOCK_MONOTONIC) >= 0 ||
+        (errno != ENOSYS && errno != EPERM)) {
+        return;
+    }
+    if (atomic_load(own) == 0) {
+        door_futex_wait(shared, value, 50000000u, true);
+    }
+}
+
+void
+door_futex_wake(_Atomic uint32_t *word, int count, bool shared)
+{
+    int op = FUTEX_WAKE | (shared ? 0 : FUTEX_PRIVATE_FLAG);
+
+    syscall(SYS_futex, word, op, count, NULL, NULL, 0);
+}
+
+void *
+door_memory_make(const char *name, size_t size, void *at, int *p_fd)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING |
+                                    MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) {
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    }
+    if (fd < 0) {
+        return NULL;
+    }
+    void *map = MAP_FAILED;
+    if (ftruncate(fd, (off_t)size) == 0) {
+        map = mmap(at, size, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
+    }
+    if (map == MAP_FAILED ||
+        fcntl(fd, F_ADD_SEALS,
+              F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE |
+                  F_SEAL_SEAL) < 0) {
+        int saved = errno;
+        if (map != MAP_FAILED) {
+            munmap(map, size);
+        }
+        close(fd);
+        errno = saved;
+        return NULL;
+    }
+    *p_fd = fd;
+    return map;
+}
+
+const void *
+door_memory_map(int fd, size_t size, void *at)
+{
+    const int need = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
+    struct stat st;
+    struct statfs fs;
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    if (seals < 0 || (seals & need) != need || fstat(fd, &st) < 0 ||
+        st.st_size != (off_t)size || fstatfs(fd, &fs) < 0 ||
+        fs.f_type != TMPFS_MAGIC) {
+        errno = EINVAL;
+        return NULL;
+    }
+    void *map =
+        mmap(at, size, PROT_READ, MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
+    return map == MAP_FAILED ? NULL : map;
+}
+
+int
+door_send(int fd, const void *bytes, size_t len, const int *fds, size_t n_fds)
+{
+    union {
+        char room[CMSG_SPACE(sizeof(int) * 253)];
+        struct cmsghdr align;
+    } control;
+    struct iovec iov = {(void *)bytes, len};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (n_fds > 0) {
+        msg.msg_control = control.room;
+        msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+        memcpy(CMSG_DATA(c), fds, sizeof(int) * n_fds);
+    }
+    for (;;) {
+        if (sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) {
+            return 0;
+        }
+        if (errno != EINTR) {
+            return errno;
+        }
+    }
+}
+
+/* Takes the control part of MSG: descriptors to FDS, credentials to SENDER.
+ * false if there were more descriptors than room: all are closed then. */
+static bool
+take_control(struct msghdr *msg, int *fds, size_t room, size_t *p_n,
+             struct door_sender *sender)
+{
+    bool fits = (msg->msg_flags & MSG_CTRUNC) == 0;
+    size_t n = 0;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level != SOL_SOCKET) {
+            continue;
+        }
+        if (c->cmsg_type == SCM_RIGHTS) {
+            size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            for (size_t i = 0; i < count; i++) {
+                int fd;
+                memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
+                if (n < room) {
+                    fds[n++] = fd;
+                } else {
+                    close(fd);
+                    fits = false;
+                }
+            }
+        } else if (c->cmsg_type == SCM_CREDENTIALS && sender) {
+            struct ucred cred;
+            memcpy(&cred, CMSG_DATA(c), sizeof cred);
+            sender->pid = cred.pid;
+            sender->uid = cred.uid;
+            sender->gid = cred.gid;
+        }
+    }
+    if (!fits) {
+        while (n > 0) {
+            close(fds[--n]);
+        }
+    }
+    *p_n = n;
+    return fits;
+}
+
+static int
+receive(int fd, void *bytes, size_t len, int *fds, size_t *p_n_fds,
+        struct door_sender *sender, int flags)
+{
+    union {
+        char room[CMSG_SPACE(sizeof(int) * 253) +
+                  CMSG_SPACE(sizeof(struct ucred))];
+        struct cmsghdr align;
+    } control;
+    struct iovec iov = {bytes, len};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof control.room};
+    size_t room = *p_n_fds;
+    ssize_t n;
+
+    *p_n_fds = 0;
+    if (sender) {
+        *sender = (struct door_sender){0, (uid_t)-1, (gid_t)-1};
+    }
+    do {
+        n = recvmsg(fd, &msg, flags);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return errno == ECONNRESET ? EPIPE : errno;
+    }
+    bool fits = take_control(&msg, fds, room, p_n_fds, sender);
+    if (n == 0 && *p_n_fds == 0) {
+        return EPIPE;
+    }
+    if (!fits || (size_t)n != len || (msg.msg_flags & MSG_TRUNC) != 0) {
+        while (*p_n_fds > 0) {
+            close(fds[--*p_n_fds]);
+        }
+        return EPROTO;
+    }
+    return 0;
+}
+
+int
+door_receive(int fd, void *bytes, size_t len, int *fds, size_t *p_n_fds,
+             struct door_sender *sender, int flags)
+{
+    return receive(fd, bytes, len, fds, p_n_fds, sender,
+                   flags | MSG_CMSG_CLOEXEC);
+}
+
+int
+door_receive_user(int fd, struct door_note *note, int *fds, size_t *p_n_fds)
+{
+    return receive(fd, note, sizeof *note, fds, p_n_fds, NULL, MSG_DONTWAIT);
+}
+
+int
+door_wait_readable(int fd, uint64_t timeout_ns)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int ms = (int)((timeout_ns + 999999u) / 1000000u);
+    int n = poll(&p, 1, ms);
+
+    if (n > 0) {
+        return 0;
+    }
+    return n == 0 ? ETIMEDOUT : errno;
+}
+
+bool
+door_hung_up(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+
+    return poll(&p, 1, 0) != 0 &&
+           (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+bool
+door_is_marked(int fd, uint64_t *p_uniquifier, uint32_t *p_attributes)
+{
+    struct sockaddr_un name;
+    socklen_t len = sizeof name;
+    const size_t prefix = sizeof DOOR_NAME_PREFIX - 1;
+    char digits[17];
+
+    memset(&name, 0, sizeof name);
+    if (getpeername(fd, (struct sockaddr *)&name, &len) < 0 ||
+        name.sun_family != AF_UNIX ||
+        len != offsetof(struct sockaddr_un, sun_path) + 1 + DOOR_NAME_LEN ||
+        memcmp(name.sun_path, "\0" DOOR_NAME_PREFIX, 1 + prefix) != 0) {
+        return false;
+    }
+    memcpy(digits, name.sun_path + 1 + prefix, 16);
+    digits[16] = 0;
+    *p_uniquifier = strtoull(digits, NULL, 16);
+    memcpy(digits, name.sun_path + 1 + prefix + 17, 8);
+    digits[8] = 0;
+    *p_attributes = (uint32_t)strtoul(digits, NULL, 16);
+    return true;
+}
+
+uint64_t
+door_random(void)
+{
+    uint64_t bits = 0;
+
+    while (getrandom(&bits, sizeof bits, 0) != (ssize_t)sizeof bits) {
+        if (errno != EINTR) {
+            /* Before the pool is ready or in a broken sandbox: still unique
+             * enough to be a name, never a secret. */
+            return door_now() ^ ((uint64_t)getpid() << 40);
+        }
+    }
+    return bits;
+}

@@ -1,0 +1,77 @@
+/* What libdoor needs of the kernel: futexes on shared words, sealed memory,
+ * messages with descriptors, the names of sockets. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "door/wire.h"
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+uint64_t door_now(void);
+
+/* Waits while *WORD == VALUE, at most TIMEOUT_NS (never restarted over a signal
+ * handler, which a wait without a time limit would be). 0 woken or changed,
+ * ETIMEDOUT, EINTR. */
+int door_futex_wait(_Atomic uint32_t *word, uint32_t value,
+                    uint64_t timeout_ns, bool shared);
+
+/* Waits while *SHARED == VALUE and *OWN == 0 (OWN is private memory: a second
+ * way to be woken, out of reach of whoever shares the first word). Without
+ * futex_waitv (5.16; some sandboxes) it waits on SHARED for at most 50 ms. */
+void door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
+                         _Atomic uint32_t *own);
+
+void door_futex_wake(_Atomic uint32_t *word, int count, bool shared);
+
+/* A memfd of SIZE bytes, mapped read-write at the returned address and then
+ * sealed (SHRINK, GROW, FUTURE_WRITE, SEAL) so that nobody else can write or
+ * resize it. *P_FD is the caller's. NULL with errno. The map is shared. With AT
+ * it is laid there (over a reservation of the caller's). */
+void *door_memory_make(const char *name, size_t size, void *at, int *p_fd);
+
+/* Maps a peer's memory of exactly SIZE bytes for reading; refuses what is not a
+ * tmpfs file with at least SHRINK, GROW and FUTURE_WRITE sealed. NULL, with
+ * EINVAL if it is refused. AT as above. */
+const void *door_memory_map(int fd, size_t size, void *at);
+
+#define DOOR_MESSAGE_FDS 8
+
+struct door_sender {
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+};
+
+/* Sends one datagram with descriptors (borrowed). 0 or an errno (EAGAIN: full;
+ * ETOOMANYREFS: too many in flight, try later). Never raises SIGPIPE. */
+int door_send(int fd, const void *bytes, size_t len, const int *fds,
+              size_t n_fds);
+
+/* Receives one datagram of exactly LEN bytes. *P_N_FDS holds the room in FDS
+ * and becomes the count received (close-on-exec; the caller's). Anything else,
+ * a truncated control part too, closes what came and is EPROTO. SENDER may be
+ * NULL. FLAGS: MSG_DONTWAIT, MSG_PEEK. 0, EAGAIN, EPIPE (end), or an errno. */
+int door_receive(int fd, void *bytes, size_t len, int *fds, size_t *p_n_fds,
+                 struct door_sender *sender, int flags);
+
+/* The same for many descriptors that belong to the program: not close-on-exec,
+ * as doors give them. */
+int door_receive_user(int fd, struct door_note *note, int *fds,
+                      size_t *p_n_fds);
+
+/* Waits until FD is readable. 0, ETIMEDOUT, EINTR. */
+int door_wait_readable(int fd, uint64_t timeout_ns);
+
+/* Has the peer of this socket closed or died? */
+bool door_hung_up(int fd);
+
+/* Does the socket's peer name say that it is a door? Then its uniquifier and
+ * attributes (as the name tells them). */
+bool door_is_marked(int fd, uint64_t *p_uniquifier, uint32_t *p_attributes);
+
+/* 64 random bits from the kernel. */
+uint64_t door_random(void);
