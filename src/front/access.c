@@ -1,0 +1,127 @@
+/* The access log: one line a request, gathered over a pass and written at once.
+ * What the log cannot take is lost and counted, the loop never waits for it. */
+#include "front/worker_priv.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+const char *
+cause_name(enum reply_cause cause)
+{
+    static const char *const names[CAUSE_N] = {
+        [CAUSE_NONE] = "none",
+        [CAUSE_BAD_REQUEST] = "bad-request",
+        [CAUSE_TIMEOUT_CLIENT] = "client-slow",
+        [CAUSE_NO_ROUTE] = "no-route",
+        [CAUSE_NO_DOOR] = "no-door",
+        [CAUSE_FULL] = "full",
+        [CAUSE_CRASH] = "crash",
+        [CAUSE_LIED] = "lied",
+        [CAUSE_DEADLINE] = "deadline",
+        [CAUSE_CLIENT_GONE] = "client-gone",
+        [CAUSE_NO_ANSWER] = "no-answer",
+        [CAUSE_LIMIT] = "limit",
+        [CAUSE_FILES] = "files",
+    };
+
+    return cause < CAUSE_N && names[cause] ? names[cause] : "none";
+}
+
+void
+access_flush(struct worker *w)
+{
+    if (w->log_len == 0) {
+        return;
+    }
+    if (write(w->setup->log_fd, w->log, w->log_len) < 0) {
+        w->log_lost++;
+    }
+    w->log_len = 0;
+}
+
+static void
+log_client(struct log_line *line, const struct conn *c)
+{
+    char text[INET6_ADDRSTRLEN + 16];
+    size_t n;
+
+    if (c->family == 4) {
+        n = (size_t)snprintf(text, sizeof text, "%u.%u.%u.%u:%u", c->peer[0],
+                             c->peer[1], c->peer[2], c->peer[3], c->peer_port);
+        log_bytes(line, "client", text, n);
+    } else if (c->family == 6) {
+        text[0] = '[';
+        inet_ntop(AF_INET6, c->peer, text + 1, INET6_ADDRSTRLEN);
+        n = strlen(text);
+        n += (size_t)snprintf(text + n, sizeof text - n, "]:%u", c->peer_port);
+        log_bytes(line, "client", text, n);
+    } else {
+        log_text(line, "client", "unix");
+    }
+}
+
+static void
+log_target(struct worker *w, struct log_line *line, const struct request *r)
+{
+    const struct conf_target *t = &w->conf->targets[r->target];
+
+    if (!r->routed) {
+        return;
+    }
+    if (t->kind == CONF_TARGET_MODULE) {
+        log_text(line, "module", w->conf->modules[t->module].name);
+    } else {
+        log_text(line, t->kind == CONF_TARGET_DOOR ? "door" : "files",
+                 t->path);
+    }
+}
+
+void
+access_log(struct worker *w, const struct conn *c, const struct request *r)
+{
+    struct log_line line;
+    const char *in = input_of(w, c);
+    char id[17];
+
+    atomic_fetch_add_explicit(&w->setup->seats[w->setup->index].requests, 1,
+                              memory_order_relaxed);
+    if (!w->conf->access_log) {
+        return;
+    }
+    log_begin(&line, w->world->wall(w->world->ctx), LOG_INFO, "request");
+    snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
+    log_bytes(&line, "id", id, 16);
+    log_client(&line, c);
+    if (r->parsed) {
+        log_bytes(&line, "method", in + r->method_name.off,
+                  r->method_name.len);
+        log_bytes(&line, "target", in + r->uri.off, MIN_OF(r->uri.len, 512u));
+        log_bytes(&line, "host", in + r->host.off, MIN_OF(r->host.len, 256u));
+    }
+    log_num(&line, "status", r->status);
+    log_num(&line, "bytes", r->sent);
+    log_target(w, &line, r);
+    if (r->called != 0 && r->answered >= r->called) {
+        log_ms(&line, "wait_ms", r->called - r->began);
+        log_ms(&line, "run_ms", r->answered - r->called);
+    }
+    log_ms(&line, "total_ms", w->now - r->began);
+    if (r->cause != CAUSE_NONE) {
+        log_text(&line, "cause", cause_name(r->cause));
+    }
+    if (w->log_lost > 0) {
+        log_num(&line, "lost_before", w->log_lost);
+        w->log_lost = 0;
+    }
+    if (w->log_len + line.len + 1 > sizeof w->log) {
+        access_flush(w);
+    }
+    memcpy(w->log + w->log_len, line.text, line.len);
+    w->log_len += line.len;
+    w->log[w->log_len++] = '\n';
+}

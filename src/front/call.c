@@ -1,0 +1,496 @@
+/* From a parsed head to a call in a door's ring. The head is written once, as a
+ * fixed structure with offsets (a cardea.h door) or as HTTP/1.1 bytes (a plain
+ * door), into the ring's memory; the body is received right behind it. */
+#include "front/worker_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "conf/route.h"
+#include "http/http.h"
+
+#define CHUNKED_START 16384u
+#define ID_LEN        16u
+
+struct target_path {
+    const char *path; /* decoded, ends with NUL only in DECODED */
+    size_t len;
+    char decoded[HTTP_MAX_LINE + 1];
+};
+
+/* ---- the call's memory ---- */
+
+void
+call_release(struct worker *w, struct conn *c)
+{
+    struct request *r = request_of(w, c);
+    struct ring *g = &w->rings[c->ring];
+
+    if (r->has_slot) {
+        ring_slot_give(g, c->slot);
+        r->has_slot = false;
+    } else if (r->area_off != 0) {
+        ring_area_give(g, r->area_off, r->area_len);
+    }
+    r->area_off = 0;
+    c->slot = RING_NO_OWNER;
+}
+
+void
+call_drop(struct worker *w, struct conn *c)
+{
+    struct request *r = request_of(w, c);
+    struct ring *g = &w->rings[c->ring];
+
+    if (r->has_slot) {
+        /* The slot and its memory stay the call's until it is answered. */
+        g->owner[c->slot] = RING_NO_OWNER;
+        ring_withdraw(g, c->slot);
+        r->has_slot = false;
+        r->area_off = 0;
+    }
+    c->slot = RING_NO_OWNER;
+}
+
+int
+call_grow_body(struct worker *w, struct conn *c, uint64_t want)
+{
+    struct request *r = request_of(w, c);
+    struct ring *g = &w->rings[c->ring];
+    uint64_t before = r->body_off - r->area_off, size = r->area_len;
+
+    if (before + want <= size) {
+        return 0;
+    }
+    while (size < before + want) {
+        size *= 2;
+    }
+    uint64_t off = ring_area_take(g, size);
+    if (off == 0) {
+        return 503;
+    }
+    memcpy(ring_at(g, off), ring_at(g, r->area_off), before + r->body_have);
+    ring_area_give(g, r->area_off, r->area_len);
+    r->args_off = off + (r->args_off - r->area_off);
+    r->length_at = r->length_at ? off + (r->length_at - r->area_off) : 0;
+    r->body_off = off + before;
+    r->area_off = off;
+    r->area_len = size;
+    return 0;
+}
+
+/* Room for ARGS bytes and the body behind them. 0 or a status. */
+static int
+take_area(struct worker *w, struct conn *c, uint64_t args)
+{
+    struct request *r = request_of(w, c);
+    uint64_t body = r->chunked ? CHUNKED_START : r->body_want;
+
+    r->area_len = args + body;
+    r->area_off = ring_area_take(&w->rings[c->ring], r->area_len);
+    if (r->area_off == 0) {
+        return 503;
+    }
+    r->area_len = ROUND_UP(r->area_len, RING_SEGMENT);
+    r->args_off = r->area_off;
+    r->body_off = r->area_off + args;
+    return 0;
+}
+
+/* ---- the fixed structure ---- */
+
+struct put {
+    char *base; /* of the structure */
+    uint32_t at;
+};
+
+static struct door_span
+put_string(struct put *p, const void *bytes, size_t len)
+{
+    struct door_span span = {p->at, (uint32_t)len};
+
+    memcpy(p->base + p->at, bytes, len);
+    p->base[p->at + len] = 0;
+    p->at += (uint32_t)len + 1;
+    return span;
+}
+
+static struct door_span
+shifted(uint32_t base, struct http_span s)
+{
+    return (struct door_span){base + s.off, s.len};
+}
+
+static void
+put_id(char out[ID_LEN], uint64_t id)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (int i = (int)ID_LEN - 1; i >= 0; i--, id >>= 4) {
+        out[i] = digits[id & 15];
+    }
+}
+
+static int
+build_http(struct worker *w, struct conn *c, const struct http_request *h,
+           const struct target_path *t, const struct conf_route *route)
+{
+    struct request *r = request_of(w, c);
+    const char *in = input_of(w, c);
+    uint32_t fields = h->n_fields * (uint32_t)sizeof(struct door_http_field);
+    uint64_t size = sizeof(struct door_http) + fields + h->head_len + 1 +
+                    t->len + 1 + h->query.len + 1 + route->path_len + 1 +
+                    ID_LEN + 1;
+    int e = take_area(w, c, ROUND_UP(size, 16));
+
+    if (e != 0) {
+        return e;
+    }
+    char id[ID_LEN];
+    struct put p = {ring_at(&w->rings[c->ring], r->args_off),
+                    (uint32_t)sizeof(struct door_http) + fields};
+    struct door_http *d = (struct door_http *)(void *)p.base;
+    struct door_http_field *to =
+        (struct door_http_field *)(void *)(p.base + sizeof *d);
+    uint32_t head = put_string(&p, in, h->head_len).off;
+    memset(d, 0, sizeof *d);
+    d->size = sizeof *d;
+    d->method = h->method;
+    d->minor = h->minor;
+    d->family = c->family;
+    memcpy(d->peer, c->peer, 16);
+    d->peer_port = c->peer_port;
+    d->method_name = shifted(head, h->method_name);
+    d->target = shifted(head, h->target);
+    d->host = shifted(head, h->host);
+    d->path = h->query.len == 0 && h->path_is_plain &&
+                      h->path.len == h->target.len
+                  ? d->target
+                  : put_string(&p, t->path, t->len);
+    d->query = put_string(&p, in + h->query.off, h->query.len);
+    d->route = put_string(&p, route->path, route->path_len);
+    put_id(id, r->id);
+    d->id = put_string(&p, id, ID_LEN);
+    d->n_fields = h->n_fields;
+    d->fields_off = sizeof *d;
+    for (uint32_t i = 0; i < h->n_fields; i++) {
+        to[i].name = shifted(head, h->fields[i].name);
+        to[i].value = shifted(head, h->fields[i].value);
+    }
+    d->total = p.at;
+    r->args_len = p.at;
+    r->kind = RING_KIND_HTTP;
+    return 0;
+}
+
+/* ---- HTTP/1.1 bytes, for a plain door ---- */
+
+static bool
+goes_on(const char *name, size_t len)
+{
+    return http_field_is_free(name, len) &&
+           !(len == 6 && strncasecmp(name, "expect", 6) == 0);
+}
+
+static size_t
+put_text(char *to, const void *bytes, size_t len)
+{
+    memcpy(to, bytes, len);
+    return len;
+}
+
+/* The head as the door sees it: no field that frames the message or belongs to
+ * the connection; the length written when it is known, in 20 columns. */
+static int
+build_bytes(struct worker *w, struct conn *c, const struct http_request *h)
+{
+    static const char length[] = "Content-Length: ";
+    struct request *r = request_of(w, c);
+    const char *in = input_of(w, c);
+    char head[HTTP_MAX_HEAD + 128];
+    size_t n = 0, length_at = 0;
+
+    n += put_text(head, in + h->method_name.off, h->method_name.len);
+    head[n++] = ' ';
+    n += put_text(head + n, in + h->target.off, h->target.len);
+    n += put_text(head + n, " HTTP/1.1\r\n", 11);
+    for (uint32_t i = 0; i < h->n_fields; i++) {
+        const struct http_field *f = &h->fields[i];
+        if (!goes_on(in + f->name.off, f->name.len)) {
+            continue;
+        }
+        n += put_text(head + n, in + f->name.off, f->name.len);
+        n += put_text(head + n, ": ", 2);
+        n += put_text(head + n, in + f->value.off, f->value.len);
+        n += put_text(head + n, "\r\n", 2);
+    }
+    if (h->chunked || h->has_length) {
+        n += put_text(head + n, length, sizeof length - 1);
+        length_at = n;
+        n += (size_t)snprintf(head + n, 24, "%20llu\r\n",
+                              (unsigned long long)r->body_want);
+    }
+    n += put_text(head + n, "\r\n", 2);
+    int e = take_area(w, c, n);
+    if (e != 0) {
+        return e;
+    }
+    memcpy(ring_at(&w->rings[c->ring], r->args_off), head, n);
+    r->args_len = n;
+    r->length_at = h->chunked ? r->args_off + length_at : 0;
+    r->kind = RING_KIND_BYTES;
+    return 0;
+}
+
+/* ---- routing ---- */
+
+static void
+refuse(struct worker *w, uint32_t i, int status, enum reply_cause cause,
+       const char *extra)
+{
+    struct conn *c = &w->conns[i];
+    const struct request *r = request_of(w, c);
+
+    /* A body that nobody will read stands between us and the next request. */
+    if (r->chunked || r->body_want > 0) {
+        c->flags |= CONN_CLOSE;
+    }
+    reply_error(w, i, status, cause, extra);
+}
+
+static bool
+wants_body_length(const struct http_request *h)
+{
+    return (h->method == HTTP_POST || h->method == HTTP_PUT ||
+            h->method == HTTP_PATCH) &&
+           !h->has_length && !h->chunked;
+}
+
+static bool
+accepts_json(const char *in, const struct http_request *h)
+{
+    const struct http_field *f =
+        http_field_find(in, h->fields, h->n_fields, "accept", 6);
+
+    return f && memmem(in + f->value.off, f->value.len, "application/json",
+                       16) != NULL &&
+           memmem(in + f->value.off, f->value.len, "text/html", 9) == NULL;
+}
+
+static void
+note_request(struct worker *w, struct conn *c, const struct http_request *h)
+{
+    struct request *r = request_of(w, c);
+
+    r->method = h->method;
+    r->minor = h->minor;
+    r->head_only = h->method == HTTP_HEAD;
+    r->method_name = h->method_name;
+    r->uri = h->target;
+    r->host = h->host;
+    r->chunked = h->chunked;
+    r->continued = h->expect_continue;
+    r->body_want = h->chunked ? UINT64_MAX : h->content_length;
+    r->wants_json = accepts_json(input_of(w, c), h);
+    if (!h->keep_alive) {
+        c->flags |= CONN_CLOSE;
+    }
+}
+
+static void
+call_door(struct worker *w, uint32_t i, const struct http_request *h,
+          const struct target_path *t, const struct conf_route *route)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+    struct ring *g = &w->rings[c->ring];
+
+    if (g->state == RING_GREETING) {
+        c->state = CONN_WAIT;
+        worker_arm(w, i, 2 * NS_PER_SEC);
+        return;
+    }
+    if (g->state != RING_READY) {
+        refuse(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
+        return;
+    }
+    int e = g->features & DOOR_FEATURE_HTTP ? build_http(w, c, h, t, route)
+                                            : build_bytes(w, c, h);
+    if (e != 0) {
+        refuse(w, i, e, CAUSE_FULL, "Retry-After: 1\r\n");
+        return;
+    }
+    if (r->body_want == 0) {
+        call_publish(w, i);
+        return;
+    }
+    c->state = CONN_BODY;
+    worker_arm(w, i, w->conf->body_timeout_ns);
+}
+
+/* The path that routes and doors see. 0, or a status. */
+static int
+find_path(struct worker *w, const struct conn *c, const struct http_request *h,
+          struct target_path *t)
+{
+    const char *raw = input_of(w, c) + h->path.off;
+
+    if (h->path_is_plain) {
+        t->path = raw;
+        t->len = h->path.len;
+        return 0;
+    }
+    int n = http_path_decode(raw, h->path.len, t->decoded);
+    if (n < 0) {
+        return 400;
+    }
+    t->path = t->decoded;
+    t->len = (size_t)n;
+    return 0;
+}
+
+void
+call_route(struct worker *w, uint32_t i, const struct http_request *h)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+    const char *in = input_of(w, c);
+    struct target_path t;
+    struct conf_match match;
+
+    note_request(w, c, h);
+    if (h->method == HTTP_CONNECT || h->method == HTTP_TRACE) {
+        refuse(w, i, 501, CAUSE_BAD_REQUEST, NULL);
+        return;
+    }
+    if (h->method == HTTP_OPTIONS && h->path.len == 1 &&
+        in[h->path.off] == '*') {
+        refuse(w, i, 204, CAUSE_NONE,
+               "Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS\r\n");
+        return;
+    }
+    if (wants_body_length(h)) {
+        c->flags |= CONN_CLOSE;
+        refuse(w, i, 411, CAUSE_BAD_REQUEST, NULL);
+        return;
+    }
+    if (!h->chunked && h->content_length > w->conf->body_limit) {
+        refuse(w, i, 413, CAUSE_LIMIT, NULL);
+        return;
+    }
+    if (find_path(w, c, h, &t) != 0) {
+        c->flags |= CONN_CLOSE;
+        refuse(w, i, 400, CAUSE_BAD_REQUEST, NULL);
+        return;
+    }
+    if (!conf_route_match(&w->conf->listens[c->listener],
+                          in + h->method_name.off, h->method_name.len, t.path,
+                          t.len, &match)) {
+        char allow[CONF_ALLOW_MAX + 16];
+        if (match.status == 405) {
+            snprintf(allow, sizeof allow, "Allow: %.*s\r\n",
+                     (int)match.allow_len, match.allow);
+        }
+        refuse(w, i, match.status, CAUSE_NO_ROUTE,
+               match.status == 405 ? allow : NULL);
+        return;
+    }
+    r->target = (uint32_t)match.route->target;
+    r->routed = true;
+    c->ring = (uint16_t)r->target;
+    if (w->conf->targets[r->target].kind != CONF_TARGET_FILES) {
+        call_door(w, i, h, &t, match.route);
+        return;
+    }
+    /* A body sent to a file is of no use to anybody. */
+    if (r->body_want > 0) {
+        c->flags |= CONN_CLOSE;
+    }
+    if (t.path != t.decoded) {
+        memcpy(t.decoded, t.path, t.len);
+        t.decoded[t.len] = 0;
+    }
+    size_t prefix = match.route->path_len == 1 ? 0 : match.route->path_len;
+    reply_file(w, i, h, t.decoded + prefix, t.decoded);
+}
+
+/* ---- publishing and answers ---- */
+
+static uint64_t
+timeout_of(const struct worker *w, uint32_t target)
+{
+    const struct conf_target *t = &w->conf->targets[target];
+
+    return t->kind == CONF_TARGET_MODULE
+               ? w->conf->modules[t->module].timeout_ns
+               : w->conf->call_timeout_ns;
+}
+
+void
+call_publish(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+    struct ring *g = &w->rings[c->ring];
+    int slot = ring_slot_take(g, i);
+
+    if (slot < 0) {
+        reply_error(w, i, 503, CAUSE_FULL, "Retry-After: 1\r\n");
+        return;
+    }
+    uint64_t timeout = timeout_of(w, r->target);
+    struct ring_entry *e = ring_entry(g, (uint32_t)slot);
+    if (r->length_at != 0) {
+        char digits[24];
+        snprintf(digits, sizeof digits, "%20llu",
+                 (unsigned long long)r->body_have);
+        memcpy(ring_at(g, r->length_at), digits, 20);
+    }
+    e->kind = r->kind;
+    e->deadline = w->now + timeout;
+    e->args_off = r->args_off;
+    /* To a plain door the body is simply what follows the head. */
+    e->args_len =
+        r->args_len + (r->kind == RING_KIND_BYTES ? r->body_have : 0);
+    e->body_off = r->kind == RING_KIND_HTTP ? r->body_off : 0;
+    e->body_len = r->kind == RING_KIND_HTTP ? r->body_have : 0;
+    e->request_id = r->id;
+    e->route = r->target;
+    ring_slot_area(g, (uint32_t)slot, r->area_off, r->area_len);
+    c->slot = (uint32_t)slot;
+    r->has_slot = true;
+    r->number = g->pub;
+    r->called = w->now;
+    c->state = CONN_CALL;
+    ring_publish(g, (uint32_t)slot);
+    w->active[c->ring / 64] |= 1ull << (c->ring % 64);
+    worker_arm(w, i, timeout);
+}
+
+void
+call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot)
+{
+    struct worker *w = worker;
+    struct ring_result result;
+    int e = ring_result(g, slot, &result);
+
+    /* All of a lying door's calls fail together, when the poll is over. */
+    g->lied |= e != 0;
+    if (i == RING_NO_OWNER) { /* withdrawn: nobody waits for it */
+        if (e == 0 && result.fd >= 0) {
+            close(result.fd);
+        }
+        ring_slot_give(g, slot);
+        return;
+    }
+    request_of(w, &w->conns[i])->answered = w->now;
+    if (e != 0) {
+        reply_error(w, i, 502, CAUSE_LIED, NULL);
+    } else {
+        reply_door(w, i, &result);
+    }
+    conn_go(w, i);
+}

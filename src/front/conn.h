@@ -1,0 +1,90 @@
+/* A connection's record and the request it is answering. The record is all that
+ * an idle connection costs; a request lives at the start of the segment that
+ * was taken when its first bytes came. Both lie in the arena and are the truth:
+ * every list is made from them. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "http/chunk.h"
+#include "http/http.h"
+#include "loop/arena.h"
+#include "loop/wheel.h"
+
+enum conn_state {
+    CONN_FREE = 0,
+    CONN_IDLE,   /* no byte of a request yet: no segment */
+    CONN_HEAD,   /* part of a head is there */
+    CONN_BODY,   /* the head is understood, its body arrives */
+    CONN_WAIT,   /* complete; the door's ring is being set up */
+    CONN_CALL,   /* published: slot names the call */
+    CONN_SEND,   /* the reply is leaving */
+    CONN_LINGER, /* answered early: what still comes is dropped, then close */
+};
+
+enum conn_flags {
+    CONN_READABLE = 1,  /* there may be more to read than we took */
+    CONN_HALF = 2,      /* the client sends no more */
+    CONN_GONE = 4,      /* the client is gone */
+    CONN_CLOSE = 8,     /* close when the reply has left */
+};
+
+struct conn { /* its index is its descriptor */
+    uint8_t state, flags;
+    uint8_t listener;
+    uint8_t family; /* 4, 6, 0 */
+    uint16_t peer_port;
+    uint16_t ring;    /* target, in BODY, WAIT and CALL */
+    uint32_t gen;     /* which use of this descriptor: in the epoll data */
+    uint32_t seg;     /* input and request; ARENA_NONE */
+    uint32_t out_seg; /* a reply head too long for seg; ARENA_NONE */
+    uint32_t slot;    /* in CALL, and in SEND while the body is the door's */
+    struct wheel_link timer;
+    uint8_t peer[16];
+    /* What the kernel's counters say more than this happened unrecorded:
+     * heirs.md, exactness. Relative to the base at birth. */
+    uint64_t rx, tx;
+    uint32_t rx_base, tx_base;
+    /* Where a read in progress puts its bytes: address (the same in every
+     * heir) and length; 0: none is in progress. */
+    uint64_t target;
+    uint32_t target_len;
+    uint32_t in_pos, in_len; /* in the input: parsed, arrived */
+    uint32_t requests;
+};
+_Static_assert(sizeof(struct conn) <= 128, "an idle connection is one record");
+
+/* What stands before the input in a segment. */
+#define REQUEST_ROOM 512u
+#define OUT_ROOM     1024u
+#define INPUT_AT     (REQUEST_ROOM + OUT_ROOM)
+
+struct request {
+    uint64_t id;
+    uint64_t began, called, answered; /* ns */
+    uint32_t scan; /* how far the head's end was searched */
+    uint32_t target;
+    uint16_t status;
+    uint8_t method, minor;
+    bool head_only, wants_json, chunked, continued, parsed, routed, has_slot;
+    uint8_t cause; /* enum reply_cause, for the log */
+    struct http_span method_name, uri, host; /* in the input */
+    uint32_t head_len;
+    uint32_t number; /* of the call, as it was published */
+    /* The body on its way in. */
+    uint64_t area_off, area_len; /* in the ring's memory; 0: none */
+    uint64_t args_off, args_len;
+    uint64_t length_at; /* where a chunked body's length is to be written */
+    uint64_t body_off, body_have, body_want;
+    struct http_chunk chunk;
+    uint32_t kind; /* enum ring_kind */
+    /* The reply on its way out. */
+    uint32_t out_len, out_pos;
+    const char *body;
+    uint64_t body_len, body_pos;
+    int fd; /* -1 */
+    uint64_t fd_off;
+    uint64_t sent;
+};
+_Static_assert(sizeof(struct request) <= REQUEST_ROOM, "fits before the input");

@@ -1,0 +1,89 @@
+/* What the keeper says. Messages have one size; one of another size or kind
+ * means that the keeper is not what we think: the worker leaves. */
+#include "front/worker_priv.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "door/sys.h"
+
+void
+control_say(struct worker *w, const struct worker_message *m)
+{
+    if (door_send(w->setup->control_fd, m, sizeof *m, NULL, 0) != 0) {
+        /* A keeper that does not read restarts us when it looks. */
+        worker_event(w, LOG_WARN, "keeper-deaf", NULL, NULL);
+    }
+}
+
+static void
+stop(struct worker *w, uint64_t grace_ns)
+{
+    if (w->core->stopping) {
+        return;
+    }
+    w->core->stopping = true;
+    w->core->stop_at = w->now + grace_ns;
+    accept_stop(w);
+    for (uint32_t i = 0; i < w->core->top; i++) {
+        if (w->conns[i].state == CONN_IDLE) {
+            conn_close(w, i);
+        }
+    }
+}
+
+static void
+obey(struct worker *w, const struct worker_message *m, int fd)
+{
+    bool is_target = m->target < w->core->n_rings;
+
+    switch ((enum worker_message_kind)m->kind) {
+    case WORKER_DOOR:
+        if (is_target && fd >= 0) {
+            ring_take_door(w, m->target, fd);
+            return;
+        }
+        break;
+    case WORKER_DOOR_NONE:
+        if (is_target) {
+            ring_lost(w, m->target, 0);
+        }
+        break;
+    case WORKER_STOP:
+        stop(w, m->grace_ns);
+        break;
+    case WORKER_NOW:
+        w->leaving = 1;
+        break;
+    case WORKER_READY:
+    case WORKER_DOOR_LOST:
+    default:
+        w->leaving = 1;
+        break;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+void
+control_event(struct worker *w)
+{
+    for (;;) {
+        struct worker_message m;
+        int fd = -1;
+        size_t n = 1;
+        int e = door_receive(w->setup->control_fd, &m, sizeof m, &fd, &n, NULL,
+                             MSG_DONTWAIT);
+        if (e == EAGAIN) {
+            return;
+        }
+        if (e != 0) {
+            w->leaving = 1; /* the keeper is gone or mad */
+            return;
+        }
+        obey(w, &m, n == 1 ? fd : -1);
+    }
+}

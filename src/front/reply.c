@@ -1,0 +1,594 @@
+/* Replies on their way out: a head written in the arena, and a body that is
+ * sent from where the door wrote it, from a file, or from behind the head; head
+ * and body leave with one vectored write.
+ *
+ * Whatever a door wrote is hostile: its fields are copied, then judged; its
+ * body is only passed on.
+ */
+#include "front/worker_priv.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "front/files.h"
+#include "http/http.h"
+
+#define SEND_AT_ONCE (1u << 20)
+
+/* A head being written. Over the end: `full`, and nothing more is put. */
+struct head {
+    char *at, *start, *end;
+    bool full;
+};
+
+static void
+put(struct head *h, const void *bytes, size_t len)
+{
+    if ((size_t)(h->end - h->at) < len) {
+        h->full = true;
+        return;
+    }
+    memcpy(h->at, bytes, len);
+    h->at += len;
+}
+
+#define PUT(h, literal) put(h, literal, sizeof(literal) - 1)
+
+static void
+put_number(struct head *h, uint64_t value)
+{
+    char digits[20];
+    size_t n = sizeof digits;
+
+    do {
+        digits[--n] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    put(h, digits + n, sizeof digits - n);
+}
+
+static void put_format(struct head *h, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void
+put_format(struct head *h, const char *format, ...)
+{
+    va_list args;
+    size_t room = (size_t)(h->end - h->at);
+
+    va_start(args, format);
+    int n = vsnprintf(h->at, room, format, args);
+    va_end(args);
+    if (n < 0 || (size_t)n >= room) {
+        h->full = true;
+    } else {
+        h->at += n;
+    }
+}
+
+/* Begins in the request's own room, or with BIG in a run of segments. false: no
+ * run is to be had. */
+static bool
+head_begin(struct worker *w, struct conn *c, struct head *h, bool big)
+{
+    if (big) {
+        if (c->out_seg == ARENA_NONE) {
+            c->out_seg = arena_take_run(&w->arena);
+        }
+        if (c->out_seg == ARENA_NONE) {
+            return false;
+        }
+        h->start = arena_at(&w->arena, c->out_seg);
+        h->end = h->start + ARENA_RUN * ARENA_SEGMENT;
+    } else {
+        if (c->out_seg != ARENA_NONE) {
+            arena_give(&w->arena, c->out_seg);
+            c->out_seg = ARENA_NONE;
+        }
+        h->start = (char *)arena_at(&w->arena, c->seg) + REQUEST_ROOM;
+        h->end = h->start + OUT_ROOM;
+    }
+    h->at = h->start;
+    h->full = false;
+    return true;
+}
+
+static bool
+has_no_body(int status)
+{
+    return status == 204 || status == 304 || status < 200;
+}
+
+static void
+put_start(struct worker *w, struct head *h, int status)
+{
+    if (status == 200) {
+        PUT(h, "HTTP/1.1 200 OK\r\nDate: ");
+    } else {
+        PUT(h, "HTTP/1.1 ");
+        put_number(h, (uint64_t)status);
+        PUT(h, " ");
+        const char *reason = http_reason(status);
+        put(h, reason, strlen(reason));
+        PUT(h, "\r\nDate: ");
+    }
+    put(h, w->date, HTTP_DATE_LEN);
+    PUT(h, "\r\n");
+}
+
+/* Length, what becomes of the connection, and the empty line. A 204 carries no
+ * length; a 304 may, and does not. */
+static void
+put_end(struct worker *w, struct conn *c, struct head *h, int status,
+        uint64_t length)
+{
+    const struct request *r = request_of(w, c);
+
+    if (w->core->stopping) {
+        c->flags |= CONN_CLOSE;
+    }
+    if (!has_no_body(status)) {
+        PUT(h, "Content-Length: ");
+        put_number(h, length);
+        PUT(h, "\r\n");
+    }
+    if (c->flags & CONN_CLOSE) {
+        PUT(h, "Connection: close\r\n");
+    } else if (r->minor == 0 && r->parsed) {
+        PUT(h, "Connection: keep-alive\r\n");
+    }
+    PUT(h, "\r\n");
+}
+
+/* The head is written: off it goes. BODY may be NULL, FD -1. */
+static void
+launch(struct worker *w, uint32_t i, struct head *h, int status,
+       const char *body, uint64_t body_len)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+
+    r->status = (uint16_t)status;
+    r->out_len = (uint32_t)(h->at - h->start);
+    r->out_pos = 0;
+    r->body = body;
+    r->body_len = r->head_only || has_no_body(status) ? 0 : body_len;
+    r->body_pos = 0;
+    if (r->answered == 0) {
+        r->answered = w->now;
+    }
+    c->state = CONN_SEND;
+    worker_arm(w, i, w->conf->body_timeout_ns);
+    reply_send(w, i);
+}
+
+/* ---- our own answers ---- */
+
+static const char *
+advice(int status, enum reply_cause cause)
+{
+    switch (cause) {
+    case CAUSE_NO_DOOR:
+        return "The program that answers here is not running just now. Try "
+               "again in a moment.";
+    case CAUSE_CRASH:
+        return "The program that answers here ended in the middle of this "
+               "request.";
+    case CAUSE_LIED:
+    case CAUSE_NO_ANSWER:
+        return "The program that answers here gave no valid answer.";
+    case CAUSE_DEADLINE:
+        return "The program that answers here did not answer in time.";
+    case CAUSE_FULL:
+        return "Too much is waiting here already. Try again in a moment.";
+    case CAUSE_TIMEOUT_CLIENT:
+        return "The request did not arrive in time.";
+    default:
+        break;
+    }
+    switch (status) {
+    case 404:
+        return "Nothing is served at this address.";
+    case 405:
+        return "This address does not take that method.";
+    case 411:
+        return "A request with a body must say how long it is.";
+    case 413:
+        return "The body is larger than this server takes.";
+    case 414:
+        return "The address is longer than this server takes.";
+    case 431:
+        return "The header fields are larger than this server takes.";
+    default:
+        return "The request could not be served.";
+    }
+}
+
+static int
+error_body(char *to, size_t room, const struct request *r, int status,
+           enum reply_cause cause)
+{
+    if (r->wants_json) {
+        return snprintf(to, room,
+                        "{\"status\":%d,\"error\":\"%s\",\"detail\":\"%s\","
+                        "\"request\":\"%016llx\"}\n",
+                        status, http_reason(status), advice(status, cause),
+                        (unsigned long long)r->id);
+    }
+    return snprintf(
+        to, room,
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">"
+        "<meta name=\"viewport\" content=\"width=device-width\">"
+        "<title>%d %s</title>\n<style>body{font:1.1em/1.5 system-ui,"
+        "sans-serif;max-width:36em;margin:15vh auto;padding:0 1.5em;"
+        "color-scheme:light dark}small{opacity:.7}</style>\n"
+        "<h1>%d %s</h1>\n<p>%s</p>\n<p><small>Request %016llx</small></p>\n",
+        status, http_reason(status), status, http_reason(status),
+        advice(status, cause), (unsigned long long)r->id);
+}
+
+void
+reply_error(struct worker *w, uint32_t i, int status, enum reply_cause cause,
+            const char *extra)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+    struct head h;
+    char page[1024];
+
+    call_release(w, c);
+    if (r->fd >= 0) {
+        close(r->fd);
+        r->fd = -1;
+    }
+    r->cause = (uint8_t)cause;
+    int n = has_no_body(status)
+                ? 0
+                : error_body(page, sizeof page, r, status, cause);
+    head_begin(w, c, &h, false);
+    put_start(w, &h, status);
+    if (n > 0) {
+        put_format(&h, "Content-Type: %s\r\n",
+                   r->wants_json ? "application/json"
+                                 : "text/html; charset=utf-8");
+    }
+    put_format(&h, "X-Request-Id: %016llx\r\n", (unsigned long long)r->id);
+    if (extra) {
+        put(&h, extra, strlen(extra));
+    }
+    put_end(w, c, &h, status, (uint64_t)n);
+    if (!r->head_only && (size_t)(h.end - h.at) < (size_t)n) {
+        /* Head and page are longer than the small room (they are not today):
+         * the status says enough. */
+        h.at = h.start;
+        put_start(w, &h, status);
+        c->flags |= CONN_CLOSE;
+        put_end(w, c, &h, status, 0);
+        n = 0;
+    } else if (!r->head_only) {
+        put(&h, page, (size_t)n);
+    }
+    launch(w, i, &h, status, NULL, 0);
+}
+
+/* ---- a door's answer ---- */
+
+/* Copies the door's field lines and judges the copy. false: they are not
+ * valid. */
+static bool
+put_fields(struct head *h, const char *lines, size_t len)
+{
+    struct http_field fields[HTTP_MAX_FIELDS];
+    uint32_t n = 0;
+    char *copy = h->at;
+
+    put(h, lines, len);
+    if (h->full || http_fields_parse(copy, len, fields, &n) != HTTP_OK) {
+        return false;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (!http_field_is_free(copy + fields[i].name.off,
+                                fields[i].name.len)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+launch_body(struct worker *w, uint32_t i, struct head *h, int status,
+            const struct ring_result *result, const char *body, uint64_t len)
+{
+    struct request *r = request_of(w, &w->conns[i]);
+
+    if (result->fd >= 0) {
+        r->fd = result->fd;
+        r->fd_off = result->fd_offset;
+    }
+    launch(w, i, h, status, body, len);
+}
+
+/* A cardea.h door: status, field lines, body. */
+static void
+reply_struct(struct worker *w, uint32_t i, struct ring_result *result)
+{
+    struct conn *c = &w->conns[i];
+    struct head h;
+    int status = (int)result->status;
+    bool big = result->head_len > OUT_ROOM - 256;
+
+    if (status < 200 || status > 599 || result->head_len > HTTP_MAX_HEAD ||
+        !head_begin(w, c, &h, big)) {
+        reply_error(w, i, 502, CAUSE_NO_ANSWER, NULL);
+        return;
+    }
+    put_start(w, &h, status);
+    bool valid = put_fields(&h, result->head, result->head_len);
+    put_end(w, c, &h, status, result->data_len);
+    if (!valid || h.full) {
+        reply_error(w, i, 502, CAUSE_NO_ANSWER, NULL);
+        return;
+    }
+    launch_body(w, i, &h, status, result, result->data, result->data_len);
+}
+
+/* A plain door: a whole HTTP/1.1 response. Its head is copied before it is
+ * parsed; its framing is checked, then written anew. */
+static void
+reply_bytes(struct worker *w, uint32_t i, struct ring_result *result)
+{
+    struct conn *c = &w->conns[i];
+    struct head h;
+    struct http_response p;
+    char copy[HTTP_MAX_HEAD];
+    size_t n = (size_t)MIN_OF(result->data_len, sizeof copy);
+
+    memcpy(copy, result->data, n);
+    if (http_response_parse(copy, n, &p) != HTTP_OK || p.status < 200 ||
+        p.chunked) {
+        reply_error(w, i, 502, CAUSE_NO_ANSWER, NULL);
+        return;
+    }
+    uint64_t len = result->data_len - p.head_len;
+    const struct request *r = request_of(w, c);
+    if (p.has_length && p.content_length != len &&
+        !(r->head_only && len == 0)) {
+        reply_error(w, i, 502, CAUSE_LIED, NULL);
+        return;
+    }
+    if (!head_begin(w, c, &h, p.head_len > OUT_ROOM - 256)) {
+        reply_error(w, i, 503, CAUSE_FULL, "Retry-After: 1\r\n");
+        return;
+    }
+    put_start(w, &h, p.status);
+    for (uint32_t f = 0; f < p.n_fields; f++) {
+        const struct http_field *field = &p.fields[f];
+        const char *name = copy + field->name.off;
+        if (http_field_is_free(name, field->name.len)) {
+            put(&h, name, field->name.len);
+            PUT(&h, ": ");
+            put(&h, copy + field->value.off, field->value.len);
+            PUT(&h, "\r\n");
+        }
+    }
+    put_end(w, c, &h, p.status, p.has_length ? p.content_length : len);
+    if (h.full) {
+        reply_error(w, i, 502, CAUSE_NO_ANSWER, NULL);
+        return;
+    }
+    launch_body(w, i, &h, p.status, result, result->data + p.head_len, len);
+}
+
+/* A descriptor that a door gave: a plain file with enough in it. */
+static bool
+is_good_fd(const struct ring_result *result)
+{
+    struct stat st;
+
+    return fstat(result->fd, &st) == 0 && S_ISREG(st.st_mode) &&
+           result->fd_offset <= (uint64_t)st.st_size &&
+           result->data_len <= (uint64_t)st.st_size - result->fd_offset;
+}
+
+void
+reply_door(struct worker *w, uint32_t i, struct ring_result *result)
+{
+    struct conn *c = &w->conns[i];
+    const struct request *r = request_of(w, c);
+
+    if (result->error == 0 && result->fd >= 0 && !is_good_fd(result)) {
+        close(result->fd);
+        result->error = EBADF;
+    }
+    if (result->error != 0) {
+        reply_error(w, i, 502,
+                    result->error == EINTR ? CAUSE_CRASH : CAUSE_NO_ANSWER,
+                    NULL);
+    } else if (r->kind == RING_KIND_HTTP) {
+        reply_struct(w, i, result);
+    } else {
+        reply_bytes(w, i, result);
+    }
+}
+
+/* ---- plain files ---- */
+
+static struct files_text
+text_of(const char *in, const struct http_request *h, const char *name)
+{
+    const struct http_field *f =
+        http_field_find(in, h->fields, h->n_fields, name, strlen(name));
+
+    if (!f) {
+        return (struct files_text){NULL, 0};
+    }
+    return (struct files_text){in + f->value.off, f->value.len};
+}
+
+static void
+put_file_fields(struct head *h, const struct files_answer *a)
+{
+    char date[HTTP_DATE_LEN + 1];
+
+    http_date(a->mtime, date);
+    if (a->status == 416) {
+        put_format(h, "Content-Range: bytes */%llu\r\n",
+                   (unsigned long long)a->total);
+        return;
+    }
+    if (a->status != 304) {
+        put_format(h, "Content-Type: %s\r\nAccept-Ranges: bytes\r\n", a->type);
+    }
+    put_format(h, "ETag: %s\r\nLast-Modified: %s\r\n", a->etag, date);
+    if (a->status == 206) {
+        put_format(h, "Content-Range: bytes %llu-%llu/%llu\r\n",
+                   (unsigned long long)a->offset,
+                   (unsigned long long)(a->offset + a->length - 1),
+                   (unsigned long long)a->total);
+    }
+}
+
+static void
+reply_moved(struct worker *w, uint32_t i, const struct http_request *h,
+            const char *path)
+{
+    char extra[OUT_ROOM / 2], location[OUT_ROOM / 2 - 16];
+    const char *query = input_of(w, &w->conns[i]) + h->query.off;
+
+    if (files_location(path, query, h->query.len, location, sizeof location) <
+        0) {
+        reply_error(w, i, 404, CAUSE_FILES, NULL);
+        return;
+    }
+    snprintf(extra, sizeof extra, "Location: %s\r\n", location);
+    reply_error(w, i, 301, CAUSE_NONE, extra);
+}
+
+void
+reply_file(struct worker *w, uint32_t i, const struct http_request *h,
+           const char *rest, const char *path)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+    const char *in = input_of(w, c);
+    struct head head;
+    struct files_answer a;
+    struct files_query q = {
+        .is_get = h->method == HTTP_GET,
+        .now = (int64_t)w->wall_sec,
+        .if_match = text_of(in, h, "if-match"),
+        .if_none_match = text_of(in, h, "if-none-match"),
+        .if_modified_since = text_of(in, h, "if-modified-since"),
+        .if_unmodified_since = text_of(in, h, "if-unmodified-since"),
+        .range = text_of(in, h, "range"),
+        .if_range = text_of(in, h, "if-range"),
+    };
+
+    if (h->method != HTTP_GET && h->method != HTTP_HEAD) {
+        reply_error(w, i, 405, CAUSE_FILES, "Allow: GET, HEAD\r\n");
+        return;
+    }
+    files_open(w->setup->folder_fds[r->target], rest, &q, &a);
+    if (a.status == 301) {
+        reply_moved(w, i, h, path);
+        return;
+    }
+    if (a.status != 200 && a.status != 206 && a.status != 304) {
+        char range[64] = "";
+        if (a.status == 416) {
+            snprintf(range, sizeof range, "Content-Range: bytes */%llu\r\n",
+                     (unsigned long long)a.total);
+        }
+        reply_error(w, i, a.status, CAUSE_FILES, range);
+        return;
+    }
+    head_begin(w, c, &head, false);
+    put_start(w, &head, a.status);
+    put_file_fields(&head, &a);
+    put_end(w, c, &head, a.status, a.length);
+    r->fd = a.fd;
+    r->fd_off = a.offset;
+    launch(w, i, &head, a.status, NULL, a.length);
+}
+
+/* ---- sending ---- */
+
+/* Head and a body in memory, in one write. */
+static ssize_t
+send_memory(struct worker *w, uint32_t i, const struct request *r)
+{
+    struct conn *c = &w->conns[i];
+    const char *head = c->out_seg != ARENA_NONE
+                           ? arena_at(&w->arena, c->out_seg)
+                           : (char *)arena_at(&w->arena, c->seg) +
+                                 REQUEST_ROOM;
+    struct iovec iov[2] = {
+        {(void *)(uintptr_t)(head + r->out_pos), r->out_len - r->out_pos},
+        {(void *)(uintptr_t)(r->body + r->body_pos),
+         MIN_OF(r->body_len - r->body_pos, SEND_AT_ONCE)},
+    };
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 1};
+
+    if (r->fd < 0 && r->body_len > r->body_pos) {
+        msg.msg_iovlen = 2;
+    }
+    /* A file's bytes follow at once: one packet with the head. */
+    int more = r->fd >= 0 && r->body_len > 0 ? MSG_MORE : 0;
+    return sendmsg((int)i, &msg, MSG_NOSIGNAL | more);
+}
+
+static ssize_t
+send_some(struct worker *w, uint32_t i, struct request *r)
+{
+    if (r->out_pos < r->out_len || r->fd < 0) {
+        return send_memory(w, i, r);
+    }
+    off_t off = (off_t)(r->fd_off + r->body_pos);
+    ssize_t n = sendfile((int)i, r->fd, &off,
+                         (size_t)MIN_OF(r->body_len - r->body_pos,
+                                        SEND_AT_ONCE));
+    if (n == 0) {
+        errno = EIO; /* the file has become shorter: the promise is broken */
+        return -1;
+    }
+    return n;
+}
+
+void
+reply_send(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+
+    while (r->out_pos < r->out_len || r->body_pos < r->body_len) {
+        ssize_t n = send_some(w, i, r);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && errno == EAGAIN) {
+            return; /* an edge will tell; the timer watches */
+        }
+        if (n < 0) {
+            c->flags |= CONN_GONE; /* whoever called us goes on and sees it */
+            return;
+        }
+        uint32_t of_head = (uint32_t)MIN_OF((size_t)n,
+                                            (size_t)(r->out_len - r->out_pos));
+        c->tx += (uint64_t)n;
+        r->sent += (uint64_t)n;
+        r->out_pos += of_head;
+        r->body_pos += (uint64_t)n - of_head;
+        if (r->body_pos < r->body_len) {
+            worker_arm(w, i, w->conf->body_timeout_ns);
+        }
+    }
+    conn_done(w, i);
+}

@@ -1,0 +1,195 @@
+/* The worker's rings: one for each door that a route leads to. The door comes
+ * from the keeper as a connected descriptor; it is lost when its server hangs
+ * up or lies. */
+#include "front/worker_priv.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+static void
+wait_over(struct worker *w, uint32_t target, bool ready)
+{
+    for (uint32_t i = 0; i < w->core->top; i++) {
+        struct conn *c = &w->conns[i];
+        if (c->state != CONN_WAIT || c->ring != target) {
+            continue;
+        }
+        if (ready) {
+            /* As if the head had just come: it is parsed once more. */
+            struct request *r = request_of(w, c);
+            c->state = CONN_HEAD;
+            r->scan = 0;
+            c->in_pos = 0;
+            conn_go(w, i);
+        } else {
+            reply_error(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
+            conn_go(w, i);
+        }
+    }
+}
+
+void
+ring_take_door(struct worker *w, uint32_t target, int fd)
+{
+    struct ring *g = &w->rings[target];
+
+    if (g->state != RING_CLOSED) {
+        ring_lost(w, target, 0); /* the keeper knows better which door is it */
+    }
+    int e = ring_open(g, fd, w->core->wake_fd, w->setup->cpu, NULL);
+    if (e == 0) {
+        e = worker_watch(w, g->conn, EPOLLIN | EPOLLRDHUP,
+                         EVENT_DATA(TAG_RING, 0, target));
+        if (e != 0) {
+            ring_close(g);
+        }
+    }
+    if (e != 0) {
+        struct worker_message lost = {.kind = WORKER_DOOR_LOST,
+                                      .target = target,
+                                      .cause = WORKER_CAUSE_GONE};
+        control_say(w, &lost);
+    }
+}
+
+/* What a connection that waits for this door is answered. */
+static void
+fail_calls(struct worker *w, uint32_t target, enum worker_cause cause)
+{
+    struct ring *g = &w->rings[target];
+
+    for (uint32_t i = 0; i < w->core->top; i++) {
+        struct conn *c = &w->conns[i];
+        if (c->ring != target || c->seg == ARENA_NONE) {
+            continue;
+        }
+        struct request *r = request_of(w, c);
+        if (c->state == CONN_CALL) {
+            bool taken = ring_was_claimed(g, r->number);
+            r->has_slot = false;
+            reply_error(w, i, taken ? 502 : 503,
+                        !taken                           ? CAUSE_NO_DOOR
+                        : cause == WORKER_CAUSE_LIED ? CAUSE_LIED
+                                                         : CAUSE_CRASH,
+                        taken ? NULL : "Retry-After: 1\r\n");
+            conn_go(w, i);
+        } else if (c->state == CONN_BODY) {
+            r->area_off = 0;
+            c->flags |= CONN_CLOSE;
+            reply_error(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
+            conn_go(w, i);
+        } else if (c->state == CONN_SEND && r->has_slot) {
+            /* The body's memory goes with the ring: what has not left is
+             * lost, and the client must see that it was cut. */
+            r->has_slot = false;
+            r->cause = CAUSE_CRASH;
+            access_log(w, c, r);
+            conn_close(w, i);
+        }
+    }
+}
+
+void
+ring_lost(struct worker *w, uint32_t target, enum worker_cause cause)
+{
+    struct ring *g = &w->rings[target];
+    bool was_greeting = g->state == RING_GREETING;
+
+    if (g->state == RING_CLOSED) {
+        return;
+    }
+    if (cause == WORKER_CAUSE_GONE && g->state == RING_READY) {
+        /* What was answered before the end is still good. */
+        ring_poll(g, call_answered, w);
+    }
+    g->state = RING_DEAD;
+    fail_calls(w, target, cause);
+    epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, g->conn, NULL);
+    ring_close(g);
+    w->active[target / 64] &= ~(1ull << (target % 64));
+    if (was_greeting) {
+        wait_over(w, target, false);
+    }
+    if (cause != 0) {
+        struct worker_message lost = {
+            .kind = WORKER_DOOR_LOST, .target = target, .cause = cause};
+        control_say(w, &lost);
+    }
+}
+
+void
+ring_event(struct worker *w, uint32_t target, uint32_t events)
+{
+    struct ring *g = &w->rings[target];
+
+    if (g->state == RING_GREETING) {
+        int e = ring_greeted(g);
+        if (e == 0) {
+            /* From now on only the hang-up matters here; descriptors are
+             * fetched with the answer that they belong to. */
+            struct epoll_event ev = {
+                .events = EPOLLRDHUP,
+                .data.u64 = EVENT_DATA(TAG_RING, 0, target)};
+            epoll_ctl(w->core->epoll, EPOLL_CTL_MOD, g->conn, &ev);
+            wait_over(w, target, true);
+        } else if (e != EAGAIN) {
+            ring_lost(w, target,
+                      e == EPIPE ? WORKER_CAUSE_GONE : WORKER_CAUSE_LIED);
+            return;
+        }
+    }
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        ring_lost(w, target, WORKER_CAUSE_GONE);
+    }
+}
+
+void
+rings_flush(struct worker *w)
+{
+    for (uint32_t word = 0; word * 64 < w->core->n_rings; word++) {
+        for (uint64_t bits = w->active[word]; bits; bits &= bits - 1) {
+            ring_flush(&w->rings[word * 64 + (uint32_t)__builtin_ctzll(bits)]);
+        }
+    }
+}
+
+uint32_t
+rings_poll(struct worker *w)
+{
+    uint32_t n = 0;
+
+    for (uint32_t word = 0; word * 64 < w->core->n_rings; word++) {
+        for (uint64_t bits = w->active[word]; bits; bits &= bits - 1) {
+            uint32_t g = word * 64 + (uint32_t)__builtin_ctzll(bits);
+            n += ring_poll(&w->rings[g], call_answered, w);
+            if (w->rings[g].lied) {
+                ring_lost(w, g, WORKER_CAUSE_LIED);
+            } else if (!ring_is_busy(&w->rings[g])) {
+                w->active[word] &= ~(1ull << (g % 64));
+            }
+        }
+    }
+    return n;
+}
+
+void
+rings_slow_tick(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        struct ring *r = &w->rings[g];
+        /* A door that never answers the hello holds up nobody for long; and a
+         * ring that large bodies have grown is made anew while it is idle,
+         * which is how its memory goes back (sealed memory has no holes). */
+        if (r->state == RING_GREETING && ++r->ticks > 5) {
+            ring_lost(w, g, WORKER_CAUSE_STUCK);
+        } else if (r->state == RING_READY && r->n_used == 0 &&
+                   r->high_segment > 256 && ++r->ticks > 3) {
+            ring_lost(w, g, WORKER_CAUSE_IDLE);
+        } else if (r->state == RING_READY && r->n_used > 0) {
+            r->ticks = 0;
+        }
+    }
+}

@@ -1,0 +1,442 @@
+/* The worker: one process, one CPU, one loop. A pass collects events, reads and
+ * parses, publishes to door rings, takes answers and writes replies; system
+ * calls and wake-ups are shared by all that a pass does. The loop runs from its
+ * base frame, worker_loop(), and everything it needs to go on lies in the
+ * arena, so that an heir can enter it there (heirs.md).
+ */
+#include "front/worker_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#define SEGMENTS  (256u << 8) /* 256 MiB at the most; sparse */
+#define NAP_MIN   (250 * 1000ull)
+#define NAP_MAX   (64 * NS_PER_MS)
+#define NUDGE_NS  (150 * 1000ull)
+#define SLOW_TICK (1000 * NS_PER_MS)
+
+void
+worker_event(struct worker *w, enum log_level level, const char *event,
+             const char *key, const char *value)
+{
+    struct log_line line;
+
+    log_begin(&line, w->world->wall(w->world->ctx), level, event);
+    log_num(&line, "worker", (uint64_t)w->setup->index);
+    if (key) {
+        log_text(&line, key, value);
+    }
+    log_end(&line, w->setup->log_fd);
+}
+
+int
+worker_watch(struct worker *w, int fd, uint32_t events, uint64_t data)
+{
+    struct epoll_event ev = {.events = events, .data.u64 = data};
+
+    return epoll_ctl(w->core->epoll, EPOLL_CTL_ADD, fd, &ev) < 0 ? errno : 0;
+}
+
+void
+worker_arm(struct worker *w, uint32_t i, uint64_t ns)
+{
+    /* Rounded up: never due too early. */
+    wheel_arm(&w->wheel, i,
+              (uint32_t)((w->now + ns + TICK_NS - 1) / TICK_NS) + 1);
+}
+
+/* ---- the pass ---- */
+
+static void
+handle_event(struct worker *w, const struct epoll_event *ev)
+{
+    uint64_t data = ev->data.u64;
+    uint32_t i = (uint32_t)data, gen = (uint32_t)(data >> 32) & 0xffffff;
+
+    switch ((enum event_tag)(data >> 56)) {
+    case TAG_CONN:
+        if (w->conns[i].state != CONN_FREE && w->conns[i].gen == gen) {
+            conn_event(w, i, ev->events);
+        }
+        break;
+    case TAG_CONTROL:
+        control_event(w);
+        break;
+    case TAG_WAKE:
+        break; /* edge-triggered and never read: it has done its work */
+    case TAG_LISTENER:
+        w->core->listeners_pending |= 1u << i;
+        break;
+    case TAG_RING:
+        ring_event(w, i, ev->events);
+        break;
+    }
+}
+
+/* How long the next wait may last: -1 for ever, else nanoseconds. */
+static int64_t
+wait_limit(struct worker *w)
+{
+    uint32_t tick = wheel_next(&w->wheel);
+    int64_t limit = -1;
+
+    if (tick != WHEEL_NONE) {
+        uint64_t at = (uint64_t)tick * TICK_NS;
+        limit = at > w->now ? (int64_t)(at - w->now) : 0;
+    }
+    bool busy = false, waiting = false;
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (w->active[g / 64] >> (g % 64) & 1) {
+            busy = true;
+            waiting |= ring_is_waiting(&w->rings[g]);
+        }
+    }
+    if (busy) {
+        /* Answers are announced when a run of calls ends: look before, in case
+         * its thread blocked in the middle. And unclaimed calls want help. */
+        int64_t nap = (int64_t)(waiting ? NAP_MIN : w->nap);
+        limit = limit < 0 || nap < limit ? nap : limit;
+    }
+    if (w->core->listeners_pending != 0 || w->core->stopping) {
+        int64_t soon = (int64_t)(5 * NS_PER_MS);
+        limit = limit < 0 || soon < limit ? soon : limit;
+    }
+    return limit;
+}
+
+/* Says to the active rings that we sleep; true if an answer came in between, so
+ * that we must not. */
+static bool
+go_to_sleep(struct worker *w)
+{
+    bool answer = false;
+
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (w->active[g / 64] >> (g % 64) & 1) {
+            ring_sleep(&w->rings[g]);
+            answer |= ring_has_answer(&w->rings[g]);
+        }
+    }
+    return answer;
+}
+
+static void
+wake_up(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (w->active[g / 64] >> (g % 64) & 1) {
+            ring_wake(&w->rings[g]);
+        }
+    }
+}
+
+static void
+collect(struct worker *w, bool may_block)
+{
+    struct core *core = w->core;
+    int64_t limit = may_block ? wait_limit(w) : 0;
+    struct timespec ts = {0, 0};
+
+    /* What a dead worker had taken is found here by its heir. */
+    memset(core->events, 0, (size_t)core->n_events * sizeof *core->events);
+    core->n_events = 0;
+    if (limit != 0 && go_to_sleep(w)) {
+        limit = 0;
+    }
+    if (limit > 0) {
+        ts.tv_sec = (time_t)((uint64_t)limit / NS_PER_SEC);
+        ts.tv_nsec = (long)((uint64_t)limit % NS_PER_SEC);
+    }
+    int n = epoll_pwait2(core->epoll, core->events, EVENTS_MAX,
+                         limit < 0 ? NULL : &ts, NULL);
+    core->n_events = n < 0 ? 0 : n;
+    wake_up(w);
+}
+
+static void
+new_second(struct worker *w)
+{
+    uint64_t sec = w->world->wall(w->world->ctx) / NS_PER_SEC;
+
+    if (sec != w->wall_sec) {
+        w->wall_sec = sec;
+        http_date((int64_t)sec, w->date);
+    }
+}
+
+static void
+timer_due(void *arg, uint32_t i)
+{
+    conn_due(arg, i);
+}
+
+static void
+slow_tick(struct worker *w)
+{
+    if (w->now < w->slow_at) {
+        return;
+    }
+    w->slow_at = w->now + SLOW_TICK;
+    rings_slow_tick(w);
+    arena_trim(&w->arena, 64);
+    /* An edge on a listener that another worker took and died with: try. */
+    if (!w->core->stopping) {
+        w->core->listeners_pending |= (uint32_t)((1ull << w->conf->n_listens) -
+                                                 1);
+    }
+}
+
+void
+worker_pass(struct worker *w, bool may_block)
+{
+    struct core *core = w->core;
+
+    collect(w, may_block);
+    w->now = w->world->now(w->world->ctx);
+    new_second(w);
+    for (int e = 0; e < core->n_events; e++) {
+        handle_event(w, &core->events[e]);
+    }
+    if (core->listeners_pending != 0) {
+        accept_some(w);
+    }
+    rings_flush(w);
+    if (rings_poll(w) > 0) {
+        w->nap = NAP_MIN;
+        rings_flush(w); /* pipelined requests of the same connections */
+    } else if (core->n_events > 0) {
+        w->nap = NAP_MIN;
+    } else {
+        w->nap = MIN_OF(w->nap * 2, NAP_MAX);
+    }
+    for (uint32_t g = 0; g < core->n_rings; g++) {
+        if (w->active[g / 64] >> (g % 64) & 1) {
+            ring_nudge(&w->rings[g], w->now, NUDGE_NS);
+        }
+    }
+    wheel_advance(&w->wheel, (uint32_t)(w->now / TICK_NS), timer_due, w);
+    slow_tick(w);
+    access_flush(w);
+    atomic_store_explicit(&w->setup->seats[w->setup->index].pass,
+                          atomic_load_explicit(
+                              &w->setup->seats[w->setup->index].pass,
+                              memory_order_relaxed) +
+                              1,
+                          memory_order_relaxed);
+    if (core->stopping && (core->live == 0 || w->now >= core->stop_at)) {
+        w->leaving = 1;
+    }
+}
+
+int
+worker_loop(struct worker *w)
+{
+    while (!w->leaving) {
+        worker_pass(w, true);
+    }
+    return 0;
+}
+
+/* ---- birth ---- */
+
+void
+worker_rebuild(struct worker *w)
+{
+    struct core *core = w->core;
+    uint32_t live = 0;
+
+    w->now = w->world->now(w->world->ctx);
+    w->nap = NAP_MIN;
+    w->log_len = 0;
+    memset(w->active, 0, sizeof w->active);
+    wheel_init(&w->wheel, w->conns, sizeof(struct conn),
+               offsetof(struct conn, timer), (uint32_t)(w->now / TICK_NS));
+    arena_forget(&w->arena);
+    for (uint32_t g = 0; g < core->n_rings; g++) {
+        ring_rebuild(&w->rings[g]);
+    }
+    for (uint32_t i = 0; i < core->top; i++) {
+        struct conn *c = &w->conns[i];
+        if (c->state == CONN_FREE) {
+            continue;
+        }
+        live++;
+        wheel_relink(&w->wheel, i);
+        if (c->seg != ARENA_NONE) {
+            arena_claim(&w->arena, c->seg);
+            const struct request *r = request_of(w, c);
+            if (r->area_off != 0 && !r->has_slot) {
+                ring_area_claim(&w->rings[c->ring], r->area_off, r->area_len);
+            }
+        }
+        if (c->out_seg != ARENA_NONE) {
+            arena_claim(&w->arena, c->out_seg);
+        }
+    }
+    arena_settle(&w->arena);
+    core->live = live;
+    for (uint32_t g = 0; g < core->n_rings; g++) {
+        if (w->rings[g].state == RING_READY && ring_is_busy(&w->rings[g])) {
+            w->active[g / 64] |= 1ull << (g % 64);
+        }
+    }
+}
+
+/* Becomes the unprivileged user; nothing gained by exec, no core files, no
+ * tracing by others of that user. */
+static int
+drop_rights(const struct worker_setup *s)
+{
+    struct rlimit none = {0, 0};
+
+    setrlimit(RLIMIT_CORE, &none);
+    if (s->user && geteuid() == 0) {
+        struct passwd *pw = getpwnam(s->user);
+        if (!pw || setgroups(0, NULL) < 0 ||
+            setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
+            setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0) {
+            return errno ? errno : ENOENT;
+        }
+    }
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+    return 0;
+}
+
+static void
+pin(int cpu)
+{
+    cpu_set_t set;
+
+    if (cpu >= 0 && cpu < CPU_SETSIZE) {
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+        sched_setaffinity(0, sizeof set, &set);
+    }
+}
+
+/* Grows the descriptor table to its limit now: later, shared with heirs, each
+ * doubling would stall for milliseconds. The limit. */
+static uint32_t
+grow_table(void)
+{
+    struct rlimit limit = {1024, 1024};
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t n = limit.rlim_cur > (1u << 20) ? (1u << 20) : limit.rlim_cur;
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)n - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return (uint32_t)n;
+}
+
+static int
+make_core(struct worker *w)
+{
+    uint32_t n_conns = grow_table();
+    size_t rings_off = (sizeof(struct core) + 127) / 128 * 128;
+    size_t conns_off =
+        (rings_off + w->conf->n_targets * sizeof(struct ring) + 127) / 128 *
+        128;
+    int e = arena_make(&w->arena, conns_off + n_conns * sizeof(struct conn),
+                       SEGMENTS);
+
+    if (e != 0) {
+        return e;
+    }
+    struct core *core = w->core = (struct core *)(void *)w->arena.base;
+    core->magic = CORE_MAGIC;
+    core->n_conns = n_conns;
+    core->n_rings = (uint32_t)w->conf->n_targets;
+    core->rings_off = rings_off;
+    core->conns_off = conns_off;
+    core->request_id = door_random();
+    w->rings = (struct ring *)(void *)(w->arena.base + rings_off);
+    w->conns = (struct conn *)(void *)(w->arena.base + conns_off);
+    for (uint32_t g = 0; g < core->n_rings; g++) {
+        ring_forget(&w->rings[g]);
+    }
+    core->epoll = epoll_create1(EPOLL_CLOEXEC);
+    core->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return core->epoll < 0 || core->wake_fd < 0 ? errno : 0;
+}
+
+static int
+watch_all(struct worker *w)
+{
+    const struct worker_setup *s = w->setup;
+    int e = worker_watch(w, s->control_fd, EPOLLIN,
+                         EVENT_DATA(TAG_CONTROL, 0, 0));
+
+    if (e == 0) {
+        e = worker_watch(w, w->core->wake_fd, EPOLLIN | EPOLLET,
+                         EVENT_DATA(TAG_WAKE, 0, 0));
+    }
+    for (size_t l = 0; e == 0 && l < w->conf->n_listens; l++) {
+        e = worker_watch(w, s->listen_fds[l], EPOLLIN | EPOLLET,
+                         EVENT_DATA(TAG_LISTENER, 0, l));
+    }
+    return e;
+}
+
+int
+worker_begin(struct worker *w, const struct worker_setup *setup)
+{
+    memset(w, 0, sizeof *w);
+    w->setup = setup;
+    w->conf = setup->conf;
+    w->world = world_real();
+    signal(SIGPIPE, SIG_IGN);
+    if (w->conf->n_targets > TARGETS_MAX || w->conf->n_listens > 32) {
+        return E2BIG;
+    }
+    int e = make_core(w);
+    if (e == 0) {
+        e = watch_all(w);
+    }
+    if (e == 0) {
+        pin(setup->cpu);
+        e = drop_rights(setup);
+    }
+    if (e == 0) {
+        worker_rebuild(w);
+    }
+    return e;
+}
+
+int
+worker_main(const struct worker_setup *setup)
+{
+    /* The one writable thing that outlives a pass besides the arena: on the
+     * base frame, copied by a fork. */
+    struct worker w;
+    int e = worker_begin(&w, setup);
+
+    if (e != 0) {
+        struct log_line line;
+        log_begin(&line, world_real()->wall(NULL), LOG_ERROR, "worker-failed");
+        log_num(&line, "worker", (uint64_t)setup->index);
+        log_errno(&line, e);
+        log_end(&line, setup->log_fd);
+        return 1;
+    }
+    struct worker_message ready = {.kind = WORKER_READY};
+    control_say(&w, &ready);
+    return worker_loop(&w);
+}

@@ -1,0 +1,64 @@
+/* The worker as the keeper sees it: what it is given at birth, and the messages
+ * on its control socket (Unix SEQPACKET). A worker opens no path: listeners,
+ * folders and doors come from the keeper as descriptors. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct conf;
+
+/* One page a server, shared by keeper and workers (memfd): counters that
+ * several processes look at. What is read here is a hint, never trusted. */
+#define SEATS_MAX 256
+struct seat {
+    _Atomic uint32_t connections; /* live, for even accepting */
+    _Atomic uint32_t requests;    /* answered, wraps */
+    _Atomic uint64_t pass;        /* loop passes: a heart beat */
+    uint64_t spare[6];
+};
+
+struct worker_setup {
+    int index;              /* 0 to n_workers - 1 */
+    int n_workers;
+    int cpu;                /* to pin to; -1: do not pin */
+    int control_fd;         /* SEQPACKET to the keeper */
+    int log_fd;             /* pipe, non-blocking: lines of at most 4096 bytes */
+    const struct conf *conf;
+    const int *listen_fds;  /* one for each conf->listens */
+    const int *folder_fds;  /* one for each conf->targets; -1 if not FILES */
+    struct seat *seats;     /* SEATS_MAX of them */
+    const char *user;       /* to become, NULL: stay */
+};
+
+/* Messages. One datagram each, little structs of fixed size; a message of any
+ * other size or kind ends the peer's trust (keeper: kills the worker; worker:
+ * exits). At most one descriptor beside each. */
+enum worker_message_kind {
+    WORKER_READY = 1,     /* worker: I accept connections now */
+    WORKER_DOOR = 2,      /* keeper, with descriptor: door of TARGET, connected */
+    WORKER_DOOR_NONE = 3, /* keeper: TARGET has no door at present */
+    WORKER_DOOR_LOST = 4, /* worker: TARGET's door hung up; CAUSE as below */
+    WORKER_STOP = 5,      /* keeper: accept no more, finish, leave; GRACE_NS */
+    WORKER_NOW = 6,       /* keeper: leave at once */
+};
+
+enum worker_cause {
+    WORKER_CAUSE_GONE = 1, /* the server closed or died */
+    WORKER_CAUSE_LIED = 2, /* lengths or words that cannot be: replace it */
+    WORKER_CAUSE_STUCK = 3, /* never answered the hello */
+    WORKER_CAUSE_IDLE = 4, /* wants a fresh ring, to give memory back */
+};
+
+struct worker_message {
+    uint32_t kind;
+    uint32_t target; /* index into conf->targets */
+    uint32_t cause;
+    uint32_t spare;
+    uint64_t grace_ns;
+};
+
+/* The worker's life; called in a fork of the keeper. Returns the exit status:
+ * 0 stopped as asked, 1 could not start (said on log_fd). */
+int worker_main(const struct worker_setup *setup);

@@ -1,0 +1,186 @@
+/* The worker's inside. struct core lies at the start of the arena: what an heir
+ * needs to go on. struct worker is private and can be made anew from it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "base/log.h"
+#include "base/world.h"
+#include "conf/conf.h"
+#include "door/ring.h"
+#include "door/sys.h"
+#include "front/conn.h"
+#include "front/worker.h"
+#include "loop/arena.h"
+#include "loop/wheel.h"
+
+#define CORE_MAGIC   0x65726f4361647243ull
+#define EVENTS_MAX   256
+#define TICK_NS      (25ull * NS_PER_MS)
+#define LOG_BATCH    4096
+#define LINGER_MAX   65536u
+#define TARGETS_MAX  1024u
+
+struct core {
+    uint64_t magic;
+    struct epoll_event events[EVENTS_MAX]; /* cleared before each wait */
+    int n_events, epoll, wake_fd;
+    uint32_t n_conns; /* records in the table */
+    uint32_t top;     /* highest descriptor ever used, plus one */
+    uint32_t live;
+    uint32_t next_gen;
+    uint64_t request_id;
+    uint32_t listeners_pending; /* bit i: accept may find something there */
+    bool stopping;
+    uint64_t stop_at; /* ns; what is not done by then is cut */
+    uint64_t takeovers;
+    uint32_t n_rings; /* struct ring[n_rings] at rings_off */
+    uint64_t rings_off, conns_off;
+};
+
+struct worker {
+    const struct worker_setup *setup;
+    const struct conf *conf;
+    const struct world *world;
+    struct arena arena;
+    struct core *core;
+    struct conn *conns;
+    struct ring *rings;
+    struct wheel wheel;
+    uint64_t now;
+    uint64_t slow_at; /* next slow tick */
+    uint64_t nap;     /* backing-off wait while calls are in flight, ns */
+    uint64_t wall_sec;
+    char date[HTTP_DATE_LEN + 1];
+    uint64_t active[TARGETS_MAX / 64]; /* rings with calls in flight */
+    char log[LOG_BATCH];
+    size_t log_len;
+    uint64_t log_lost; /* writes that the log did not take */
+    int leaving; /* 1: leave the loop, status 0 */
+};
+
+/* Epoll data of what is not a connection. */
+enum event_tag {
+    TAG_CONN = 0,
+    TAG_CONTROL = 1,
+    TAG_WAKE = 2,
+    TAG_LISTENER = 3,
+    TAG_RING = 4,
+};
+#define EVENT_DATA(tag, gen, i)                                                \
+    (((uint64_t)(tag) << 56) | ((uint64_t)(gen) << 32) | (uint32_t)(i))
+
+/* ---- worker.c ---- */
+
+/* Everything before the loop: arena, descriptors, rights. 0 or an errno. */
+int worker_begin(struct worker *w, const struct worker_setup *setup);
+/* The loop, from its base frame, until the worker leaves: the same for a fresh
+ * worker and for an heir. The exit status. */
+int worker_loop(struct worker *w);
+/* One pass; MAY_BLOCK: wait for events. */
+void worker_pass(struct worker *w, bool may_block);
+/* Makes what is private anew from the arena: lists, wheel, maps. */
+void worker_rebuild(struct worker *w);
+/* Arms the timer of connection I for NS from now. */
+void worker_arm(struct worker *w, uint32_t i, uint64_t ns);
+int worker_watch(struct worker *w, int fd, uint32_t events, uint64_t data);
+/* Says an event that concerns the worker itself. */
+void worker_event(struct worker *w, enum log_level level, const char *event,
+                  const char *key, const char *value);
+
+static inline struct request *
+request_of(const struct worker *w, const struct conn *c)
+{
+    return (struct request *)arena_at(&w->arena, c->seg);
+}
+
+static inline char *
+input_of(const struct worker *w, const struct conn *c)
+{
+    return (char *)arena_at(&w->arena, c->seg) + INPUT_AT;
+}
+
+static inline uint32_t
+input_size(const struct worker *w, const struct conn *c)
+{
+    return (arena_is_run(&w->arena, c->seg) ? ARENA_RUN * ARENA_SEGMENT
+                                            : ARENA_SEGMENT) -
+           INPUT_AT;
+}
+
+/* ---- accept.c ---- */
+void accept_some(struct worker *w);
+/* Stops listening for good. */
+void accept_stop(struct worker *w);
+
+/* ---- conn.c ---- */
+void conn_event(struct worker *w, uint32_t i, uint32_t events);
+void conn_due(struct worker *w, uint32_t i);
+/* The reply of connection I has left whole: on to the next request. */
+void conn_done(struct worker *w, uint32_t i);
+void conn_close(struct worker *w, uint32_t i);
+/* Reads and goes on, in whatever state it is. */
+void conn_go(struct worker *w, uint32_t i);
+
+/* ---- call.c ---- */
+/* A request head has been understood: finds its target and begins. */
+void call_route(struct worker *w, uint32_t i, const struct http_request *h);
+/* The whole body is there: publish. */
+void call_publish(struct worker *w, uint32_t i);
+void call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot);
+/* The client or its time is gone: nobody waits for this call any more. */
+void call_drop(struct worker *w, struct conn *c);
+/* Frees what the request holds of its ring. */
+void call_release(struct worker *w, struct conn *c);
+/* Makes the body's room at least WANT bytes. 0, or a status to answer. */
+int call_grow_body(struct worker *w, struct conn *c, uint64_t want);
+
+/* ---- rings.c ---- */
+void ring_take_door(struct worker *w, uint32_t target, int fd);
+void ring_event(struct worker *w, uint32_t target, uint32_t events);
+/* Gives the door up: its calls fail, the keeper is told. */
+void ring_lost(struct worker *w, uint32_t target, enum worker_cause cause);
+void rings_flush(struct worker *w);
+/* Takes all answers. How many. */
+uint32_t rings_poll(struct worker *w);
+void rings_slow_tick(struct worker *w);
+
+/* ---- reply.c ---- */
+enum reply_cause {
+    CAUSE_NONE,
+    CAUSE_BAD_REQUEST,
+    CAUSE_TIMEOUT_CLIENT,
+    CAUSE_NO_ROUTE,
+    CAUSE_NO_DOOR,
+    CAUSE_FULL,
+    CAUSE_CRASH,
+    CAUSE_LIED,
+    CAUSE_DEADLINE,
+    CAUSE_CLIENT_GONE,
+    CAUSE_NO_ANSWER,
+    CAUSE_LIMIT,
+    CAUSE_FILES,
+    CAUSE_N,
+};
+/* An answer of our own: page or JSON. EXTRA: field lines, or NULL. */
+void reply_error(struct worker *w, uint32_t i, int status,
+                 enum reply_cause cause, const char *extra);
+/* What a cardea.h door, or a plain one, answered. */
+void reply_door(struct worker *w, uint32_t i, struct ring_result *result);
+void reply_file(struct worker *w, uint32_t i, const struct http_request *h,
+                const char *rest, const char *path);
+/* Sends on, to conn_done at the end. Whoever began it must call conn_go after
+ * it (a failed send is only noted there). */
+void reply_send(struct worker *w, uint32_t i);
+
+/* ---- access.c ---- */
+void access_log(struct worker *w, const struct conn *c,
+                const struct request *r);
+void access_flush(struct worker *w);
+const char *cause_name(enum reply_cause cause);
+
+/* ---- control.c ---- */
+void control_event(struct worker *w);
+void control_say(struct worker *w, const struct worker_message *m);
