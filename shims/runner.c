@@ -1,0 +1,424 @@
+/* One command, from start to reaping. The problem is that a command may do
+ * anything: never read its input, never stop writing, ignore SIGTERM, leave
+ * children behind that hold the pipe open. So one poll loop does everything, no
+ * write or read ever blocks, and the end is the command's own exit (told by its
+ * pidfd), never the end of its output.
+ *
+ * Invariants: the process is not reaped before its group got SIGKILL, so that
+ * neither number can have passed to a stranger; each descriptor of ours is
+ * close-on-exec; in_fd and out_fd are -1 as soon as they are closed. */
+#include "runner.h"
+
+#include "base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define GRACE_MAX_NS ((int64_t)(200 * NS_PER_MS))
+#define OUT_FIRST    ((size_t)16 * 1024)
+
+struct run {
+    const struct runner_plan *plan;
+    struct runner_result *res;
+    pid_t pid;
+    int pidfd, in_fd, out_fd;
+    size_t in_done, out_cap;
+    int64_t grace_ns, term_at, kill_at; /* monotonic */
+    bool judged;                        /* res->end says why it must die */
+    bool termed, killed;
+};
+
+static int64_t
+clock_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * (int64_t)NS_PER_SEC + ts.tv_nsec;
+}
+
+static void
+fd_close(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+/* The command must die for the reason END, first reason wins. */
+static void
+run_judge(struct run *run, enum runner_end end, int error)
+{
+    if (!run->judged) {
+        run->judged = true;
+        run->res->end = end;
+        run->res->error = error;
+    }
+}
+
+/* To the group and to its leader, which may have moved to another group. */
+static void
+run_signal(struct run *run, int sig)
+{
+    kill(-run->pid, sig);
+    pidfd_send_signal(run->pidfd, sig, NULL, 0);
+}
+
+/* ----- starting ----- */
+
+/* What parent and child of a vfork() share. */
+struct start {
+    const struct runner_plan *plan;
+    int in, out; /* the command's ends; IN is -1 for /dev/null */
+    pid_t parent;
+    volatile int error; /* the child's, if it did not become the command */
+};
+
+/* Default signals, the mask empty. Nothing may arrive before that: a handler of
+ * ours would run in the child, on our memory. */
+static void
+child_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+    int sig;
+
+    for (sig = 1; sig < NSIG; sig++) {
+        sigaction(sig, &action, NULL);
+    }
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* In the child, on the parent's memory and stack, while the parent's thread
+ * waits: only system calls, and nothing is changed but START->error and the
+ * group's number. That is there before the command can do anything, and if the
+ * parent died before it was there, the command does not start: see groups.c. */
+static _Noreturn void
+child_main(struct start *start)
+{
+    const struct runner_plan *plan = start->plan;
+
+    setpgid(0, 0);
+    if (plan->group != NULL) {
+        atomic_store(plan->group, getpid());
+    }
+    if (getppid() != start->parent) {
+        _exit(127);
+    }
+    if (start->in < 0) {
+        start->in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    if (dup2(start->in, 0) == 0 && dup2(start->out, 1) == 1 &&
+        (plan->folder == NULL || chdir(plan->folder) == 0)) {
+        child_signals();
+        execvpe(plan->argv[0], plan->argv, plan->envp);
+    }
+    start->error = errno;
+    _exit(127);
+}
+
+/* vfork() neither copies our memory nor cares for the locks of other threads;
+ * the frame of this function must outlive the child's use of the stack, so it
+ * does nothing else. */
+__attribute__((noinline)) static pid_t
+child_start(struct start *start)
+{
+    pid_t pid = vfork(); /* NOLINT: posix_spawn() cannot store its number */
+
+    if (pid == 0) {
+        child_main(start); /* NOLINT: nothing but system calls */
+    }
+    return pid;
+}
+
+/* 0 and *P_PID, or an errno and there is no child. */
+static int
+command_start(const struct runner_plan *plan, int in, int out, pid_t *p_pid)
+{
+    struct start start = {
+        .plan = plan, .in = in, .out = out, .parent = getpid()};
+    sigset_t all, before;
+    pid_t before_group = plan->group != NULL ? atomic_load(plan->group) : 0;
+    int rc = 0;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    *p_pid = child_start(&start);
+    if (*p_pid < 0) {
+        rc = errno;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0 || start.error == 0) {
+        return rc;
+    }
+    if (plan->group != NULL) {
+        atomic_store(plan->group, before_group);
+    }
+    while (waitpid(*p_pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    return start.error;
+}
+
+static int
+fd_unblock(int fd)
+{
+    return fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? errno : 0;
+}
+
+/* Pipes and process. 0, or an errno and nothing is left open. */
+static int
+run_start(struct run *run)
+{
+    int in[2] = {-1, -1}, out[2] = {-1, -1};
+    int rc = 0;
+
+    if ((run->plan->in_len > 0 && pipe2(in, O_CLOEXEC) < 0) ||
+        pipe2(out, O_CLOEXEC) < 0) {
+        rc = errno;
+    }
+    if (rc == 0 && in[1] >= 0) {
+        rc = fd_unblock(in[1]);
+    }
+    if (rc == 0) {
+        rc = fd_unblock(out[0]);
+    }
+    if (rc == 0) {
+        rc = command_start(run->plan, in[0], out[1], &run->pid);
+    }
+    fd_close(&in[0]);
+    fd_close(&out[1]);
+    if (rc != 0) {
+        fd_close(&in[1]);
+        fd_close(&out[0]);
+        return rc;
+    }
+    run->in_fd = in[1];
+    run->out_fd = out[0];
+    return 0;
+}
+
+/* ----- while it runs ----- */
+
+static void
+run_feed(struct run *run)
+{
+    const char *from = run->plan->in;
+    ssize_t n = write(run->in_fd, from + run->in_done,
+                      run->plan->in_len - run->in_done);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    if (n >= 0) {
+        run->in_done += (size_t)n;
+    }
+    /* EPIPE: it does not want the rest, which is its right. */
+    if (n < 0 || run->in_done == run->plan->in_len) {
+        fd_close(&run->in_fd);
+    }
+}
+
+/* Room for more output; one byte beyond out_max shows that there is more. */
+static bool
+run_grow(struct run *run)
+{
+    size_t max = run->plan->out_max + 1;
+    size_t cap = run->out_cap == 0 ? OUT_FIRST : run->out_cap * 2;
+    char *out;
+
+    if (run->res->out_len < run->out_cap) {
+        return true;
+    }
+    cap = MIN_OF(cap, max);
+    out = realloc(run->res->out, cap);
+    if (out == NULL) {
+        run_judge(run, RUNNER_FAILED, ENOMEM);
+        return false;
+    }
+    run->res->out = out;
+    run->out_cap = cap;
+    return true;
+}
+
+/* Reads once. False: nothing more to read now, or ever. */
+static bool
+run_collect(struct run *run)
+{
+    struct runner_result *res = run->res;
+    ssize_t n;
+
+    if (!run_grow(run)) {
+        fd_close(&run->out_fd);
+        return false;
+    }
+    n = read(run->out_fd, res->out + res->out_len, run->out_cap - res->out_len);
+    if (n < 0) {
+        return errno == EINTR;
+    }
+    if (n == 0) {
+        fd_close(&run->out_fd);
+        return false;
+    }
+    res->out_len += (size_t)n;
+    if (res->out_len > run->plan->out_max) {
+        run_judge(run, RUNNER_BIG, 0);
+        fd_close(&run->out_fd);
+        return false;
+    }
+    return true;
+}
+
+/* Decides about its life, and sends the signals that follow. */
+static void
+run_watch(struct run *run, int64_t now)
+{
+    if (!run->judged && run->plan->gone != NULL &&
+        run->plan->gone(run->plan->gone_arg)) {
+        run_judge(run, RUNNER_GONE, 0);
+        run->kill_at = MIN_OF(run->kill_at, now + run->grace_ns);
+    }
+    if (now >= run->term_at) {
+        run_judge(run, RUNNER_LATE, 0);
+    }
+    if (!run->judged) {
+        return;
+    }
+    if (run->res->end == RUNNER_BIG || run->res->end == RUNNER_FAILED) {
+        run->kill_at = now;
+    }
+    if (!run->termed && now < run->kill_at) {
+        run_signal(run, SIGTERM);
+        run->termed = true;
+    }
+    if (!run->killed && now >= run->kill_at) {
+        run_signal(run, SIGKILL);
+        run->killed = true;
+    }
+}
+
+/* Milliseconds until run_watch() has something to do. */
+static int
+run_pause(const struct run *run, int64_t now)
+{
+    int64_t at = run->judged ? run->kill_at : run->term_at;
+    int64_t ms = (at - now + (int64_t)NS_PER_MS - 1) / (int64_t)NS_PER_MS;
+
+    if (run->killed || ms > RUNNER_ASK_MS) {
+        return RUNNER_ASK_MS;
+    }
+    return ms < 0 ? 0 : (int)ms;
+}
+
+static void
+run_loop(struct run *run)
+{
+    for (;;) {
+        struct pollfd fds[3];
+        int64_t now = clock_now();
+
+        run_watch(run, now);
+        fds[0] = (struct pollfd){.fd = run->in_fd, .events = POLLOUT};
+        fds[1] = (struct pollfd){.fd = run->out_fd, .events = POLLIN};
+        fds[2] = (struct pollfd){.fd = run->pidfd, .events = POLLIN};
+        if (poll(fds, 3, run_pause(run, now)) < 0) {
+            continue; /* EINTR; poll sets no revents then */
+        }
+        if (fds[0].revents != 0) {
+            run_feed(run);
+        }
+        if (fds[1].revents != 0) {
+            run_collect(run);
+        }
+        if (fds[2].revents != 0) {
+            return;
+        }
+    }
+}
+
+/* ----- the end ----- */
+
+/* What is in the pipe still counts; what a child writes that got away does
+ * not, so an empty pipe ends it whoever holds the other end, and so does the
+ * deadline. */
+static void
+run_drain(struct run *run)
+{
+    while (run->out_fd >= 0 && !run->judged && run_collect(run)) {
+        if (clock_now() >= run->kill_at) {
+            run_judge(run, RUNNER_LATE, 0);
+        }
+    }
+}
+
+static void
+run_reap(struct run *run)
+{
+    siginfo_t info;
+
+    memset(&info, 0, sizeof(info));
+    while (waitid(P_PID, (id_t)run->pid, &info, WEXITED) < 0 &&
+           errno == EINTR) {
+    }
+    if (info.si_code == CLD_EXITED) {
+        run->res->exit_code = info.si_status;
+    } else {
+        run->res->signal = info.si_status;
+    }
+}
+
+void
+runner_run(const struct runner_plan *plan, struct runner_result *result)
+{
+    struct run run = {
+        .plan = plan, .res = result, .pidfd = -1, .in_fd = -1, .out_fd = -1};
+    int64_t now = clock_now();
+    pid_t before = plan->group != NULL ? atomic_load(plan->group) : 0;
+
+    memset(result, 0, sizeof(*result));
+    if (plan->time_ns <= 0) {
+        result->end = RUNNER_LATE;
+        return;
+    }
+    run.grace_ns = MIN_OF(plan->time_ns / 10, GRACE_MAX_NS);
+    run.kill_at = now + plan->time_ns;
+    run.term_at = run.kill_at - run.grace_ns;
+    result->error = run_start(&run);
+    if (result->error != 0) {
+        result->end = RUNNER_FAILED;
+        return;
+    }
+    run.pidfd = pidfd_open(run.pid, 0);
+    if (run.pidfd >= 0) {
+        run_loop(&run);
+    } else {
+        run_judge(&run, RUNNER_FAILED, errno);
+    }
+    kill(-run.pid, SIGKILL);
+    kill(run.pid, SIGKILL);
+    run_drain(&run);
+    if (plan->group != NULL) {
+        atomic_store(plan->group, before);
+    }
+    run_reap(&run);
+    fd_close(&run.in_fd);
+    fd_close(&run.out_fd);
+    fd_close(&run.pidfd);
+}
+
+void
+runner_result_clear(struct runner_result *result)
+{
+    free(result->out);
+    memset(result, 0, sizeof(*result));
+}
