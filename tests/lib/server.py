@@ -1,0 +1,286 @@
+"""A running `cardea run`, as a scenario sees it: its lines, its processes, its
+end. Waits always have a deadline and watch for something; none just sleeps."""
+
+import os
+import re
+import select
+import signal
+import socket
+import string
+import subprocess
+import threading
+import time
+import uuid
+
+import pytest
+
+from lib.wire import Wire
+
+READY = re.compile(r"\bready url=(\S+)")
+SANITIZER = re.compile(r"(ERROR|WARNING): (Address|Leak|Thread)Sanitizer|"
+                       r"runtime error: |Sanitizer: CHECK failed")
+# Sanitizers make everything slower; still a hang must end.
+START_LIMIT = 30
+STOP_LIMIT = 20
+
+
+def until(condition, limit=15, what="it"):
+    """Asks CONDITION again and again until it gives something true: that is
+    returned. AssertionError after LIMIT seconds."""
+    end = time.monotonic() + limit
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen within {limit} s")
+        select.select([], [], [], 0.01)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def stat_of(pid):
+    """(name, state, parent, start time) of a process, or None: gone."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="latin-1") as f:
+            text = f.read()
+    except OSError:
+        return None
+    name = text[text.index("(") + 1:text.rindex(")")]
+    rest = text[text.rindex(")") + 2:].split()
+    return name, rest[0], int(rest[1]), int(rest[19])
+
+
+def alive(pid, start=None):
+    stat = stat_of(pid)
+    return bool(stat and stat[1] not in "ZX" and start in (None, stat[3]))
+
+
+def pids():
+    return [int(n) for n in os.listdir("/proc") if n.isdigit()]
+
+
+def marked(mark):
+    """Processes whose environment holds MARK (those we may look at)."""
+    found = []
+    for pid in pids():
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as f:
+                if mark.encode() in f.read() and alive(pid):
+                    found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
+class Server:
+    """One server under test.
+
+    build   folder with the binaries
+    folder  where its configuration lies
+    text    cardea.conf; $PORT, $DIR (folder), $PROGRAMS and $BUILD in it are
+            replaced
+    """
+
+    def __init__(self, build, folder, text, environment=None):
+        self.build = build
+        self.folder = str(folder)
+        self.port = free_port()
+        self.mark = f"CARDEA_TEST_MARK={uuid.uuid4()}"
+        self.conf = os.path.join(self.folder, "cardea.conf")
+        self.log = []
+        self.changed = threading.Condition()
+        self.child = None
+        self.url = None
+        with open(self.conf, "w", encoding="utf-8") as f:
+            f.write(string.Template(text).substitute(
+                PORT=self.port, DIR=self.folder, BUILD=build,
+                PROGRAMS=os.path.join(build, "tests", "programs")))
+        self.environment = dict(os.environ, **(environment or {}))
+        run = os.path.join(self.folder, "run")
+        os.makedirs(run, mode=0o700, exist_ok=True)
+        self.environment.setdefault("XDG_RUNTIME_DIR", run)
+        name, value = self.mark.split("=")
+        self.environment[name] = value
+
+    # Life
+
+    def start(self):
+        """Starts it and returns when it says that it is ready."""
+        self.child = subprocess.Popen(
+            [os.path.join(self.build, "cardea"), "run", "-f", self.conf],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=self.environment, cwd=self.folder,
+            start_new_session=True)
+        for stream in (self.child.stdout, self.child.stderr):
+            threading.Thread(target=self._collect, args=(stream,),
+                             daemon=True).start()
+        match = self.wait_log(READY, START_LIMIT)
+        self.url = match.group(1)
+        self.port = int(re.search(r":(\d+)/?$", self.url).group(1))
+        return self
+
+    def _collect(self, stream):
+        for line in stream:
+            with self.changed:
+                self.log.append(line.decode("utf-8", "replace").rstrip("\n"))
+                self.changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def wait_exit(self, limit=STOP_LIMIT):
+        """Its exit status (negative: the signal that ended it)."""
+        try:
+            return self.child.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {limit} s\n"
+                                 + self.dump()) from None
+
+    def stop(self, signum=signal.SIGTERM, expect=0):
+        """Ends it; it must leave with EXPECT, and leave nothing behind."""
+        family = self.family()
+        if self.child.poll() is None:
+            self.child.send_signal(signum)
+        status = self.wait_exit()
+        assert status == expect, f"exit status {status}\n{self.dump()}"
+        self.assert_gone(family)
+        self.assert_sane()
+
+    def destroy(self):
+        """After a test, whatever happened: nothing of it stays."""
+        if not self.child:
+            return
+        family = self.family()
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+            try:
+                self.child.wait(5)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+        for pid, start in family:
+            if alive(pid, start):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except OSError:
+                    pass
+
+    # Lines
+
+    def dump(self):
+        with self.changed:
+            return "\n".join(["-- its lines:"] + self.log[-100:])
+
+    def wait_log(self, pattern, timeout=15, start=0):
+        """The match of PATTERN in the first line, from number START on, that
+        has one; waits for it."""
+        pattern = re.compile(pattern)
+        end = time.monotonic() + timeout
+        with self.changed:
+            at = start
+            while True:
+                while at < len(self.log):
+                    match = pattern.search(self.log[at])
+                    if match:
+                        return match
+                    at += 1
+                left = end - time.monotonic()
+                if left <= 0 or (self.child.poll() is not None
+                                 and not self.changed.wait(0.5)
+                                 and at == len(self.log)):
+                    break
+                self.changed.wait(min(left, 0.5))
+        raise AssertionError(f"no line with {pattern.pattern!r} "
+                             f"(status {self.child.poll()})\n{self.dump()}")
+
+    def lines(self):
+        """How many lines there are by now: for wait_log's START."""
+        with self.changed:
+            return len(self.log)
+
+    def assert_sane(self):
+        """No sanitizer spoke."""
+        with self.changed:
+            bad = [i for i, l in enumerate(self.log) if SANITIZER.search(l)]
+            text = "\n".join(self.log[bad[0]:bad[0] + 80]) if bad else ""
+        assert not bad, text
+
+    # Processes
+
+    def family(self):
+        """(pid, start time) of the server and of all below it or marked."""
+        stats = {p: stat_of(p) for p in pids()}
+        found = {self.pid}
+        grown = True
+        while grown:
+            below = {p for p, s in stats.items() if s and s[2] in found}
+            grown = not below <= found
+            found |= below
+        found |= set(marked(self.mark))
+        return [(p, stats[p][3]) for p in sorted(found) if stats.get(p)]
+
+    def assert_gone(self, family):
+        left = until(lambda: not [p for p, s in family if alive(p, s)]
+                     or None, 10, "the end of all processes")
+        assert left
+        assert not marked(self.mark)
+
+    def workers(self):
+        """Processes of the server's own program below the first one."""
+        own = os.path.realpath(os.path.join(self.build, "cardea"))
+        found = []
+        for pid, start in self.family():
+            if pid == self.pid or not alive(pid, start):
+                continue
+            try:
+                ours = os.readlink(f"/proc/{pid}/exe") == own
+            except OSError:
+                # Not to be looked at by us; its name must do.
+                ours = stat_of(pid) and stat_of(pid)[0].startswith("cardea")
+            if ours:
+                found.append(pid)
+        return found
+
+    def modules(self, program):
+        """Processes that run tests/programs/PROGRAM for this server."""
+        found = []
+        for pid, start in self.family():
+            if not alive(pid, start):
+                continue
+            try:
+                exe = os.readlink(f"/proc/{pid}/exe")
+            except OSError:
+                continue
+            if os.path.basename(exe) == program:
+                found.append(pid)
+        return found
+
+    @staticmethod
+    def fds(pid):
+        try:
+            return len(os.listdir(f"/proc/{pid}/fd"))
+        except PermissionError:
+            pytest.skip("only root may count a worker's descriptors")
+
+    @staticmethod
+    def threads(pid):
+        return len(os.listdir(f"/proc/{pid}/task"))
+
+    # Talking to it
+
+    def wire(self, timeout=15):
+        return Wire(self.port, timeout=timeout)
+
+    def request(self, target="/", method="GET", fields=(), body=None,
+                timeout=15):
+        """One request on a connection of its own."""
+        with self.wire(timeout) as wire:
+            return wire.request(target, method, fields, body)
