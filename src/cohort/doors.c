@@ -1,0 +1,425 @@
+/* Doors on behalf of workers, which may open no path: for each door and each
+ * worker one fresh connection is made here and sent over. A link is open from
+ * then until the worker says that it lost it; while it is not open, the next
+ * try waits for the back-off, or for a change in the door's folder (inotify),
+ * whichever comes first.
+ *
+ * Invariants: a link of a dead worker, and a link to a module without a
+ * process, has no deadline; a link is never dialled while it is open. */
+#include "cohort/keeper_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#define PROMPT_GAP (2 * NS_PER_MS) /* between tries that inotify asks for */
+#define TELL_AFTER                                                             \
+    (600 * NS_PER_MS) /* back-off from which waiting is logged                 \
+                       */
+
+static const char *const cause_names[] = {
+    [0] = "unknown",
+    [WORKER_CAUSE_GONE] = "gone",
+    [WORKER_CAUSE_LIED] = "lied",
+    [WORKER_CAUSE_STUCK] = "stuck",
+};
+
+static const char *
+base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash != NULL ? slash + 1 : path;
+}
+
+static void
+watch_parent(struct keeper *k, struct keeper_target *t)
+{
+    char parent[PATH_MAX];
+    size_t len = (size_t)(base_of(t->path) - t->path);
+
+    if (t->watch >= 0 || len == 0 || len >= sizeof(parent)) {
+        return;
+    }
+    memcpy(parent, t->path, len); /* with its slash: "/" stays "/" */
+    parent[len] = '\0';
+    t->watch =
+        inotify_add_watch(k->inotify.fd, parent,
+                          IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_ONLYDIR);
+}
+
+static void
+log_target(struct keeper *k, struct log_line *line, enum log_level level,
+           const char *event, const struct keeper_target *t)
+{
+    keeper_log_begin(k, line, level, event);
+    if (t->module != NULL) {
+        log_text(line, "module", t->name);
+    }
+    log_text(line, "door", t->path);
+}
+
+bool
+doors_open_all(const struct keeper *k, size_t target)
+{
+    const struct keeper_target *t = &k->targets[target];
+
+    if (t->path == NULL) {
+        return true;
+    }
+    for (int i = 0; i < k->n_workers; i++) {
+        if (!t->links[i].open) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+announce(struct keeper *k, struct keeper_target *t)
+{
+    struct log_line line;
+
+    if (t->announced || !doors_open_all(k, (size_t)(t - k->targets))) {
+        return;
+    }
+    t->announced = true;
+    t->waiting_told = false;
+    log_target(k, &line, LOG_INFO, "door-open", t);
+    log_num(&line, "workers", (uint64_t)k->n_workers);
+    keeper_log_end(k, &line);
+}
+
+/* The try at LINK gave ERROR. */
+static void
+postpone(struct keeper *k, struct keeper_target *t, int worker, int error)
+{
+    struct keeper_link *link = &t->links[worker];
+    uint64_t wait = backoff_next(&link->backoff, 0);
+    struct worker_message none = {
+        .kind = WORKER_DOOR_NONE,
+        .target = (uint32_t)(t - k->targets),
+    };
+    struct log_line line;
+
+    link->deadline = link->tried_at + wait;
+    if (!link->told_none) {
+        link->told_none = worker_send(&k->workers[worker], &none, -1) == 0;
+    }
+    if (wait >= TELL_AFTER && !t->waiting_told) {
+        t->waiting_told = true;
+        log_target(k, &line, LOG_WARN, "door-wait", t);
+        log_errno(&line, error);
+        log_ms(&line, "wait_ms", wait);
+        keeper_log_end(k, &line);
+    }
+}
+
+static void
+try_link(struct keeper *k, struct keeper_target *t, int worker, uint64_t now)
+{
+    struct keeper_link *link = &t->links[worker];
+    struct worker_message message = {
+        .kind = WORKER_DOOR,
+        .target = (uint32_t)(t - k->targets),
+    };
+    CLEAN_FD int fd = -1;
+    int rc;
+
+    watch_parent(k, t);
+    link->tried_at = now;
+    fd = k->options.dial(t->path);
+    if (fd < 0) {
+        postpone(k, t, worker, errno);
+        return;
+    }
+    rc = worker_send(&k->workers[worker], &message, fd);
+    if (rc < 0) {
+        postpone(k, t, worker, -rc);
+        return;
+    }
+    link->open = true;
+    link->told_none = false;
+    link->opened_at = now;
+    link->deadline = UINT64_MAX;
+    link->incarnation = t->module != NULL ? t->module->unit.n_starts : 0;
+    announce(k, t);
+}
+
+/* May LINK of WORKER be tried at all now? */
+static bool
+can_try(const struct keeper *k, const struct keeper_target *t, int worker)
+{
+    return k->workers[worker].unit.state == RESTART_RUNNING &&
+           (t->module == NULL || t->module->unit.state == RESTART_RUNNING);
+}
+
+void
+doors_tick(struct keeper *k, uint64_t now)
+{
+    if (k->phase != PHASE_RUN) {
+        return;
+    }
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct keeper_target *t = &k->targets[i];
+
+        for (int w = 0; t->path != NULL && w < k->n_workers; w++) {
+            if (t->links[w].deadline > now) {
+                continue;
+            }
+            if (can_try(k, t, w)) {
+                try_link(k, t, w, now);
+            } else {
+                t->links[w].deadline = UINT64_MAX;
+            }
+        }
+    }
+}
+
+uint64_t
+doors_deadline(const struct keeper *k)
+{
+    uint64_t first = UINT64_MAX;
+
+    if (k->phase != PHASE_RUN) {
+        return first;
+    }
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        const struct keeper_target *t = &k->targets[i];
+
+        for (int w = 0; t->path != NULL && w < k->n_workers; w++) {
+            first = MIN_OF(first, t->links[w].deadline);
+        }
+    }
+    return first;
+}
+
+static void
+reset_link(struct keeper_link *link, uint64_t deadline)
+{
+    memset(link, 0, sizeof(*link));
+    link->deadline = deadline;
+}
+
+void
+doors_worker_started(struct keeper *k, int worker)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct keeper_target *t = &k->targets[i];
+
+        if (t->path != NULL) {
+            reset_link(&t->links[worker],
+                       can_try(k, t, worker) ? 0 : UINT64_MAX);
+        }
+    }
+}
+
+void
+doors_worker_died(struct keeper *k, int worker)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        if (k->targets[i].path != NULL) {
+            reset_link(&k->targets[i].links[worker], UINT64_MAX);
+            k->targets[i].announced = false;
+        }
+    }
+}
+
+void
+doors_module_started(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+    uint64_t now = keeper_now(k);
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct keeper_target *t = &k->targets[i];
+
+        for (int w = 0; t->module == m && w < k->n_workers; w++) {
+            struct keeper_link *link = &t->links[w];
+
+            if (!link->open && can_try(k, t, w)) {
+                link->backoff = (struct backoff){0};
+                link->deadline = now + backoff_next(&link->backoff, 0);
+            }
+        }
+    }
+}
+
+/* The server of T misbehaves: ours is replaced, if it is still the process that
+ * the worker spoke with. */
+static void
+replace_server(struct keeper *k, struct keeper_target *t,
+               const struct keeper_link *link, uint32_t cause)
+{
+    struct log_line line;
+
+    if (cause == WORKER_CAUSE_GONE || t->module == NULL ||
+        t->module->unit.state != RESTART_RUNNING ||
+        t->module->unit.n_starts != link->incarnation) {
+        return;
+    }
+    log_target(k, &line, LOG_ERROR, "kill", t);
+    log_num(&line, "pid", (uint64_t)t->module->unit.pid);
+    log_text(&line, "cause", cause_names[cause]);
+    keeper_log_end(k, &line);
+    restart_replace(&t->module->unit, (int)cause);
+}
+
+int
+doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
+{
+    struct keeper_target *t;
+    struct keeper_link *link;
+    uint64_t now = keeper_now(k);
+    uint64_t wait;
+    struct log_line line;
+
+    if (target >= k->conf->n_targets || k->targets[target].path == NULL ||
+        cause < WORKER_CAUSE_GONE || cause > WORKER_CAUSE_STUCK) {
+        return -EPROTO;
+    }
+    t = &k->targets[target];
+    link = &t->links[worker];
+    if (!link->open) {
+        return 0; /* known already */
+    }
+    link->open = false;
+    link->told_none = true; /* it knows */
+    wait = backoff_next(&link->backoff, now - link->opened_at);
+    link->deadline = now + wait;
+    t->announced = false;
+    t->causes[cause]++;
+    log_target(k, &line, k->phase == PHASE_RUN ? LOG_WARN : LOG_INFO,
+               "door-lost", t);
+    log_num(&line, "worker", (uint64_t)worker);
+    log_text(&line, "cause", cause_names[cause]);
+    log_num(&line, "count", t->causes[cause]);
+    log_ms(&line, "wait_ms", wait);
+    keeper_log_end(k, &line);
+    replace_server(k, t, link, cause);
+    return 0;
+}
+
+/* Something changed at NAME in the folder WATCH. */
+static void
+prompt(struct keeper *k, int watch, const char *name, uint64_t now)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct keeper_target *t = &k->targets[i];
+
+        if (t->path == NULL || t->watch != watch ||
+            strcmp(base_of(t->path), name) != 0) {
+            continue;
+        }
+        for (int w = 0; w < k->n_workers; w++) {
+            struct keeper_link *link = &t->links[w];
+
+            if (!link->open && can_try(k, t, w)) {
+                link->backoff = (struct backoff){0};
+                link->deadline = MAX_OF(now, link->tried_at + PROMPT_GAP);
+            }
+        }
+    }
+}
+
+static void
+forget_watch(struct keeper *k, int watch)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        if (k->targets[i].watch == watch) {
+            k->targets[i].watch = -1;
+        }
+    }
+}
+
+static void
+inotify_ready(struct keeper_source *source, uint32_t events)
+{
+    struct keeper *k = source->owner;
+    char room[8192] __attribute__((aligned(__alignof__(struct inotify_event))));
+    ssize_t n = read(source->fd, room, sizeof(room));
+    uint64_t now = keeper_now(k);
+
+    for (ssize_t at = 0; at < n;) {
+        const struct inotify_event *e = (const void *)(room + at);
+
+        if (e->mask & IN_IGNORED) {
+            forget_watch(k, e->wd);
+        } else if (e->len > 0) {
+            prompt(k, e->wd, e->name, now);
+        }
+        at += (ssize_t)(sizeof(*e) + e->len);
+    }
+}
+
+static int
+init_target(struct keeper *k, size_t index)
+{
+    const struct conf_target *conf = &k->conf->targets[index];
+    struct keeper_target *t = &k->targets[index];
+
+    t->watch = -1;
+    if (conf->kind == CONF_TARGET_FILES) {
+        return 0;
+    }
+    if (conf->kind == CONF_TARGET_MODULE) {
+        t->module = &k->modules[conf->module];
+        t->path = t->module->door;
+        t->name = t->module->conf->name;
+    } else {
+        t->path = conf->path;
+        t->name = conf->path;
+    }
+    t->links = calloc((size_t)k->n_workers, sizeof(*t->links));
+    if (t->links == NULL) {
+        return -ENOMEM;
+    }
+    for (int w = 0; w < k->n_workers; w++) {
+        t->links[w].deadline = UINT64_MAX;
+    }
+    return 0;
+}
+
+int
+doors_init(struct keeper *k)
+{
+    size_t n = k->conf->n_targets;
+
+    k->inotify = (struct keeper_source){inotify_init1(IN_NONBLOCK | IN_CLOEXEC),
+                                        inotify_ready, k};
+    if (k->inotify.fd < 0) {
+        return -errno;
+    }
+    k->targets = calloc(n > 0 ? n : 1, sizeof(*k->targets));
+    if (k->targets == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int rc = init_target(k, i);
+
+        if (rc < 0) {
+            return rc;
+        }
+        if (k->targets[i].path != NULL) {
+            watch_parent(k, &k->targets[i]);
+        }
+    }
+    return keeper_watch(k, &k->inotify, EPOLLIN);
+}
+
+void
+doors_deinit(struct keeper *k)
+{
+    keeper_unwatch(k, &k->inotify);
+    for (size_t i = 0; k->targets != NULL && i < k->conf->n_targets; i++) {
+        free(k->targets[i].links);
+    }
+    free(k->targets);
+    k->targets = NULL;
+}

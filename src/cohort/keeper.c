@@ -1,0 +1,357 @@
+/* The keeper's frame: one loop over its sources and deadlines, the signals, and
+ * the taking down of what setup.c made, which accepts a half-made state, so
+ * that there is one way out. */
+#include "cohort/keeper_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "cohort/listeners.h"
+
+uint64_t
+keeper_now(const struct keeper *k)
+{
+    return k->real->now(k->real->ctx);
+}
+
+int
+keeper_watch(struct keeper *k, struct keeper_source *source, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data = {.ptr = source}};
+
+    return epoll_ctl(k->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0
+               ? -errno
+               : 0;
+}
+
+void
+keeper_unwatch(struct keeper *k, struct keeper_source *source)
+{
+    if (source->fd >= 0) {
+        /* By name: a copy of the descriptor in a child keeps it in the set. */
+        epoll_ctl(k->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+        close(source->fd);
+        source->fd = -1;
+    }
+}
+
+void
+keeper_log_begin(struct keeper *k, struct log_line *line, enum log_level level,
+                 const char *event)
+{
+    log_begin(line, k->real->wall(k->real->ctx), level, event);
+}
+
+void
+keeper_log_end(struct keeper *k, struct log_line *line)
+{
+    line->text[line->len++] = '\n';
+    sink_line(&k->sink, line->text, line->len);
+}
+
+void
+keeper_log_cause(struct log_line *line, const struct restart *unit)
+{
+    char text[RESTART_CAUSE_MAX];
+
+    restart_cause_text(&unit->causes[unit->last], text);
+    log_text(line, "cause", text);
+    log_num(line, "count", unit->causes[unit->last].count);
+    if (unit->state == RESTART_WAITING) {
+        log_ms(line, "wait_ms", unit->wait_ns);
+    }
+}
+
+void
+keeper_say(struct keeper *k, const char *sentence)
+{
+    dprintf(k->options.log_fd, "cardea: %s\n", sentence);
+}
+
+/* --- Events ----------------------------------------------------------- */
+
+/* One portion of what workers logged; false when there is none. */
+static bool
+copy_log(struct keeper *k)
+{
+    char bytes[65536];
+    ssize_t n = read(k->log_pipe.fd, bytes, sizeof(bytes));
+
+    if (n > 0) {
+        sink_stream(&k->sink, bytes, (size_t)n);
+    }
+    return n > 0;
+}
+
+void
+keeper_log_ready(struct keeper_source *source, uint32_t events)
+{
+    copy_log(source->owner);
+}
+
+void
+keeper_out_ready(struct keeper_source *source, uint32_t events)
+{
+    struct keeper *k = source->owner;
+
+    /* Else the flush after every pass does the work. */
+    if (events & (EPOLLERR | EPOLLHUP)) {
+        k->sink.dead = true;
+        keeper_unwatch(k, source);
+    }
+}
+
+static void
+reap(struct keeper *k)
+{
+    for (;;) {
+        siginfo_t info = {0};
+        struct keeper_module *m;
+        int status = 0;
+
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+            info.si_pid == 0) {
+            return;
+        }
+        m = modules_find(k, info.si_pid);
+        if (m != NULL) {
+            /* While its leader is not reaped the number is the group's. */
+            kill(-info.si_pid, SIGKILL);
+        }
+        waitpid(info.si_pid, &status, 0);
+        if (m != NULL) {
+            module_reaped(m, status);
+        } else {
+            workers_reaped(k, info.si_pid, status);
+        }
+    }
+}
+
+static void
+log_refusal(struct keeper *k, const char *event)
+{
+    struct log_line line;
+
+    keeper_log_begin(k, &line, LOG_WARN, event);
+    log_text(&line, "error", "not supported yet");
+    keeper_log_end(k, &line);
+}
+
+static void
+take_signal(struct keeper *k, int signal)
+{
+    switch (signal) {
+    case SIGTERM:
+        stop_begin(k, "signal-TERM", k->conf->grace_ns);
+        break;
+    case SIGINT:
+        if (k->phase != PHASE_RUN) {
+            stop_force(k);
+        } else {
+            stop_begin(k, "signal-INT", k->conf->grace_ns);
+        }
+        break;
+    case SIGQUIT:
+        stop_begin(k, "signal-QUIT", STOP_NO_LIMIT);
+        break;
+    case SIGHUP:
+        log_refusal(k, "reload");
+        break;
+    default:
+        break;
+    }
+}
+
+void
+keeper_signals_ready(struct keeper_source *source, uint32_t events)
+{
+    struct keeper *k = source->owner;
+    struct signalfd_siginfo info;
+
+    while (read(source->fd, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGCHLD) {
+            reap(k);
+        } else {
+            take_signal(k, (int)info.ssi_signo);
+        }
+    }
+}
+
+/* --- Loop ------------------------------------------------------------- */
+
+static uint64_t
+next_deadline(const struct keeper *k, uint64_t now)
+{
+    uint64_t first = doors_deadline(k);
+
+    for (int i = 0; i < k->n_workers; i++) {
+        first = MIN_OF(first, k->workers[i].unit.deadline);
+    }
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        first = MIN_OF(first, k->modules[i].unit.deadline);
+    }
+    return MIN_OF(first, ready_deadline(k));
+}
+
+static int
+timeout_ms(uint64_t deadline, uint64_t now)
+{
+    if (deadline == UINT64_MAX) {
+        return -1;
+    }
+    if (deadline <= now) {
+        return 0;
+    }
+    return (int)MIN_OF((deadline - now + NS_PER_MS - 1) / NS_PER_MS, 3600000);
+}
+
+static void
+flush(struct keeper *k)
+{
+    uint64_t lost = sink_take_lost(&k->sink);
+    struct epoll_event event = {.events = 0, .data = {.ptr = &k->out}};
+
+    if (lost > 0) {
+        struct log_line line;
+
+        keeper_log_begin(k, &line, LOG_WARN, "log-lost");
+        log_num(&line, "lines", lost);
+        keeper_log_end(k, &line);
+    }
+    sink_flush(&k->sink);
+    event.events = k->sink.stuck ? EPOLLOUT : 0;
+    epoll_ctl(k->epoll_fd, EPOLL_CTL_MOD, k->out.fd, &event);
+}
+
+static void
+loop(struct keeper *k)
+{
+    while (k->phase != PHASE_DONE) {
+        uint64_t now = keeper_now(k);
+        struct epoll_event event;
+        int n;
+
+        workers_tick(k, now);
+        modules_tick(k, now);
+        doors_tick(k, now);
+        ready_check(k, now);
+        stop_advance(k);
+        flush(k);
+        if (k->phase == PHASE_DONE) {
+            return;
+        }
+        /* One at a time: a source may be gone after another's turn. */
+        n = epoll_wait(k->epoll_fd, &event, 1,
+                       timeout_ms(next_deadline(k, now), keeper_now(k)));
+        if (n == 1) {
+            struct keeper_source *source = event.data.ptr;
+
+            source->ready(source, event.events);
+        }
+    }
+}
+
+/* --- End ------------------------------------------------------------- */
+
+static void
+close_all(int *fds, size_t n)
+{
+    for (size_t i = 0; fds != NULL && i < n; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+    free(fds);
+}
+
+static void
+deinit(struct keeper *k)
+{
+    doors_deinit(k);
+    workers_deinit(k);
+    modules_deinit(k);
+    runfolder_remove(&k->folder);
+    close_all(k->listen_fds, k->conf->n_listens);
+    close_all(k->folder_fds, k->conf->n_targets);
+    if (k->seats != NULL) {
+        munmap(k->seats, SEATS_MAX * sizeof(struct seat));
+    }
+    keeper_unwatch(k, &k->signals);
+    keeper_unwatch(k, &k->out);
+    keeper_unwatch(k, &k->log_pipe);
+    if (k->log_write_fd >= 0) {
+        close(k->log_write_fd);
+    }
+    if (k->epoll_fd >= 0) {
+        close(k->epoll_fd);
+    }
+    sink_deinit(&k->sink);
+    free(k);
+}
+
+static void
+run(struct keeper *k)
+{
+    struct log_line line;
+
+    k->started_at = keeper_now(k);
+    modules_start(k); /* first: they need longest to be ready */
+    workers_start(k);
+    loop(k);
+    stop_orphans(k);
+    while (copy_log(k)) {
+    }
+    keeper_log_begin(k, &line, LOG_INFO, "end");
+    log_text(&line, "cause",
+             k->forced   ? "forced"
+             : k->failed ? "start-failed"
+             : k->errors ? "stopped-with-errors"
+                         : "stopped");
+    keeper_log_end(k, &line);
+    flush(k);
+    sink_finish(&k->sink, 1000);
+}
+
+int
+keeper_run(const struct conf *conf, const struct keeper_options *options)
+{
+    struct keeper *k = calloc(1, sizeof(*k));
+    sigset_t mask;
+    int status = 1;
+
+    if (k == NULL || sink_init(&k->sink, options->log_fd) < 0) {
+        dprintf(options->log_fd, "cardea: out of memory\n");
+        free(k);
+        return 1;
+    }
+    k->conf = conf;
+    k->options = *options;
+    k->real = spawn_world();
+    k->epoll_fd = -1;
+    k->log_write_fd = -1;
+    k->folder.fd = -1;
+    k->signals.fd = -1;
+    k->inotify.fd = -1;
+    k->log_pipe.fd = -1;
+    k->out.fd = -1;
+    sigprocmask(SIG_SETMASK, NULL, &mask);
+    if (setup_all(k) == 0) {
+        run(k);
+        status = k->forced ? 2 : k->failed ? 1 : k->errors ? 3 : 0;
+    }
+    deinit(k);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    return status;
+}

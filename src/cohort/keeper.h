@@ -1,0 +1,25 @@
+/* The keeper: opens what needs a path or a right, starts workers and modules,
+ * keeps them alive, hands doors to the workers, and ends it all in order. It
+ * never reads a network byte. */
+#pragma once
+
+struct conf;
+struct worker_setup;
+
+struct keeper_options {
+    /* worker_main() of front/worker.h. */
+    int (*worker)(const struct worker_setup *setup);
+    /* door_dial() of door/dial.h: a connected, non-blocking, close-on-exec
+     * descriptor of the door at PATH, or -1 with errno. */
+    int (*dial)(const char *path);
+    int out_fd;       /* gets the one ready line */
+    int log_fd;       /* gets sentences about a failed start, and the log */
+    int max_workers;  /* 0: one a CPU that we may use */
+    const char *shim; /* path of cardea-exec; NULL: beside our program */
+};
+
+/* Runs CONF (borrowed) until a signal ends it. The caller must be
+ * single-threaded and have no children. Blocks signals meanwhile and restores
+ * the mask. The exit status: 0 stopped as asked, 1 start failed (a sentence
+ * says why), 2 forced by a second SIGINT, 3 something failed while stopping. */
+int keeper_run(const struct conf *conf, const struct keeper_options *options);

@@ -1,0 +1,195 @@
+/* What the keeper's files share: its state. One process, one thread, one epoll
+ * set; every part is an object that embeds its event source. */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/log.h"
+#include "base/world.h"
+#include "cohort/keeper.h"
+#include "cohort/lines.h"
+#include "cohort/restart.h"
+#include "cohort/runfolder.h"
+#include "cohort/sink.h"
+#include "conf/conf.h"
+#include "front/worker.h"
+#include "module/spawn.h"
+
+struct keeper;
+
+/* A descriptor in the epoll set. READY is called with the source itself, which
+ * is the first member of what it belongs to or found by its OWNER. */
+struct keeper_source {
+    int fd; /* owned; -1: none */
+    void (*ready)(struct keeper_source *source, uint32_t events);
+    void *owner;
+};
+
+struct keeper_worker {
+    struct keeper *keeper;
+    int index;
+    struct restart unit;
+    struct world world; /* whose spawn makes the control socket first */
+    struct spawn_plan plan;
+    struct worker_setup setup;
+    struct keeper_source control;
+    bool ready;
+};
+
+/* One of a module's two output streams. */
+struct keeper_stream {
+    struct keeper_source source; /* owner: the module */
+    const char *name;
+    struct lines lines;
+};
+
+struct keeper_module {
+    struct keeper *keeper;
+    const struct conf_module *conf;
+    struct restart unit;
+    struct world world; /* whose spawn makes pipes and folder first */
+    struct spawn_plan plan;
+    struct keeper_stream streams[2];
+    char *door; /* path */
+    char **envp;
+    char **argv; /* owned; for a shim, else NULL */
+    char timeout[32];
+};
+
+/* A door's connection as one worker holds it. */
+struct keeper_link {
+    bool open;
+    bool told_none;
+    uint64_t deadline; /* next try; UINT64_MAX: none due */
+    uint64_t tried_at, opened_at;
+    uint64_t incarnation; /* of the module when it was dialled */
+    struct backoff backoff;
+};
+
+struct keeper_target {
+    const char *path;             /* the door's; NULL: a folder of files */
+    const char *name;             /* what people call it: module or path */
+    struct keeper_module *module; /* NULL: not ours */
+    struct keeper_link *links;    /* one a worker */
+    int watch;                    /* inotify, of the parent folder; -1 */
+    bool announced;               /* open at all workers, and logged */
+    bool waiting_told;
+    uint64_t causes[WORKER_CAUSE_STUCK + 1];
+};
+
+enum keeper_phase {
+    PHASE_RUN,
+    PHASE_DRAIN,   /* workers finish their requests */
+    PHASE_MODULES, /* no worker is left; modules end */
+    PHASE_DONE,
+};
+
+struct keeper {
+    const struct conf *conf;
+    struct keeper_options options;
+    const struct world *real;
+    int epoll_fd;
+    struct keeper_source log_pipe; /* reading end */
+    int log_write_fd;
+    struct keeper_source out; /* the sink's, only polled while it is stuck */
+    struct keeper_source signals;
+    struct keeper_source inotify;
+    struct sink sink;
+    struct runfolder folder;
+    int *listen_fds; /* conf->n_listens */
+    int *folder_fds; /* conf->n_targets */
+    struct seat *seats;
+    struct keeper_worker *workers;
+    int n_workers;
+    struct keeper_module *modules; /* conf->n_modules */
+    struct keeper_target *targets; /* conf->n_targets */
+    char shim[PATH_MAX];
+    enum keeper_phase phase;
+    bool ready_said;
+    bool failed; /* could not start */
+    bool forced;
+    bool errors; /* while stopping */
+    uint64_t started_at;
+};
+
+/* keeper.c */
+uint64_t keeper_now(const struct keeper *k);
+/* Adds the source's fd (EVENTS of epoll) to the set. 0 or a negative errno. */
+int keeper_watch(struct keeper *k, struct keeper_source *source,
+                 uint32_t events);
+/* Takes it out and closes it; nothing if it has none. */
+void keeper_unwatch(struct keeper *k, struct keeper_source *source);
+/* A log line about the whole, about a worker, about a module. */
+void keeper_log_begin(struct keeper *k, struct log_line *line,
+                      enum log_level level, const char *event);
+void keeper_log_end(struct keeper *k, struct log_line *line);
+/* The latest death of UNIT: cause, count, wait_ms where it will be restarted.
+ */
+void keeper_log_cause(struct log_line *line, const struct restart *unit);
+/* One sentence about a failed start, on log_fd. */
+void keeper_say(struct keeper *k, const char *sentence);
+/* Handlers of the sources that setup.c makes. */
+void keeper_log_ready(struct keeper_source *source, uint32_t events);
+void keeper_out_ready(struct keeper_source *source, uint32_t events);
+void keeper_signals_ready(struct keeper_source *source, uint32_t events);
+
+/* setup.c: everything up to the first process. 0; or a negative errno after a
+ * sentence was said. */
+int setup_all(struct keeper *k);
+
+/* ready.c: says ready, once, or gives up a start that takes too long. */
+void ready_check(struct keeper *k, uint64_t now);
+uint64_t ready_deadline(const struct keeper *k);
+
+/* A grace for requests that is none; small enough to be added to a time. */
+#define STOP_NO_LIMIT (1ull << 60)
+
+/* stop.c: TERM and INT; a failed start; progress after a death. */
+void stop_begin(struct keeper *k, const char *cause, uint64_t grace_ns);
+void stop_force(struct keeper *k);
+void stop_advance(struct keeper *k);
+/* Remembers what UNIT's end with STATUS means for our exit status. */
+void stop_note_end(struct keeper *k, const struct restart *unit, int status,
+                   bool killed);
+/* Kills and reaps every process that is still below us. */
+void stop_orphans(struct keeper *k);
+
+/* workers.c */
+int workers_init(struct keeper *k);
+void workers_start(struct keeper *k);
+void workers_deinit(struct keeper *k);
+void workers_tick(struct keeper *k, uint64_t now);
+/* Is PID a worker? Then it is marked dead with STATUS. */
+bool workers_reaped(struct keeper *k, pid_t pid, int status);
+bool workers_all_ready(const struct keeper *k);
+/* Sends MESSAGE with FD (-1: none; borrowed). 0 or a negative errno. */
+int worker_send(struct keeper_worker *w, const struct worker_message *message,
+                int fd);
+
+/* modules.c */
+int modules_init(struct keeper *k);
+void modules_start(struct keeper *k);
+void modules_deinit(struct keeper *k);
+void modules_tick(struct keeper *k, uint64_t now);
+/* The module whose leader PID is, or NULL. */
+struct keeper_module *modules_find(struct keeper *k, pid_t pid);
+void module_reaped(struct keeper_module *m, int status);
+
+/* doors.c */
+int doors_init(struct keeper *k);
+void doors_deinit(struct keeper *k);
+void doors_tick(struct keeper *k, uint64_t now);
+uint64_t doors_deadline(const struct keeper *k);
+/* A worker was started (all its doors are due) or died (it holds none). */
+void doors_worker_started(struct keeper *k, int worker);
+void doors_worker_died(struct keeper *k, int worker);
+void doors_module_started(struct keeper_module *m);
+/* Worker WORKER lost the door of TARGET (checked here). 0, or -EPROTO if the
+ * message cannot be: the worker is not to be trusted. */
+int doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause);
+/* Is TARGET's door at all workers? (true for folders) */
+bool doors_open_all(const struct keeper *k, size_t target);

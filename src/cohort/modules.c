@@ -1,0 +1,360 @@
+/* Modules: programs under their own users, each with a folder for its door and
+ * two pipes for what it prints. The pipes and the folder are made anew for each
+ * life: what an earlier life left (a dead door, a half line) never reaches the
+ * next one. A module is ended as a whole process group. */
+#include "cohort/keeper_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+/* What a module sees of our environment. A sanitizer's options too where we
+ * are built with one. */
+static const char *const env_kept[] = {
+    "PATH",         "HOME",          "LANG",         "TZ",
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS",
+#endif
+};
+
+static void
+take_line(void *arg, const char *text, size_t len, bool more)
+{
+    struct keeper_stream *stream = arg;
+    struct keeper_module *m = stream->source.owner;
+    struct log_line line;
+
+    keeper_log_begin(m->keeper, &line, LOG_INFO, "output");
+    log_text(&line, "module", m->conf->name);
+    log_text(&line, "stream", stream->name);
+    if (more) {
+        log_text(&line, "more", "yes");
+    }
+    log_bytes(&line, "text", text, len);
+    keeper_log_end(m->keeper, &line);
+}
+
+/* Reads one portion; false when there is nothing (more) to be read. */
+static bool
+read_stream(struct keeper_stream *stream)
+{
+    struct keeper_module *m = stream->source.owner;
+    char bytes[16384];
+    ssize_t n;
+
+    if (stream->source.fd < 0) {
+        return false;
+    }
+    n = read(stream->source.fd, bytes, sizeof(bytes));
+    if (n > 0) {
+        lines_add(&stream->lines, bytes, (size_t)n, take_line, stream);
+        return true;
+    }
+    if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        lines_end(&stream->lines, take_line, stream);
+        keeper_unwatch(m->keeper, &stream->source);
+    }
+    return false;
+}
+
+static void
+stream_ready(struct keeper_source *source, uint32_t events)
+{
+    read_stream((struct keeper_stream *)source);
+}
+
+/* What was written before the end is still logged; bounded, since a process
+ * that left the group may write on for ever. */
+static void
+drain_stream(struct keeper_stream *stream)
+{
+    struct keeper_module *m = stream->source.owner;
+
+    for (int i = 0; i < 64 && read_stream(stream); i++) {
+    }
+    lines_end(&stream->lines, take_line, stream);
+    keeper_unwatch(m->keeper, &stream->source);
+}
+
+/* Opens both streams; the writing ends come back in FDS. */
+static int
+open_streams(struct keeper_module *m, struct spawn_fd fds[2])
+{
+    for (int i = 0; i < 2; i++) {
+        int ends[2];
+        int rc;
+
+        if (pipe2(ends, O_CLOEXEC) < 0) {
+            return -errno;
+        }
+        fds[i] = (struct spawn_fd){ends[1], i + 1};
+        m->streams[i].source.fd = ends[0];
+        fcntl(ends[0], F_SETFL, O_NONBLOCK); /* this end alone */
+        rc = keeper_watch(m->keeper, &m->streams[i].source, EPOLLIN);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* The world's spawn for a module. */
+static int
+spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
+             int *p_pidfd)
+{
+    struct keeper_module *m = ctx;
+    const struct world *real = m->keeper->real;
+    struct spawn_fd fds[2] = {{-1, 1}, {-1, 2}};
+    struct spawn_plan mine = *plan;
+    int rc = runfolder_module(&m->keeper->folder, m->conf->name, m->conf->user);
+
+    if (rc == 0) {
+        rc = open_streams(m, fds);
+    }
+    if (rc == 0) {
+        mine.fds = fds;
+        mine.n_fds = 2;
+        rc = real->spawn(real->ctx, &mine, p_pid, p_pidfd);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (fds[i].from >= 0) {
+            close(fds[i].from);
+        }
+        if (rc < 0) {
+            keeper_unwatch(m->keeper, &m->streams[i].source);
+        }
+    }
+    return rc;
+}
+
+static int
+kill_module(void *ctx, pid_t pid, int pidfd, int signal, int group)
+{
+    struct keeper_module *m = ctx;
+    const struct world *real = m->keeper->real;
+
+    return real->kill(real->ctx, pid, pidfd, signal, group);
+}
+
+static char **
+make_env(const struct keeper_module *m)
+{
+    char **env = calloc(ARRAY_LEN(env_kept) + 3, sizeof(*env));
+    size_t n = 0;
+
+    if (env == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(env_kept); i++) {
+        const char *value = getenv(env_kept[i]);
+
+        if (value != NULL &&
+            asprintf(&env[n++], "%s=%s", env_kept[i], value) < 0) {
+            env[--n] = NULL;
+        }
+    }
+    if (asprintf(&env[n++], "CARDEA_DOOR=%s", m->door) < 0 ||
+        asprintf(&env[n++], "CARDEA_MODULE=%s", m->conf->name) < 0) {
+        env[n - 1] = NULL;
+    }
+    return env;
+}
+
+/* cardea-exec --timeout S.mmm --folder DIR -- COMMAND… */
+static char **
+make_shim_argv(struct keeper_module *m)
+{
+    const struct conf_module *conf = m->conf;
+    uint64_t ms = conf->timeout_ns / NS_PER_MS;
+    size_t n = 0;
+    char **argv;
+
+    while (conf->argv[n] != NULL) {
+        n++;
+    }
+    argv = calloc(n + 7, sizeof(*argv));
+    if (argv == NULL) {
+        return NULL;
+    }
+    snprintf(m->timeout, sizeof(m->timeout), "%llu.%03u",
+             (unsigned long long)(ms / 1000), (unsigned)(ms % 1000));
+    argv[0] = m->keeper->shim;
+    argv[1] = (char *)(uintptr_t) "--timeout";
+    argv[2] = m->timeout;
+    argv[3] = (char *)(uintptr_t) "--folder";
+    argv[4] = conf->folder;
+    argv[5] = (char *)(uintptr_t) "--";
+    memcpy(argv + 6, conf->argv, n * sizeof(*argv));
+    return argv;
+}
+
+static int
+init_module(struct keeper *k, size_t index)
+{
+    struct keeper_module *m = &k->modules[index];
+
+    m->keeper = k;
+    m->conf = &k->conf->modules[index];
+    for (int i = 0; i < 2; i++) {
+        m->streams[i].source = (struct keeper_source){-1, stream_ready, m};
+        m->streams[i].name = i == 0 ? "stdout" : "stderr";
+    }
+    m->world = *k->real;
+    m->world.ctx = m;
+    m->world.spawn = spawn_module;
+    m->world.kill = kill_module;
+    restart_init(&m->unit, &m->world, &m->plan, true);
+    if (asprintf(&m->door, "%s/%s/door", k->folder.path, m->conf->name) < 0) {
+        m->door = NULL;
+        return -ENOMEM;
+    }
+    m->envp = make_env(m);
+    if (m->conf->kind == CONF_MODULE_EXEC) {
+        m->argv = make_shim_argv(m);
+    }
+    m->plan = (struct spawn_plan){
+        .argv = m->conf->kind == CONF_MODULE_EXEC ? m->argv : m->conf->argv,
+        .envp = m->envp,
+        .folder = m->conf->folder,
+        .user = m->conf->user,
+    };
+    if (m->envp == NULL || m->plan.argv == NULL) {
+        return -ENOMEM;
+    }
+    return runfolder_module(&k->folder, m->conf->name, m->conf->user);
+}
+
+int
+modules_init(struct keeper *k)
+{
+    size_t n = k->conf->n_modules;
+
+    k->modules = calloc(n > 0 ? n : 1, sizeof(*k->modules));
+    if (k->modules == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        k->modules[i].streams[0].source.fd = -1;
+        k->modules[i].streams[1].source.fd = -1;
+        k->modules[i].unit.pidfd = -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int rc = init_module(k, i);
+
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void
+modules_deinit(struct keeper *k)
+{
+    if (k->modules == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        struct keeper_module *m = &k->modules[i];
+
+        keeper_unwatch(k, &m->streams[0].source);
+        keeper_unwatch(k, &m->streams[1].source);
+        restart_deinit(&m->unit);
+        for (char **e = m->envp; e != NULL && *e != NULL; e++) {
+            free(*e);
+        }
+        free(m->envp);
+        free(m->argv);
+        free(m->door);
+    }
+    free(k->modules);
+    k->modules = NULL;
+}
+
+static void
+act_on(struct keeper_module *m, enum restart_act act)
+{
+    struct keeper *k = m->keeper;
+    struct log_line line;
+
+    if (act == RESTART_NOTHING) {
+        return;
+    }
+    keeper_log_begin(k, &line, act == RESTART_STARTED ? LOG_INFO : LOG_ERROR,
+                     act == RESTART_STARTED       ? "start"
+                     : act == RESTART_NOT_STARTED ? "start-failed"
+                                                  : "kill");
+    log_text(&line, "module", m->conf->name);
+    if (act == RESTART_NOT_STARTED) {
+        log_text(&line, "program", m->plan.argv[0]);
+        log_text(&line, "folder", m->conf->folder);
+        keeper_log_cause(&line, &m->unit);
+    } else {
+        log_num(&line, "pid", (uint64_t)m->unit.pid);
+    }
+    if (act == RESTART_KILLING) {
+        log_text(&line, "cause", "grace-over");
+    }
+    keeper_log_end(k, &line);
+    if (act == RESTART_STARTED) {
+        doors_module_started(m);
+    }
+}
+
+void
+modules_start(struct keeper *k)
+{
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        act_on(&k->modules[i],
+               restart_start(&k->modules[i].unit, keeper_now(k)));
+    }
+}
+
+void
+modules_tick(struct keeper *k, uint64_t now)
+{
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        act_on(&k->modules[i], restart_tick(&k->modules[i].unit, now));
+    }
+}
+
+struct keeper_module *
+modules_find(struct keeper *k, pid_t pid)
+{
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        if (k->modules[i].unit.pid == pid) {
+            return &k->modules[i];
+        }
+    }
+    return NULL;
+}
+
+void
+module_reaped(struct keeper_module *m, int status)
+{
+    struct keeper *k = m->keeper;
+    bool killed = m->unit.state == RESTART_KILLED;
+    uint64_t now = keeper_now(k);
+    struct log_line line;
+    bool asked;
+
+    drain_stream(&m->streams[0]);
+    drain_stream(&m->streams[1]);
+    stop_note_end(k, &m->unit, status, killed);
+    restart_died(&m->unit, status, now);
+    asked = m->unit.state == RESTART_STOPPED;
+    keeper_log_begin(k, &line, asked ? LOG_INFO : LOG_ERROR,
+                     asked ? "stopped" : "died");
+    log_text(&line, "module", m->conf->name);
+    keeper_log_cause(&line, &m->unit);
+    log_ms(&line, "ran_ms", now - m->unit.started_at);
+    keeper_log_end(k, &line);
+}

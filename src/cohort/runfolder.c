@@ -1,0 +1,291 @@
+/* The folder lies where its parent belongs to us alone or to root: /run/cardea,
+ * $XDG_RUNTIME_DIR/cardea, else /tmp/cardea-UID, whose owner and mode are
+ * checked because anyone may make things in /tmp. The lock is flock(2) on the
+ * folder itself; since another process may remove it between our open and our
+ * lock, we look again after locking whether the path still means it.
+ *
+ * A module's folder belongs to the module's user, who may put anything there at
+ * any time: everything below works on descriptors and follows no link. */
+#include "cohort/runfolder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "conf/conf.h"
+
+#define OPEN_FOLDER (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define DEPTH_MAX   16
+
+void
+runfolder_name(const char *file, char *out, size_t size)
+{
+    char *whole = realpath(file, NULL);
+    const char *path = whole != NULL ? whole : file;
+    const char *slash = strrchr(path, '/');
+    const char *base = slash != NULL ? slash + 1 : path;
+    size_t len = strlen(base);
+    uint32_t hash = 2166136261u; /* FNV-1a */
+
+    for (const char *p = path; *p != '\0'; p++) {
+        hash = (hash ^ (unsigned char)*p) * 16777619u;
+    }
+    if (len > 5 && strcmp(base + len - 5, ".conf") == 0) {
+        len -= 5;
+    }
+    snprintf(out, size, "%.*s-%08x", (int)MIN_OF(len, 64), base, hash);
+    free(whole);
+}
+
+/* PATH is a folder of ours that nobody else may write to; made if missing. */
+static int
+make_private(const char *path, mode_t mode)
+{
+    struct stat st;
+    int error = 0;
+
+    if (mkdir(path, mode) < 0) {
+        error = errno;
+    }
+    if (lstat(path, &st) < 0) {
+        return error != 0 ? -error : -errno;
+    }
+    if (!S_ISDIR(st.st_mode)) {
+        return -ENOTDIR;
+    }
+    if (st.st_uid != geteuid() || (st.st_mode & 022) != 0) {
+        return -EPERM;
+    }
+    return 0;
+}
+
+static int
+choose_parent(char *out, size_t size)
+{
+    const char *xdg = getenv("XDG_RUNTIME_DIR");
+    struct stat st;
+
+    if (geteuid() == 0) {
+        snprintf(out, size, "/run/cardea");
+        return make_private(out, 0755);
+    }
+    if (xdg != NULL && xdg[0] == '/' && strlen(xdg) < size - 64 &&
+        lstat(xdg, &st) == 0 && st.st_uid == geteuid()) {
+        snprintf(out, size, "%s/cardea", xdg);
+        return make_private(out, 0711);
+    }
+    snprintf(out, size, "/tmp/cardea-%u", (unsigned)geteuid());
+    return make_private(out, 0711);
+}
+
+static int __attribute__((format(printf, 4, 5)))
+say(int rc, char *why, size_t why_size, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(why, why_size, format, args);
+    va_end(args);
+    return rc;
+}
+
+static int
+choose_path(struct runfolder *folder, const struct conf *conf, char *why,
+            size_t why_size)
+{
+    char parent[PATH_MAX - 128];
+    char name[96];
+    int rc;
+
+    if (conf->run_folder != NULL) {
+        if (conf->run_folder[0] == '/') {
+            snprintf(folder->path, PATH_MAX, "%s", conf->run_folder);
+        } else {
+            snprintf(folder->path, PATH_MAX, "%s/%s", conf->folder,
+                     conf->run_folder);
+        }
+        return 0;
+    }
+    rc = choose_parent(parent, sizeof(parent));
+    if (rc < 0) {
+        return say(rc, why, why_size,
+                   "%s: %s (it must be a folder of this user that nobody "
+                   "else may write to; or name another: run-folder PATH)",
+                   parent, strerrordesc_np(-rc));
+    }
+    runfolder_name(conf->file, name, sizeof(name));
+    snprintf(folder->path, PATH_MAX, "%s/%s", parent, name);
+    return 0;
+}
+
+/* 1: locked, 0: it was removed meanwhile, else a negative errno. */
+static int
+try_lock(struct runfolder *folder)
+{
+    CLEAN_FD int fd = -1;
+    struct stat mine;
+    struct stat there;
+    int rc = make_private(folder->path, 0711);
+
+    if (rc < 0) {
+        return rc;
+    }
+    fd = open(folder->path, OPEN_FOLDER);
+    if (fd < 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &mine) < 0) {
+        return -errno;
+    }
+    if (lstat(folder->path, &there) < 0 || mine.st_ino != there.st_ino ||
+        mine.st_dev != there.st_dev) {
+        return 0;
+    }
+    if (fchmod(fd, 0711) < 0) {
+        return -errno;
+    }
+    folder->fd = fd;
+    fd = -1;
+    return 1;
+}
+
+int
+runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
+               size_t why_size)
+{
+    int rc;
+
+    folder->fd = -1;
+    folder->path[0] = '\0';
+    rc = choose_path(folder, conf, why, why_size);
+    if (rc < 0) {
+        return rc;
+    }
+    for (int tries = 0; tries < 100; tries++) {
+        rc = try_lock(folder);
+        if (rc == 1) {
+            return 0;
+        }
+        if (rc == -EWOULDBLOCK) {
+            return say(rc, why, why_size,
+                       "another cardea runs on this configuration (%s is "
+                       "locked)",
+                       folder->path);
+        }
+        if (rc < 0) {
+            break;
+        }
+    }
+    return say(rc < 0 ? rc : -EAGAIN, why, why_size, "%s: %s", folder->path,
+               strerrordesc_np(rc < 0 ? -rc : EAGAIN));
+}
+
+static int
+give_to(int fd, const char *user)
+{
+    struct passwd entry;
+    struct passwd *found = NULL;
+    char room[4096];
+
+    if (user == NULL || geteuid() != 0) {
+        return 0;
+    }
+    if (getpwnam_r(user, &entry, room, sizeof(room), &found) != 0 ||
+        found == NULL) {
+        return -ESRCH;
+    }
+    return fchown(fd, found->pw_uid, found->pw_gid) < 0 ? -errno : 0;
+}
+
+/* Removes what is in the folder FD (taken): everything, or sockets only. */
+static void
+empty_folder(int take_fd, int depth, bool sockets_only)
+{
+    DIR *dir = fdopendir(take_fd);
+    struct dirent *entry;
+
+    if (dir == NULL) {
+        close(take_fd);
+        return;
+    }
+    rewinddir(dir); /* the description may be shared, its position too */
+    while ((entry = readdir(dir)) != NULL) {
+        const char *name = entry->d_name;
+        struct stat st;
+
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+            fstatat(take_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            continue;
+        }
+        if (S_ISDIR(st.st_mode) && !sockets_only && depth < DEPTH_MAX) {
+            int inner = openat(take_fd, name, OPEN_FOLDER);
+
+            if (inner >= 0) {
+                empty_folder(inner, depth + 1, false);
+            }
+            unlinkat(take_fd, name, AT_REMOVEDIR);
+        } else if (S_ISSOCK(st.st_mode) || !sockets_only) {
+            unlinkat(take_fd, name, 0);
+        }
+    }
+    closedir(dir);
+}
+
+int
+runfolder_module(const struct runfolder *folder, const char *name,
+                 const char *user)
+{
+    CLEAN_FD int fd = -1;
+    int rc;
+
+    if (mkdirat(folder->fd, name, 0711) < 0 && errno != EEXIST) {
+        return -errno;
+    }
+    fd = openat(folder->fd, name, OPEN_FOLDER);
+    if (fd < 0) {
+        return -errno;
+    }
+    rc = give_to(fd, user);
+    if (rc == 0 && fchmod(fd, 0711) < 0) {
+        rc = -errno;
+    }
+    if (rc == 0) {
+        empty_folder(fcntl(fd, F_DUPFD_CLOEXEC, 3), 0, true);
+    }
+    return rc;
+}
+
+void
+runfolder_remove(struct runfolder *folder)
+{
+    int fd;
+
+    if (folder->fd < 0) {
+        return;
+    }
+    fd = fcntl(folder->fd, F_DUPFD_CLOEXEC, 3);
+    if (fd >= 0) {
+        empty_folder(fd, 0, false);
+    }
+    rmdir(folder->path);
+    runfolder_close(folder);
+}
+
+void
+runfolder_close(struct runfolder *folder)
+{
+    if (folder->fd >= 0) {
+        close(folder->fd);
+    }
+    folder->fd = -1;
+}

@@ -1,0 +1,34 @@
+/* The folder of a running cardea: locked, with one folder a module in it. */
+#pragma once
+
+#include <limits.h>
+#include <stddef.h>
+
+struct conf;
+
+struct runfolder {
+    char path[PATH_MAX]; /* absolute */
+    int fd;              /* owned; holds the lock; -1: none */
+};
+
+/* NAME of FILE's configuration: its base name without ".conf", a '-' and eight
+ * hexadecimal digits that differ for files of other folders. */
+void runfolder_name(const char *file, char *out, size_t size);
+
+/* Makes (or takes over) the folder of CONF, mode 0711, and locks it. 0; or a
+ * negative errno after one sentence in WHY (-EWOULDBLOCK: another cardea runs
+ * on this configuration). */
+int runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
+                   size_t why_size);
+
+/* Makes the folder of module NAME, mode 0711, owned by USER (NULL: us), and
+ * removes sockets that an earlier life left there. 0 or a negative errno. */
+int runfolder_module(const struct runfolder *folder, const char *name,
+                     const char *user);
+
+/* Removes it with all that is in it, and unlocks. Symbolic links are removed,
+ * never followed. */
+void runfolder_remove(struct runfolder *folder);
+
+/* Closes the descriptor and leaves the files. */
+void runfolder_close(struct runfolder *folder);

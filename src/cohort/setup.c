@@ -1,0 +1,254 @@
+/* What the keeper needs before it starts anything, as a table of steps in their
+ * order. Nothing is undone here: keeper.c takes down a half-made state too. */
+#include "cohort/keeper_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "cohort/listeners.h"
+
+/* A sanitizer's leak check looks at its own process from outside. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+static int
+setup_process(struct keeper *k)
+{
+    struct rlimit files;
+
+    if (!SANITIZED) {
+        prctl(PR_SET_DUMPABLE, 0);
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    return 0;
+}
+
+static int
+setup_epoll(struct keeper *k)
+{
+    k->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return k->epoll_fd < 0 ? -errno : 0;
+}
+
+static int
+setup_log(struct keeper *k)
+{
+    int ends[2];
+    int rc;
+
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+        return -errno;
+    }
+    fcntl(ends[0], F_SETPIPE_SZ, 1024 * 1024); /* as much as we may */
+    k->log_pipe = (struct keeper_source){ends[0], keeper_log_ready, k};
+    k->log_write_fd = ends[1];
+    rc = keeper_watch(k, &k->log_pipe, EPOLLIN);
+    /* A plain file cannot be polled, and need not be. */
+    k->out = (struct keeper_source){dup(k->sink.fd), keeper_out_ready, k};
+    if (k->out.fd >= 0) {
+        fcntl(k->out.fd, F_SETFD, FD_CLOEXEC);
+        (void)keeper_watch(k, &k->out, 0);
+    }
+    return rc;
+}
+
+static int
+setup_signals(struct keeper *k)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGQUIT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
+    sigaddset(&set, SIGCHLD);
+    k->signals =
+        (struct keeper_source){signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC),
+                               keeper_signals_ready, k};
+    if (k->signals.fd < 0) {
+        return -errno;
+    }
+    sigaddset(&set, SIGPIPE);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return keeper_watch(k, &k->signals, EPOLLIN);
+}
+
+static int
+setup_seats(struct keeper *k)
+{
+    CLEAN_FD int fd = memfd_create("cardea-seats", MFD_CLOEXEC);
+    size_t size = SEATS_MAX * sizeof(struct seat);
+    void *at;
+
+    if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
+        return -errno;
+    }
+    at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) {
+        return -errno;
+    }
+    k->seats = at;
+    return 0;
+}
+
+static int
+setup_listeners(struct keeper *k)
+{
+    char why[1024];
+    int rc = listeners_open(k->conf, k->listen_fds, why, sizeof(why));
+
+    if (rc < 0) {
+        keeper_say(k, why);
+    }
+    return rc;
+}
+
+static int
+setup_folders(struct keeper *k)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        const struct conf_target *t = &k->conf->targets[i];
+        char why[PATH_MAX + 256];
+
+        if (t->kind != CONF_TARGET_FILES) {
+            continue;
+        }
+        k->folder_fds[i] = open(t->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (k->folder_fds[i] < 0) {
+            int error = errno;
+
+            snprintf(why, sizeof(why), "%s:%d:%d: folder %s: %s", k->conf->file,
+                     t->where.line, t->where.column, t->path,
+                     strerrordesc_np(error));
+            keeper_say(k, why);
+            return -error;
+        }
+    }
+    return 0;
+}
+
+static int
+setup_run_folder(struct keeper *k)
+{
+    char why[PATH_MAX + 256];
+    int rc = runfolder_open(&k->folder, k->conf, why, sizeof(why));
+
+    if (rc < 0) {
+        keeper_say(k, why);
+    }
+    return rc;
+}
+
+/* The shim lies beside our program, or where the installation puts it. */
+static int
+setup_shim(struct keeper *k)
+{
+    static const char *const places[] = {
+        "cardea-exec",
+        "../libexec/cardea/cardea-exec",
+        "shims/cardea-exec",
+    };
+    char exe[PATH_MAX - 64];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    char *slash;
+
+    snprintf(k->shim, sizeof(k->shim), "%s",
+             k->options.shim != NULL ? k->options.shim : places[0]);
+    if (k->options.shim != NULL || n <= 0) {
+        return 0;
+    }
+    exe[n] = '\0';
+    slash = strrchr(exe, '/');
+    for (size_t i = 0; slash != NULL && i < ARRAY_LEN(places); i++) {
+        snprintf(k->shim, sizeof(k->shim), "%.*s/%s", (int)(slash - exe), exe,
+                 places[i]);
+        if (access(k->shim, X_OK) == 0) {
+            return 0;
+        }
+    }
+    snprintf(k->shim, sizeof(k->shim), "%s", places[0]);
+    return 0;
+}
+
+static int
+setup_arrays(struct keeper *k)
+{
+    size_t n = k->conf->n_listens;
+    size_t m = k->conf->n_targets;
+
+    k->listen_fds = malloc((n + 1) * sizeof(int));
+    k->folder_fds = malloc((m + 1) * sizeof(int));
+    if (k->listen_fds == NULL || k->folder_fds == NULL) {
+        return -ENOMEM;
+    }
+    memset(k->listen_fds, 0xff, (n + 1) * sizeof(int)); /* all -1 */
+    memset(k->folder_fds, 0xff, (m + 1) * sizeof(int));
+    return 0;
+}
+
+/* SAID: the step itself explains its failure. */
+static const struct {
+    const char *what;
+    int (*init)(struct keeper *k);
+    bool said;
+} steps[] = {
+    {"memory", setup_arrays, false},
+    {"event loop", setup_epoll, false},
+    {"log", setup_log, false},
+    {"signals", setup_signals, false},
+    {"folders", setup_folders, true},
+    {"listeners", setup_listeners, true},
+    {"run folder", setup_run_folder, true},
+    {"program folder", setup_shim, false},
+    {"process", setup_process, false},
+    {"seats", setup_seats, false},
+    {"workers", workers_init, false},
+    {"modules", modules_init, false},
+    {"doors", doors_init, false},
+};
+
+int
+setup_all(struct keeper *k)
+{
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        int rc = steps[i].init(k);
+
+        if (rc < 0 && !steps[i].said) {
+            char why[256];
+
+            snprintf(why, sizeof(why), "%s: %s", steps[i].what,
+                     strerrordesc_np(-rc));
+            keeper_say(k, why);
+        }
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}

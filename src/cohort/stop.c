@@ -1,0 +1,185 @@
+/* The order of the end: workers first, so that every request they hold still
+ * finds its module; then the modules; then whatever these left behind. Each
+ * step has a time after which it is killed, so the end always comes. */
+#include "cohort/keeper_priv.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#define WORKER_EXTRA (1 * NS_PER_SEC) /* beyond the grace it was told */
+#define MODULE_GRACE (5 * NS_PER_SEC)
+#define FORCED_GRACE (500 * NS_PER_MS)
+#define ORPHAN_TRIES 200 /* of 10 ms */
+
+static void
+stop_worker(struct keeper *k, struct keeper_worker *w, uint64_t grace_ns)
+{
+    struct worker_message stop = {
+        .kind = k->forced ? WORKER_NOW : WORKER_STOP,
+        .grace_ns = grace_ns,
+    };
+    uint64_t patience = k->forced ? FORCED_GRACE : grace_ns + WORKER_EXTRA;
+    bool told = w->unit.pid > 0 && worker_send(w, &stop, -1) == 0;
+
+    restart_stop(&w->unit, told ? 0 : SIGTERM, patience, keeper_now(k));
+}
+
+static void
+log_stop(struct keeper *k, const char *cause, uint64_t grace_ns)
+{
+    struct log_line line;
+
+    keeper_log_begin(k, &line, LOG_INFO, "stop");
+    log_text(&line, "cause", cause);
+    if (grace_ns != STOP_NO_LIMIT) {
+        log_ms(&line, "grace_ms", grace_ns);
+    }
+    keeper_log_end(k, &line);
+}
+
+void
+stop_begin(struct keeper *k, const char *cause, uint64_t grace_ns)
+{
+    if (k->phase != PHASE_RUN) {
+        return;
+    }
+    log_stop(k, cause, grace_ns);
+    k->phase = PHASE_DRAIN;
+    for (int i = 0; i < k->n_workers; i++) {
+        stop_worker(k, &k->workers[i], grace_ns);
+    }
+}
+
+static void
+stop_modules(struct keeper *k)
+{
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        restart_stop(&k->modules[i].unit, SIGTERM,
+                     k->forced ? FORCED_GRACE : MODULE_GRACE, keeper_now(k));
+    }
+}
+
+void
+stop_force(struct keeper *k)
+{
+    if (k->forced) {
+        return;
+    }
+    k->forced = true;
+    log_stop(k, "second-int", 0);
+    if (k->phase == PHASE_DRAIN) {
+        for (int i = 0; i < k->n_workers; i++) {
+            stop_worker(k, &k->workers[i], 0);
+        }
+    } else if (k->phase == PHASE_MODULES) {
+        stop_modules(k);
+    }
+}
+
+static bool
+workers_stopped(const struct keeper *k)
+{
+    for (int i = 0; i < k->n_workers; i++) {
+        if (k->workers[i].unit.state != RESTART_STOPPED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool
+modules_stopped(const struct keeper *k)
+{
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        if (k->modules[i].unit.state != RESTART_STOPPED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void
+stop_advance(struct keeper *k)
+{
+    if (k->phase == PHASE_DRAIN && workers_stopped(k)) {
+        k->phase = PHASE_MODULES;
+        stop_modules(k);
+    }
+    if (k->phase == PHASE_MODULES && modules_stopped(k)) {
+        k->phase = PHASE_DONE;
+    }
+}
+
+void
+stop_note_end(struct keeper *k, const struct restart *unit, int status,
+              bool killed)
+{
+    bool fine;
+
+    if (unit->state != RESTART_STOPPING && unit->state != RESTART_KILLED) {
+        return;
+    }
+    if (WIFEXITED(status)) {
+        fine = WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 128 + SIGTERM;
+    } else {
+        fine = WTERMSIG(status) == SIGTERM;
+    }
+    if (killed || !fine) {
+        k->errors = true;
+    }
+}
+
+/* Kills those who have become our children because their own parents died. */
+static void
+kill_children(void)
+{
+    char path[64];
+    char text[4096];
+    CLEAN_FD int fd = -1;
+    char *at = text;
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+    text[n > 0 ? n : 0] = '\0';
+    for (;;) {
+        char *end;
+        long pid = strtol(at, &end, 10);
+
+        if (end == at || pid <= 0 || (*end != ' ' && *end != '\0')) {
+            return;
+        }
+        kill((pid_t)pid, SIGKILL);
+        at = end;
+    }
+}
+
+void
+stop_orphans(struct keeper *k)
+{
+    for (int i = 0; i < ORPHAN_TRIES; i++) {
+        static const struct timespec wait = {0, 10 * 1000 * 1000};
+        sigset_t child;
+        pid_t pid;
+
+        kill_children();
+        do {
+            pid = waitpid(-1, NULL, WNOHANG);
+        } while (pid > 0);
+        if (pid < 0) {
+            return;
+        }
+        sigemptyset(&child);
+        sigaddset(&child, SIGCHLD);
+        sigtimedwait(&child, NULL, &wait); /* blocked all along */
+    }
+}

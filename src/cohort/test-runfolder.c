@@ -1,0 +1,150 @@
+/* The run folder: names, the lock, modules' folders, removal. */
+#include "cohort/runfolder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "conf/conf.h"
+
+static void
+test_names(void **state)
+{
+    char a[96];
+    char b[96];
+
+    runfolder_name("/nowhere/site.conf", a, sizeof(a));
+    assert_int_equal(strlen(a), 13);
+    assert_memory_equal(a, "site-", 5);
+    assert_int_equal(strspn(a + 5, "0123456789abcdef"), 8);
+    runfolder_name("/nowhere/site.conf", b, sizeof(b));
+    assert_string_equal(a, b);
+    runfolder_name("/elsewhere/site.conf", b, sizeof(b));
+    assert_memory_equal(b, "site-", 5);
+    assert_string_not_equal(a, b);
+    /* FNV-1a of "a" is e40c292c */
+    runfolder_name("a", a, sizeof(a));
+    assert_string_equal(a, "a-e40c292c");
+}
+
+static void
+make_socket(const char *path)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+    snprintf(un.sun_path, sizeof(un.sun_path), "%.100s", path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+    close(fd);
+}
+
+static void
+test_life(void **state)
+{
+    char top[] = "/tmp/test-run-XXXXXX";
+    char path[128];
+    char text[256];
+    char why[512];
+    struct stat st;
+    struct conf conf = {.run_folder = path};
+    struct runfolder one;
+    struct runfolder two;
+
+    assert_non_null(mkdtemp(top));
+    snprintf(path, sizeof(path), "%s/run", top);
+    assert_int_equal(runfolder_open(&one, &conf, why, sizeof(why)), 0);
+    assert_string_equal(one.path, path);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0711);
+
+    assert_int_equal(runfolder_open(&two, &conf, why, sizeof(why)),
+                     -EWOULDBLOCK);
+    assert_non_null(strstr(why, "another cardea runs on this configuration"));
+    assert_int_equal(two.fd, -1);
+
+    assert_int_equal(runfolder_module(&one, "hello", NULL), 0);
+    snprintf(text, sizeof(text), "%s/hello/door", path);
+    make_socket(text);
+    snprintf(text, sizeof(text), "%s/hello/kept", path);
+    close(open(text, O_WRONLY | O_CREAT, 0600));
+    assert_int_equal(runfolder_module(&one, "hello", NULL), 0);
+    assert_int_equal(access(text, F_OK), 0);
+    snprintf(text, sizeof(text), "%s/hello/door", path);
+    assert_int_equal(access(text, F_OK), -1);
+
+    /* A link to elsewhere: removed, not followed. */
+    snprintf(why, sizeof(why), "%s/precious", top);
+    assert_int_equal(mkdir(why, 0700), 0);
+    snprintf(text, sizeof(text), "%s/precious/file", top);
+    close(open(text, O_WRONLY | O_CREAT, 0600));
+    snprintf(why, sizeof(why), "%s/hello/link", path);
+    assert_int_equal(symlink("../../precious", why), 0);
+    if (geteuid() == 0) {
+        assert_int_equal(runfolder_module(&one, "other", "nobody"), 0);
+        snprintf(why, sizeof(why), "%s/other", path);
+        assert_int_equal(stat(why, &st), 0);
+        assert_int_equal(st.st_uid, 65534);
+        assert_int_equal(st.st_mode & 07777, 0711);
+        assert_int_equal(runfolder_module(&one, "x", "no-such-user-x"), -ESRCH);
+    }
+    snprintf(why, sizeof(why), "%s/folder-link", path);
+    assert_int_equal(symlink("../precious", why), 0);
+    assert_true(runfolder_module(&one, "folder-link", NULL) < 0);
+
+    runfolder_remove(&one);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(access(text, F_OK), 0);
+    runfolder_remove(&one); /* idempotent */
+    unlink(text);
+    snprintf(text, sizeof(text), "%s/precious", top);
+    rmdir(text);
+    assert_int_equal(rmdir(top), 0);
+}
+
+/* A folder that others may write to, or a link, is refused. */
+static void
+test_refused(void **state)
+{
+    char top[] = "/tmp/test-run-XXXXXX";
+    char path[128];
+    char why[512];
+    struct conf conf = {.run_folder = path};
+    struct runfolder one;
+
+    assert_non_null(mkdtemp(top));
+    snprintf(path, sizeof(path), "%s/run", top);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(chmod(path, 0777), 0);
+    assert_int_equal(runfolder_open(&one, &conf, why, sizeof(why)), -EPERM);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(symlink("/tmp", path), 0);
+    assert_int_equal(runfolder_open(&one, &conf, why, sizeof(why)), -ENOTDIR);
+    assert_int_equal(unlink(path), 0);
+    snprintf(path, sizeof(path), "%s/no/run", top);
+    assert_int_equal(runfolder_open(&one, &conf, why, sizeof(why)), -ENOENT);
+    assert_non_null(strstr(why, "/no/run: No such file or directory"));
+    assert_int_equal(rmdir(top), 0);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_life),
+        cmocka_unit_test(test_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,375 @@
+/* One worker a CPU. Each has a control socket of its own, made anew for every
+ * life, so that nothing of an earlier life is ever read. What a worker says is
+ * checked like any stranger's word: a message that cannot be ends its life. */
+#include "cohort/keeper_priv.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+static int
+run_worker(void *arg)
+{
+    struct keeper_worker *w = arg;
+
+    return w->keeper->options.worker(&w->setup);
+}
+
+static void
+add_fd(struct spawn_fd *fds, size_t *p_n, int fd)
+{
+    if (fd >= 0) {
+        fds[(*p_n)++] = (struct spawn_fd){fd, fd};
+    }
+}
+
+/* The descriptors that a worker keeps, at the numbers they have here. FDS has
+ * room for 3 more than listeners and targets. */
+static size_t
+collect_fds(const struct keeper_worker *w, struct spawn_fd *fds)
+{
+    const struct keeper *k = w->keeper;
+    size_t n = 0;
+
+    add_fd(fds, &n, w->setup.control_fd);
+    add_fd(fds, &n, w->setup.log_fd);
+    fds[n++] = (struct spawn_fd){k->options.log_fd, 2};
+    for (size_t i = 0; i < k->conf->n_listens; i++) {
+        add_fd(fds, &n, k->listen_fds[i]);
+    }
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        add_fd(fds, &n, k->folder_fds[i]);
+    }
+    return n;
+}
+
+static void control_ready(struct keeper_source *source, uint32_t events);
+
+/* The world's spawn for a worker: with a fresh control socket. */
+static int
+spawn_worker(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
+             int *p_pidfd)
+{
+    struct keeper_worker *w = ctx;
+    struct keeper *k = w->keeper;
+    CLEAN_FREE struct spawn_fd *fds =
+        calloc(k->conf->n_listens + k->conf->n_targets + 3, sizeof(*fds));
+    struct spawn_plan mine = *plan;
+    int pair[2];
+    int rc;
+
+    if (fds == NULL) {
+        return -ENOMEM;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                   pair) < 0) {
+        return -errno;
+    }
+    w->setup.control_fd = pair[1];
+    mine.fds = fds;
+    mine.n_fds = collect_fds(w, fds);
+    w->control.fd = pair[0];
+    rc = keeper_watch(k, &w->control, EPOLLIN);
+    if (rc == 0) {
+        rc = k->real->spawn(k->real->ctx, &mine, p_pid, p_pidfd);
+    }
+    close(pair[1]);
+    if (rc < 0) {
+        keeper_unwatch(k, &w->control);
+    }
+    return rc;
+}
+
+static int
+kill_worker(void *ctx, pid_t pid, int pidfd, int signal, int group)
+{
+    struct keeper_worker *w = ctx;
+    const struct world *real = w->keeper->real;
+
+    return real->kill(real->ctx, pid, pidfd, signal, group);
+}
+
+static void
+init_worker(struct keeper *k, int index, int cpu)
+{
+    struct keeper_worker *w = &k->workers[index];
+    const char *user = k->conf->user;
+
+    if (user == NULL && geteuid() == 0) {
+        user = "nobody";
+    }
+    w->keeper = k;
+    w->index = index;
+    w->plan.run = run_worker;
+    w->plan.run_arg = w;
+    w->world = *k->real;
+    w->world.ctx = w;
+    w->world.spawn = spawn_worker;
+    w->world.kill = kill_worker;
+    w->control = (struct keeper_source){-1, control_ready, w};
+    w->setup = (struct worker_setup){
+        .index = index,
+        .n_workers = k->n_workers,
+        .cpu = cpu,
+        .control_fd = -1,
+        .log_fd = k->log_write_fd,
+        .conf = k->conf,
+        .listen_fds = k->listen_fds,
+        .folder_fds = k->folder_fds,
+        .seats = k->seats,
+        .user = user,
+    };
+    restart_init(&w->unit, &w->world, &w->plan, false);
+}
+
+int
+workers_init(struct keeper *k)
+{
+    cpu_set_t cpus;
+    int n;
+    int cpu = -1;
+
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0) {
+        return -errno;
+    }
+    n = MIN_OF(CPU_COUNT(&cpus), SEATS_MAX);
+    if (k->options.max_workers > 0) {
+        n = MIN_OF(n, k->options.max_workers);
+    }
+    k->workers = calloc((size_t)n, sizeof(*k->workers));
+    if (k->workers == NULL) {
+        return -ENOMEM;
+    }
+    k->n_workers = n;
+    for (int i = 0; i < n; i++) {
+        do {
+            cpu++;
+        } while (!CPU_ISSET(cpu, &cpus));
+        init_worker(k, i, cpu);
+    }
+    return 0;
+}
+
+void
+workers_deinit(struct keeper *k)
+{
+    for (int i = 0; i < k->n_workers; i++) {
+        keeper_unwatch(k, &k->workers[i].control);
+        restart_deinit(&k->workers[i].unit);
+    }
+    free(k->workers);
+    k->workers = NULL;
+    k->n_workers = 0;
+}
+
+static void
+act_on(struct keeper_worker *w, enum restart_act act)
+{
+    struct keeper *k = w->keeper;
+    struct log_line line;
+
+    if (act == RESTART_NOTHING) {
+        return;
+    }
+    keeper_log_begin(k, &line, act == RESTART_STARTED ? LOG_INFO : LOG_ERROR,
+                     act == RESTART_STARTED       ? "start"
+                     : act == RESTART_NOT_STARTED ? "start-failed"
+                                                  : "kill");
+    log_num(&line, "worker", (uint64_t)w->index);
+    if (act == RESTART_NOT_STARTED) {
+        keeper_log_cause(&line, &w->unit);
+    } else {
+        log_num(&line, "pid", (uint64_t)w->unit.pid);
+    }
+    if (act == RESTART_KILLING) {
+        log_text(&line, "cause", "grace-over");
+    }
+    keeper_log_end(k, &line);
+    if (act == RESTART_STARTED) {
+        w->ready = false;
+        doors_worker_started(k, w->index);
+    }
+}
+
+void
+workers_start(struct keeper *k)
+{
+    for (int i = 0; i < k->n_workers; i++) {
+        act_on(&k->workers[i],
+               restart_start(&k->workers[i].unit, keeper_now(k)));
+    }
+}
+
+void
+workers_tick(struct keeper *k, uint64_t now)
+{
+    for (int i = 0; i < k->n_workers; i++) {
+        act_on(&k->workers[i], restart_tick(&k->workers[i].unit, now));
+    }
+}
+
+bool
+workers_all_ready(const struct keeper *k)
+{
+    for (int i = 0; i < k->n_workers; i++) {
+        if (!k->workers[i].ready) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+worker_died(struct keeper_worker *w, int status)
+{
+    struct keeper *k = w->keeper;
+    bool killed = w->unit.state == RESTART_KILLED;
+    uint64_t now = keeper_now(k);
+    struct log_line line;
+    bool asked;
+
+    stop_note_end(k, &w->unit, status, killed);
+    restart_died(&w->unit, status, now);
+    keeper_unwatch(k, &w->control);
+    w->ready = false;
+    doors_worker_died(k, w->index);
+    asked = w->unit.state == RESTART_STOPPED;
+    keeper_log_begin(k, &line, asked ? LOG_INFO : LOG_ERROR,
+                     asked ? "stopped" : "died");
+    log_num(&line, "worker", (uint64_t)w->index);
+    keeper_log_cause(&line, &w->unit);
+    log_ms(&line, "ran_ms", now - w->unit.started_at);
+    keeper_log_end(k, &line);
+    if (!k->ready_said && k->phase == PHASE_RUN && WIFEXITED(status) &&
+        WEXITSTATUS(status) == 1) {
+        k->failed = true; /* it said why in the log */
+        stop_begin(k, "worker-cannot-start", 0);
+    }
+}
+
+bool
+workers_reaped(struct keeper *k, pid_t pid, int status)
+{
+    for (int i = 0; i < k->n_workers; i++) {
+        if (k->workers[i].unit.pid == pid) {
+            worker_died(&k->workers[i], status);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void
+end_trust(struct keeper_worker *w, const char *cause)
+{
+    struct keeper *k = w->keeper;
+    struct log_line line;
+
+    keeper_log_begin(k, &line, LOG_ERROR, "kill");
+    log_num(&line, "worker", (uint64_t)w->index);
+    log_num(&line, "pid", (uint64_t)w->unit.pid);
+    log_text(&line, "cause", cause);
+    keeper_log_end(k, &line);
+    keeper_unwatch(k, &w->control);
+    if (w->unit.pid > 0) {
+        (void)kill_worker(w, w->unit.pid, w->unit.pidfd, SIGKILL, 0);
+    }
+}
+
+static void
+worker_is_ready(struct keeper_worker *w)
+{
+    struct keeper *k = w->keeper;
+    struct log_line line;
+
+    if (w->ready) {
+        return;
+    }
+    w->ready = true;
+    keeper_log_begin(k, &line, LOG_INFO, "ready");
+    log_num(&line, "worker", (uint64_t)w->index);
+    log_num(&line, "pid", (uint64_t)w->unit.pid);
+    log_ms(&line, "took_ms", keeper_now(k) - w->unit.started_at);
+    keeper_log_end(k, &line);
+}
+
+static int
+take_message(struct keeper_worker *w, const struct worker_message *m)
+{
+    switch (m->kind) {
+    case WORKER_READY:
+        worker_is_ready(w);
+        return 0;
+    case WORKER_DOOR_LOST:
+        return doors_lost(w->keeper, w->index, m->target, m->cause);
+    default:
+        return -EPROTO;
+    }
+}
+
+static void
+control_ready(struct keeper_source *source, uint32_t events)
+{
+    struct keeper_worker *w = source->owner;
+    struct worker_message message;
+
+    /* A descriptor beside a message is dropped by the kernel: no room. */
+    for (int i = 0; i < 64 && source->fd >= 0; i++) {
+        ssize_t n = recv(source->fd, &message, sizeof(message),
+                         MSG_DONTWAIT | MSG_TRUNC);
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
+        }
+        if (n <= 0) {
+            /* It is ending, or it closed its ear: then it must end. */
+            if (w->unit.state == RESTART_RUNNING) {
+                end_trust(w, "control-closed");
+            } else {
+                keeper_unwatch(w->keeper, source);
+            }
+            return;
+        }
+        if (n != sizeof(message) || take_message(w, &message) < 0) {
+            end_trust(w, "bad-message");
+            return;
+        }
+    }
+}
+
+int
+worker_send(struct keeper_worker *w, const struct worker_message *message,
+            int fd)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec part = {(void *)(uintptr_t)message, sizeof(*message)};
+    struct msghdr msg = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (w->control.fd < 0) {
+        return -ENOTCONN;
+    }
+    if (fd >= 0) {
+        msg.msg_control = control.room;
+        msg.msg_controllen = sizeof(control.room);
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+    }
+    if (sendmsg(w->control.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+        return -errno;
+    }
+    return 0;
+}

@@ -1,0 +1,174 @@
+/* Command lines and what they answer, with the verbs' work replaced. */
+#include "ctl/ctl.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/util.h"
+
+struct run {
+    struct ctl ctl; /* first: the functions get it back */
+    char called[64];
+};
+
+static int
+fake_serve(struct ctl *ctl, const char *file)
+{
+    struct run *run = (struct run *)ctl;
+
+    snprintf(run->called, sizeof(run->called), "serve %s", file);
+    return 3;
+}
+
+static int
+fake_check(struct ctl *ctl, const char *file)
+{
+    struct run *run = (struct run *)ctl;
+
+    snprintf(run->called, sizeof(run->called), "check %s", file);
+    if (strstr(file, "bad") != NULL) {
+        fprintf(ctl->errors, "%s:1:1: bad\n", file);
+        return 78;
+    }
+    return 0;
+}
+
+/* Runs the words of LINE (at most 9); the texts are the caller's to free. */
+static int
+run_line(struct run *run, const char *line, const char *const *files,
+         char **p_out, char **p_errors)
+{
+    static const char *const standard[] = {"/nowhere/a", "/dev/null", NULL};
+    char words[128];
+    char *argv[10] = {0};
+    size_t lens[2];
+    int argc = 0;
+    int status;
+
+    memset(run, 0, sizeof(*run));
+    snprintf(words, sizeof(words), "%s", line);
+    for (char *w = strtok(words, " "); w != NULL; w = strtok(NULL, " ")) {
+        argv[argc++] = w;
+    }
+    run->ctl = (struct ctl){
+        .out = open_memstream(p_out, &lens[0]),
+        .errors = open_memstream(p_errors, &lens[1]),
+        .serve = fake_serve,
+        .check = fake_check,
+        .files = files != NULL ? files : standard,
+    };
+    status = ctl_main(&run->ctl, argc, argv);
+    fclose(run->ctl.out);
+    fclose(run->ctl.errors);
+    return status;
+}
+
+static const struct row {
+    const char *line;
+    int status;
+    const char *called, *out, *errors; /* out and errors: beginnings */
+} rows[] = {
+    {"cardea run", 3, "serve /dev/null", "", ""},
+    {"cardea run -f a.conf", 3, "serve a.conf", "", ""},
+    {"cardea run -fa.conf", 3, "serve a.conf", "", ""},
+    {"cardea run -n -f a.conf", 0, "check a.conf", "a.conf: ok\n", ""},
+    {"cardea check", 0, "check /dev/null", "/dev/null: ok\n", ""},
+    {"cardea check -f bad.conf", 78, "check bad.conf", "", "bad.conf:1:1: bad"},
+    {"cardea -n -f a.conf", 0, "check a.conf", "a.conf: ok\n", ""},
+    {"cardea version", 0, "", "cardea 0.", ""},
+    {"cardea --version", 0, "", "cardea 0.", ""},
+    {"cardea -V", 0, "", "cardea 0.", ""},
+    {"cardea help", 0, "", "usage: cardea VERB", ""},
+    {"cardea --help", 0, "", "usage: cardea VERB", ""},
+    {"cardea help run", 0, "", "usage: cardea run [-n] [-f FILE]\n", ""},
+    {"cardea help check", 0, "", "usage: cardea check [-f FILE]\n", ""},
+    {"cardea help help", 0, "", "usage: cardea help [VERB]\n", ""},
+    {"cardea run --help", 0, "", "usage: cardea run", ""},
+    {"cardea check -h", 0, "", "usage: cardea check", ""},
+    {"cardea", 64, "", "", "usage: cardea VERB"},
+    {"cardea rum", 64, "", "", "cardea: no verb rum; did you mean run?\n"},
+    {"cardea chekc", 64, "", "", "cardea: no verb chekc; did you mean check?"},
+    {"cardea verison", 64, "", "", "cardea: no verb verison; did you mean ver"},
+    {"cardea frobnicate", 64, "", "",
+     "cardea: no verb frobnicate; cardea help"},
+    {"cardea help rum", 64, "", "", "cardea: no verb rum; did you mean run?\n"},
+    {"cardea run -f", 64, "", "", "cardea run: no file behind -f\nusage: card"},
+    {"cardea run -x", 64, "", "", "cardea run: no option -x\nusage: cardea ru"},
+    {"cardea check -n", 64, "", "", "cardea check: no option -n\n"},
+    {"cardea version -f a", 64, "", "", "cardea version: no option -f\n"},
+    {"cardea run a.conf", 64, "", "", "cardea run: one word too many: a.conf"},
+    {"cardea help run run", 64, "", "", "cardea help: one word too many: run"},
+};
+
+static void
+test_rows(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct row *row = &rows[i];
+        struct run run;
+        char *out;
+        char *errors;
+
+        assert_int_equal(run_line(&run, row->line, NULL, &out, &errors),
+                         row->status);
+        assert_string_equal(run.called, row->called);
+        assert_memory_equal(out, row->out, strlen(row->out));
+        assert_memory_equal(errors, row->errors, strlen(row->errors));
+        assert_true(row->out[0] != '\0' || out[0] == '\0');
+        assert_true(row->errors[0] != '\0' || errors[0] == '\0');
+        free(out);
+        free(errors);
+    }
+}
+
+static void
+test_no_file(void **state)
+{
+    static const char *const none[] = {"/nowhere/a", "/nowhere/b", NULL};
+    struct run run;
+    char *out;
+    char *errors;
+
+    assert_int_equal(run_line(&run, "cardea run", none, &out, &errors), 78);
+    assert_string_equal(errors, "cardea: no configuration: /nowhere/a and "
+                                "/nowhere/b do not exist; name one with "
+                                "-f FILE\n");
+    assert_string_equal(run.called, "");
+    free(out);
+    free(errors);
+}
+
+/* The list names every verb once, with its line. */
+static void
+test_list(void **state)
+{
+    struct run run;
+    char *out;
+    char *errors;
+
+    run_line(&run, "cardea help", NULL, &out, &errors);
+    assert_non_null(strstr(out, "\n  run [-n] [-f FILE]   start the server"));
+    assert_non_null(strstr(out, "\n  check [-f FILE]      check a config"));
+    assert_non_null(strstr(out, "\n  version              print the version"));
+    assert_non_null(strstr(out, "\n  help [VERB]          explain a verb"));
+    free(out);
+    free(errors);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_list),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,37 @@
+/* What a process to be started looks like, and starting it. */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct spawn_fd {
+    int from; /* ours */
+    int to;   /* number in the child */
+};
+
+struct spawn_plan {
+    char *const *argv;
+    char *const *envp;
+    const char *folder; /* working folder; NULL: ours */
+    const char *user;   /* NULL: ours; else its uid, gid and groups */
+    const struct spawn_fd *fds; /* all others are closed */
+    size_t n_fds;
+    /* Instead of an exec: run in the fork (a worker). Its return value is the
+     * exit status. argv is then only the name. */
+    int (*run)(void *arg);
+    void *run_arg;
+};
+
+struct world; /* base/world.h */
+
+/* Forks and executes PLAN in a new process group, default signals, empty mask,
+ * RLIMIT_CORE as it is. A failure between fork and exec (no such program, no
+ * such user) comes back as this call's error, told over a close-on-exec pipe.
+ * 0, 1 and 2 are /dev/null where PLAN does not name them.
+ * 0: *P_PID and *P_PIDFD (owned by the caller). Else a negative errno: -ESRCH
+ * no such user, -EPERM not allowed to become it, else what fork, chdir or
+ * execve said. */
+int spawn_start(const struct spawn_plan *plan, pid_t *p_pid, int *p_pidfd);
+
+/* world_real() with spawn_start() as its spawn. Static storage. */
+const struct world *spawn_world(void);
