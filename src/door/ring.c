@@ -43,6 +43,7 @@ ring_open(struct ring *r, int door_fd, int wake_fd, int cpu, void *at)
     r->conn = r->request_fd = r->reply_fd = -1;
     r->wake_fd = wake_fd;
     r->cookie = door_random();
+    r->epoch = door_random();
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                    pair) < 0) {
         int e = errno;

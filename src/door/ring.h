@@ -35,6 +35,7 @@ struct ring {
     uint32_t state; /* enum ring_state */
     int door_fd, conn, request_fd, reply_fd, wake_fd;
     uint64_t features; /* of the door: DOOR_FEATURE_... */
+    uint64_t epoch;    /* which opening this is: tells an heir what it maps */
     struct ring_request *request;
     const struct ring_reply_head *reply;
     uint64_t reply_size;
@@ -45,6 +46,7 @@ struct ring {
     uint32_t n_used;
     uint32_t ticks; /* the loop's own */
     bool lied;      /* the loop's own: an answer could not be */
+    bool absent;    /* the loop's own: closed, and no door is on its way */
     uint64_t cookie;
     uint64_t waiting_since; /* when the oldest unclaimed call was seen */
     uint32_t waiting_head;  /* and which it was */

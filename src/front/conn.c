@@ -92,8 +92,9 @@ client_gone(struct worker *w, uint32_t i)
     if (c->state == CONN_CALL) {
         call_drop(w, c);
     }
-    if (c->state == CONN_BODY || c->state == CONN_WAIT ||
-        c->state == CONN_CALL || c->state == CONN_SEND) {
+    if (c->state == CONN_HEAD || c->state == CONN_BODY ||
+        c->state == CONN_WAIT || c->state == CONN_CALL ||
+        c->state == CONN_SEND) {
         struct request *r = request_of(w, c);
         if (c->state != CONN_SEND) {
             r->status = 499;
@@ -216,7 +217,7 @@ go_head(struct worker *w, uint32_t i)
             give_segments(w, c);
         }
         if (c->flags & CONN_HALF) {
-            conn_close(w, i);
+            client_gone(w, i);
         }
         return false;
     }
@@ -414,7 +415,8 @@ go_linger(struct worker *w, uint32_t i)
     }
     ssize_t n = read_some(c, i, dropped, sizeof dropped);
     c->in_len += n > 0 ? (uint32_t)n : 0;
-    if (n < 0 || c->in_len > LINGER_MAX || (c->flags & CONN_HALF)) {
+    /* Not before the end of what it sent: a close with bytes unread resets. */
+    if (n < 0 || c->in_len > LINGER_MAX) {
         conn_close(w, i);
         return false;
     }
@@ -531,7 +533,7 @@ conn_due(struct worker *w, uint32_t i)
         reply_error(w, i, 408, CAUSE_TIMEOUT_CLIENT, NULL);
         break;
     case CONN_WAIT:
-        reply_error(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
+        call_give_up(w, i);
         break;
     case CONN_CALL:
         call_drop(w, c);

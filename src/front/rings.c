@@ -25,10 +25,18 @@ wait_over(struct worker *w, uint32_t target, bool ready)
             c->in_pos = 0;
             conn_go(w, i);
         } else {
-            reply_error(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
+            call_give_up(w, i);
             conn_go(w, i);
         }
     }
+}
+
+/* Carries which opening it is: an event of the ring before may still be in the
+ * same round. */
+static uint64_t
+ring_data(const struct worker *w, uint32_t target)
+{
+    return EVENT_DATA(TAG_RING, w->rings[target].epoch & 0xffffff, target);
 }
 
 void
@@ -42,7 +50,7 @@ ring_take_door(struct worker *w, uint32_t target, int fd)
     int e = ring_open(g, fd, w->core->wake_fd, w->setup->cpu, NULL);
     if (e == 0) {
         e = worker_watch(w, g->conn, EPOLLIN | EPOLLRDHUP,
-                         EVENT_DATA(TAG_RING, 0, target));
+                         ring_data(w, target));
         if (e != 0) {
             ring_close(g);
         }
@@ -51,6 +59,8 @@ ring_take_door(struct worker *w, uint32_t target, int fd)
         struct worker_message lost = {.kind = WORKER_DOOR_LOST,
                                       .target = target,
                                       .cause = WORKER_CAUSE_GONE};
+        g->absent = true;
+        wait_over(w, target, false);
         control_say(w, &lost);
     }
 }
@@ -99,6 +109,8 @@ ring_lost(struct worker *w, uint32_t target, enum worker_cause cause)
     bool was_greeting = g->state == RING_GREETING;
 
     if (g->state == RING_CLOSED) {
+        g->absent = true;
+        wait_over(w, target, false);
         return;
     }
     if (cause == WORKER_CAUSE_GONE && g->state == RING_READY) {
@@ -110,6 +122,8 @@ ring_lost(struct worker *w, uint32_t target, enum worker_cause cause)
     epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, g->conn, NULL);
     ring_close(g);
     w->active[target / 64] &= ~(1ull << (target % 64));
+    /* One that was only to be made anew comes back at once: calls wait. */
+    g->absent = cause != WORKER_CAUSE_IDLE;
     if (was_greeting) {
         wait_over(w, target, false);
     }
@@ -128,11 +142,12 @@ ring_event(struct worker *w, uint32_t target, uint32_t events)
     if (g->state == RING_GREETING) {
         int e = ring_greeted(g);
         if (e == 0) {
+            w->mapped[target] = g->epoch;
             /* From now on only the hang-up matters here; descriptors are
              * fetched with the answer that they belong to. */
             struct epoll_event ev = {
                 .events = EPOLLRDHUP,
-                .data.u64 = EVENT_DATA(TAG_RING, 0, target)};
+                .data.u64 = ring_data(w, target)};
             epoll_ctl(w->core->epoll, EPOLL_CTL_MOD, g->conn, &ev);
             wait_over(w, target, true);
         } else if (e != EAGAIN) {
@@ -175,6 +190,18 @@ rings_poll(struct worker *w)
     return n;
 }
 
+/* Is a body on its way in? It has memory, and no slot yet. */
+static bool
+has_areas(const struct ring *g)
+{
+    for (uint32_t word = 0; word < RING_SEGMENTS / 64; word++) {
+        if (g->area[word] != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 rings_slow_tick(struct worker *w)
 {
@@ -186,7 +213,8 @@ rings_slow_tick(struct worker *w)
         if (r->state == RING_GREETING && ++r->ticks > 5) {
             ring_lost(w, g, WORKER_CAUSE_STUCK);
         } else if (r->state == RING_READY && r->n_used == 0 &&
-                   r->high_segment > 256 && ++r->ticks > 3) {
+                   r->high_segment > 256 && !has_areas(r) &&
+                   ++r->ticks > 3) {
             ring_lost(w, g, WORKER_CAUSE_IDLE);
         } else if (r->state == RING_READY && r->n_used > 0) {
             r->ticks = 0;

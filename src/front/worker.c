@@ -81,7 +81,9 @@ handle_event(struct worker *w, const struct epoll_event *ev)
         w->core->listeners_pending |= 1u << i;
         break;
     case TAG_RING:
-        ring_event(w, i, ev->events);
+        if ((w->rings[i].epoch & 0xffffff) == gen) {
+            ring_event(w, i, ev->events);
+        }
         break;
     }
 }

@@ -20,7 +20,7 @@
 #define EVENTS_MAX   256
 #define TICK_NS      (25ull * NS_PER_MS)
 #define LOG_BATCH    4096
-#define LINGER_MAX   65536u
+#define LINGER_MAX   (16u << 20)
 #define TARGETS_MAX  1024u
 
 struct core {
@@ -55,6 +55,9 @@ struct worker {
     uint64_t wall_sec;
     char date[HTTP_DATE_LEN + 1];
     uint64_t active[TARGETS_MAX / 64]; /* rings with calls in flight */
+    /* Epochs of the rings whose two memories this process has mapped. A ring
+     * that a worker opened after it cloned its heir is not in the heir. */
+    uint64_t mapped[TARGETS_MAX];
     char log[LOG_BATCH];
     size_t log_len;
     uint64_t log_lost; /* writes that the log did not take */
@@ -127,6 +130,8 @@ void conn_go(struct worker *w, uint32_t i);
 /* ---- call.c ---- */
 /* A request head has been understood: finds its target and begins. */
 void call_route(struct worker *w, uint32_t i, const struct http_request *h);
+/* No door came in time: 503 for a connection in WAIT. */
+void call_give_up(struct worker *w, uint32_t i);
 /* The whole body is there: publish. */
 void call_publish(struct worker *w, uint32_t i);
 void call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot);

@@ -1,0 +1,220 @@
+/* Taking a dead worker's place. What the kernel needs is in the shared
+ * descriptor table; what we need is in the arena. Nothing else is trusted:
+ * lists, maps and the wheel are made anew from the connection records.
+ *
+ * What happened between a system call and the store that records it is read
+ * from the kernel's own counters (TCP_INFO, SIOCINQ, SIOCOUTQ), relative to the
+ * base at the socket's birth; a receive's target was recorded before the call,
+ * so its bytes lie there.
+ */
+#include "front/heir.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "front/worker_priv.h"
+
+#define TCP_STATES_OF_FIN_RECEIVED                                             \
+    ((1u << 8) | (1u << 9) | (1u << 11) | (1u << 6)) /* CLOSE_WAIT, LAST_ACK,  \
+                                                        CLOSING, TIME_WAIT */
+#define TCP_STATES_OF_FIN_SENT                                                 \
+    ((1u << 4) | (1u << 5) | (1u << 11) | (1u << 9) | (1u << 6))
+
+struct counters {
+    uint64_t read, written; /* since the socket's birth */
+};
+
+/* Both counts at one instant: read until two looks agree. false: no TCP. */
+static bool
+count(int fd, struct counters *out)
+{
+    struct tcp_info a, b;
+    socklen_t len = sizeof a;
+    int in = 0, unsent = 0;
+
+    memset(&a, 0, sizeof a);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &a, &len) < 0) {
+        return false;
+    }
+    for (int i = 0; i < 1000; i++) {
+        memset(&b, 0, sizeof b);
+        len = sizeof b;
+        if (ioctl(fd, SIOCINQ, &in) < 0 || ioctl(fd, SIOCOUTQ, &unsent) < 0 ||
+            getsockopt(fd, IPPROTO_TCP, TCP_INFO, &b, &len) < 0) {
+            return false;
+        }
+        if (a.tcpi_bytes_received == b.tcpi_bytes_received &&
+            a.tcpi_bytes_acked == b.tcpi_bytes_acked &&
+            a.tcpi_state == b.tcpi_state) {
+            break;
+        }
+        a = b;
+    }
+    uint32_t state = 1u << b.tcpi_state;
+    out->read = b.tcpi_bytes_received - (uint64_t)in -
+                ((state & TCP_STATES_OF_FIN_RECEIVED) != 0);
+    out->written = b.tcpi_bytes_acked + (uint64_t)unsent -
+                   ((state & TCP_STATES_OF_FIN_SENT) != 0);
+    return true;
+}
+
+/* Bytes that the dead worker received and did not record. false: the record and
+ * the kernel cannot both be right; the connection is given up. */
+static bool
+settle_read(struct worker *w, struct conn *c, uint64_t seen)
+{
+    uint64_t more = seen - c->rx_base - c->rx;
+
+    if (more == 0) {
+        c->target = 0;
+        return true;
+    }
+    if (c->target == 0 || more > c->target_len) {
+        return false;
+    }
+    c->rx += more;
+    c->target = 0;
+    if (c->state == CONN_IDLE || c->state == CONN_HEAD) {
+        c->in_len += (uint32_t)more;
+        return true;
+    }
+    if (c->state == CONN_BODY && !request_of(w, c)->chunked) {
+        request_of(w, c)->body_have += more;
+        return true;
+    }
+    return c->state == CONN_LINGER; /* dropped anyway */
+}
+
+static bool
+settle_written(struct worker *w, struct conn *c, uint64_t seen)
+{
+    uint64_t more = seen - c->tx_base - c->tx;
+
+    if (more == 0) {
+        return true;
+    }
+    if (c->state != CONN_SEND) {
+        return false;
+    }
+    struct request *r = request_of(w, c);
+    uint64_t of_head = MIN_OF(more, (uint64_t)(r->out_len - r->out_pos));
+    if (more - of_head > r->body_len - r->body_pos) {
+        return false;
+    }
+    c->tx += more;
+    r->sent += more;
+    r->out_pos += (uint32_t)of_head;
+    r->body_pos += more - of_head;
+    return true;
+}
+
+static void
+settle(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    struct counters seen;
+
+    if (c->family != 0 && count((int)i, &seen) &&
+        (!settle_read(w, c, seen.read) || !settle_written(w, c, seen.written))) {
+        worker_event(w, LOG_WARN, "settle-failed", NULL, NULL);
+        conn_close(w, i);
+        return;
+    }
+    c->flags |= CONN_READABLE;
+    if (c->state == CONN_SEND) {
+        reply_send(w, i);
+    }
+    conn_go(w, i);
+}
+
+/* Rings that were opened after the clone are not mapped here, and sealed memory
+ * cannot be mapped for writing again: they are given up and opened anew. */
+static void
+drop_unmapped_rings(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        struct ring *r = &w->rings[g];
+        if (r->state == RING_CLOSED || w->mapped[g] == r->epoch) {
+            continue;
+        }
+        r->request = NULL;
+        r->reply = NULL;
+        r->state = RING_DEAD;
+    }
+}
+
+static void
+lose_dead_rings(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (w->rings[g].state == RING_DEAD) {
+            ring_lost(w, g, WORKER_CAUSE_GONE);
+        }
+    }
+}
+
+void
+heir_take_over(struct worker *w)
+{
+    struct core *core = w->core;
+
+    core->takeovers++;
+    drop_unmapped_rings(w);
+    worker_rebuild(w);
+    lose_dead_rings(w);
+    for (uint32_t i = 0; i < core->top; i++) {
+        if (w->conns[i].state != CONN_FREE) {
+            settle(w, i);
+        }
+    }
+    core->listeners_pending = (uint32_t)((1ull << w->conf->n_listens) - 1);
+    control_event(w);
+    rings_flush(w);
+    rings_poll(w);
+}
+
+/* Sleeps until the process behind PIDFD has died. */
+static void
+wait_for_death(int pidfd)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+    while (poll(&p, 1, -1) < 0 && errno == EINTR) {
+    }
+}
+
+pid_t
+heir_clone(struct worker *w)
+{
+    /* Opened by the worker itself, before the clone: a child that opened its
+     * parent by number might watch a stranger. */
+    int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+    if (pidfd < 0) {
+        return -1;
+    }
+    long pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+    if (pid != 0) {
+        int saved = errno;
+        if (pid < 0) {
+            close(pidfd);
+        }
+        errno = saved;
+        return (pid_t)pid;
+    }
+    wait_for_death(pidfd);
+    close(pidfd);
+    heir_take_over(w);
+    return 0;
+}
