@@ -133,7 +133,6 @@ static int
 help_all(void)
 {
     int wait = -1;
-    struct source *gone = NULL;
 
     pthread_mutex_lock(&door_server.lock);
     for (struct source **p = &door_server.watch; *p;) {
@@ -142,19 +141,13 @@ help_all(void)
         if (us == 0) {
             *p = src->watch_next;
             src->watched = false;
-            src->watch_next = gone;
-            gone = src;
+            source_unref(src);
             continue;
         }
         wait = wait < 0 || us < wait ? us : wait;
         p = &src->watch_next;
     }
     pthread_mutex_unlock(&door_server.lock);
-    while (gone) {
-        struct source *next = gone->watch_next;
-        source_unref(gone);
-        gone = next;
-    }
     return wait;
 }
 

@@ -9,6 +9,8 @@
 
 #include "base/util.h"
 
+#define FAT_SEGMENTS 1024u /* 4 MiB */
+
 static void
 wait_over(struct worker *w, uint32_t target, bool ready)
 {
@@ -44,8 +46,12 @@ ring_take_door(struct worker *w, uint32_t target, int fd)
 {
     struct ring *g = &w->rings[target];
 
+    if (g->state == RING_READY && g->n_used > 0 && !door_hung_up(g->conn)) {
+        close(fd); /* what we have is alive and in use: it stays */
+        return;
+    }
     if (g->state != RING_CLOSED) {
-        ring_lost(w, target, 0); /* the keeper knows better which door is it */
+        ring_lost(w, target, 0);
     }
     int e = ring_open(g, fd, w->core->wake_fd, w->setup->cpu, NULL);
     if (e == 0) {
@@ -202,21 +208,43 @@ has_areas(const struct ring *g)
     return false;
 }
 
+/* Grown by large bodies, and nobody uses it. */
+static bool
+is_fat(const struct ring *r)
+{
+    return r->state == RING_READY && r->n_used == 0 &&
+           r->high_segment > FAT_SEGMENTS;
+}
+
+bool
+rings_want_tidying(const struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (is_fat(&w->rings[g]) || w->rings[g].state == RING_GREETING) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void
 rings_slow_tick(struct worker *w)
 {
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
         struct ring *r = &w->rings[g];
         /* A door that never answers the hello holds up nobody for long; and a
-         * ring that large bodies have grown is made anew while it is idle,
-         * which is how its memory goes back (sealed memory has no holes). */
+         * fat ring is made anew while it is idle, which is how its memory goes
+         * back (sealed memory has no holes). */
         if (r->state == RING_GREETING && ++r->ticks > 5) {
             ring_lost(w, g, WORKER_CAUSE_STUCK);
-        } else if (r->state == RING_READY && r->n_used == 0 &&
-                   r->high_segment > 256 && !has_areas(r) &&
-                   ++r->ticks > 3) {
-            ring_lost(w, g, WORKER_CAUSE_IDLE);
-        } else if (r->state == RING_READY && r->n_used > 0) {
+        } else if (is_fat(r) && ++r->ticks > 3) {
+            /* The old one serves until the new connection is here. */
+            struct worker_message ask = {.kind = WORKER_DOOR_LOST,
+                                         .target = g,
+                                         .cause = WORKER_CAUSE_IDLE};
+            r->ticks = 0;
+            control_say(w, &ask);
+        } else if (r->n_used > 0) {
             r->ticks = 0;
         }
     }

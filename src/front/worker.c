@@ -112,6 +112,10 @@ wait_limit(struct worker *w)
         int64_t nap = (int64_t)(waiting ? NAP_MIN : w->nap);
         limit = limit < 0 || nap < limit ? nap : limit;
     }
+    if (rings_want_tidying(w)) {
+        limit = limit < 0 || (int64_t)SLOW_TICK < limit ? (int64_t)SLOW_TICK
+                                                        : limit;
+    }
     if (w->core->listeners_pending != 0 || w->core->stopping) {
         int64_t soon = (int64_t)(5 * NS_PER_MS);
         limit = limit < 0 || soon < limit ? soon : limit;

@@ -151,6 +151,9 @@ void rings_flush(struct worker *w);
 /* Takes all answers. How many. */
 uint32_t rings_poll(struct worker *w);
 void rings_slow_tick(struct worker *w);
+/* Is there an idle ring whose memory should go back soon, or one that has not
+ * answered its hello? Then the slow tick is needed. */
+bool rings_want_tidying(const struct worker *w);
 
 /* ---- reply.c ---- */
 enum reply_cause {
