@@ -234,15 +234,16 @@ source_take(struct source *src, struct thread *t)
                                     : channel_take(src, t);
 }
 
+/* A ring counts who waits, for its consumers may be several processes. */
 static void
-set_parked(struct source *src, uint32_t value)
+set_parked(struct source *src, bool parked)
 {
     if (src->kind == SOURCE_RING) {
         struct ring_reply_head *h = src->reply;
-        atomic_store(&h->parked, value);
+        atomic_fetch_add(&h->parked, parked ? 1u : -1u);
     } else {
         struct channel_reply *r = src->reply;
-        atomic_store(&r->parked, value);
+        atomic_store(&r->parked, parked);
     }
 }
 
@@ -319,12 +320,12 @@ attend(struct thread *t)
     pthread_mutex_lock(&door_server.lock);
     idle_push_locked(t);
     pthread_mutex_unlock(&door_server.lock);
-    set_parked(src, 1);
+    set_parked(src, true);
     atomic_thread_fence(memory_order_seq_cst);
     if (!source_has_work(src) && !atomic_load(&src->dead)) {
         door_futex_wait_two(src->bell, seen, &t->wake);
     }
-    set_parked(src, 0);
+    set_parked(src, false);
     atomic_store(&src->attendant, NULL);
     leave_idle(t);
     t->run_start = door_now();

@@ -163,6 +163,7 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
     d->family = c->family;
     memcpy(d->peer, c->peer, 16);
     d->peer_port = c->peer_port;
+    d->server_port = w->ports[c->listener];
     d->method_name = shifted(head, h->method_name);
     d->target = shifted(head, h->target);
     d->host = shifted(head, h->host);
@@ -261,6 +262,12 @@ refuse(struct worker *w, uint32_t i, int status, enum reply_cause cause,
     reply_error(w, i, status, cause, extra);
 }
 
+void
+call_give_up(struct worker *w, uint32_t i)
+{
+    refuse(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
+}
+
 static bool
 wants_body_length(const struct http_request *h)
 {
@@ -308,7 +315,8 @@ call_door(struct worker *w, uint32_t i, const struct http_request *h,
     struct request *r = request_of(w, c);
     struct ring *g = &w->rings[c->ring];
 
-    if (g->state == RING_GREETING) {
+    if (g->state == RING_GREETING ||
+        (g->state == RING_CLOSED && !g->absent)) {
         c->state = CONN_WAIT;
         worker_arm(w, i, 2 * NS_PER_SEC);
         return;

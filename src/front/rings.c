@@ -33,6 +33,19 @@ wait_over(struct worker *w, uint32_t target, bool ready)
     }
 }
 
+/* In use by a call, or by a body on its way in: that has memory, and no slot
+ * yet. */
+static bool
+is_used(const struct ring *g)
+{
+    bool used = g->n_used > 0;
+
+    for (uint32_t word = 0; !used && word < RING_SEGMENTS / 64; word++) {
+        used = g->area[word] != 0;
+    }
+    return used;
+}
+
 /* Carries which opening it is: an event of the ring before may still be in the
  * same round. */
 static uint64_t
@@ -46,7 +59,7 @@ ring_take_door(struct worker *w, uint32_t target, int fd)
 {
     struct ring *g = &w->rings[target];
 
-    if (g->state == RING_READY && g->n_used > 0 && !door_hung_up(g->conn)) {
+    if (g->state == RING_READY && is_used(g) && !door_hung_up(g->conn)) {
         close(fd); /* what we have is alive and in use: it stays */
         return;
     }
@@ -196,18 +209,6 @@ rings_poll(struct worker *w)
     return n;
 }
 
-/* Is a body on its way in? It has memory, and no slot yet. */
-static bool
-has_areas(const struct ring *g)
-{
-    for (uint32_t word = 0; word < RING_SEGMENTS / 64; word++) {
-        if (g->area[word] != 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Grown by large bodies, and nobody uses it. */
 static bool
 is_fat(const struct ring *r)
@@ -237,7 +238,7 @@ rings_slow_tick(struct worker *w)
          * back (sealed memory has no holes). */
         if (r->state == RING_GREETING && ++r->ticks > 5) {
             ring_lost(w, g, WORKER_CAUSE_STUCK);
-        } else if (is_fat(r) && ++r->ticks > 3) {
+        } else if (is_fat(r) && !is_used(r) && ++r->ticks > 3) {
             /* The old one serves until the new connection is here. */
             struct worker_message ask = {.kind = WORKER_DOOR_LOST,
                                          .target = g,

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <netinet/in.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -383,6 +384,21 @@ make_core(struct worker *w)
     return core->epoll < 0 || core->wake_fd < 0 ? errno : 0;
 }
 
+static uint16_t
+port_of(int fd)
+{
+    struct sockaddr_storage at;
+    socklen_t len = sizeof at;
+
+    if (getsockname(fd, (struct sockaddr *)&at, &len) < 0) {
+        return 0;
+    }
+    /* Both kinds of address have the port in the same place. */
+    return at.ss_family == AF_INET || at.ss_family == AF_INET6
+               ? ntohs(((struct sockaddr_in *)(void *)&at)->sin_port)
+               : 0;
+}
+
 static int
 watch_all(struct worker *w)
 {
@@ -395,6 +411,7 @@ watch_all(struct worker *w)
                          EVENT_DATA(TAG_WAKE, 0, 0));
     }
     for (size_t l = 0; e == 0 && l < w->conf->n_listens; l++) {
+        w->ports[l] = port_of(s->listen_fds[l]);
         e = worker_watch(w, s->listen_fds[l], EPOLLIN | EPOLLET,
                          EVENT_DATA(TAG_LISTENER, 0, l));
     }
@@ -407,7 +424,7 @@ worker_begin(struct worker *w, const struct worker_setup *setup)
     memset(w, 0, sizeof *w);
     w->setup = setup;
     w->conf = setup->conf;
-    w->world = world_real();
+    w->world = setup->world ? setup->world : world_real();
     signal(SIGPIPE, SIG_IGN);
     if (w->conf->n_targets > TARGETS_MAX || w->conf->n_listens > 32) {
         return E2BIG;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct conf;
+struct world;
 
 /* One page a server, shared by keeper and workers (memfd): counters that
  * several processes look at. What is read here is a hint, never trusted. */
@@ -30,6 +31,7 @@ struct worker_setup {
     const int *folder_fds;  /* one for each conf->targets; -1 if not FILES */
     struct seat *seats;     /* SEATS_MAX of them */
     const char *user;       /* to become, NULL: stay */
+    const struct world *world; /* NULL: the real one */
 };
 
 /* Messages. One datagram each, little structs of fixed size; a message of any

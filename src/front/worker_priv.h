@@ -49,6 +49,7 @@ struct worker {
     struct conn *conns;
     struct ring *rings;
     struct wheel wheel;
+    uint16_t ports[32]; /* of the listeners, as bound */
     uint64_t now;
     uint64_t slow_at; /* next slow tick */
     uint64_t nap;     /* backing-off wait while calls are in flight, ns */
