@@ -13,7 +13,8 @@
 #include "base/util.h"
 #include "http/http.h"
 
-#define BATCH 64
+#define BATCH   64
+#define LEAVE_NS (20 * NS_PER_MS) /* how long others may take it instead */
 
 /* Is somebody clearly less busy? */
 static bool
@@ -22,7 +23,7 @@ has_enough(const struct worker *w)
     const struct worker_setup *s = w->setup;
     uint64_t sum = 0;
 
-    if (s->n_workers < 2) {
+    if (s->n_workers < 2 || w->now - w->core->pending_since > LEAVE_NS) {
         return false;
     }
     for (int i = 0; i < s->n_workers; i++) {

@@ -336,6 +336,7 @@ call_door(struct worker *w, uint32_t i, const struct http_request *h,
         return;
     }
     c->state = CONN_BODY;
+    r->body_began = w->now;
     worker_arm(w, i, w->conf->body_timeout_ns);
 }
 

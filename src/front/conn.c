@@ -348,11 +348,15 @@ read_body(struct worker *w, uint32_t i)
         }
         return n == 0 && (c->flags & CONN_READABLE);
     }
-    worker_arm(w, i, w->conf->body_timeout_ns);
     if (r->chunked) {
-        return take_chunked(w, i, (size_t)n, false) || true;
+        if (!take_chunked(w, i, (size_t)n, false)) {
+            return true;
+        }
+    } else {
+        r->body_have += (uint64_t)n;
     }
-    r->body_have += (uint64_t)n;
+    worker_arm_rate(w, i, w->conf->body_timeout_ns, r->body_began,
+                    r->body_have);
     return true;
 }
 
@@ -430,11 +434,18 @@ conn_go(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
     uint32_t gen = c->gen;
+    uint32_t until = c->requests + SHARE;
     bool on = true;
 
     while (on && c->state != CONN_FREE && c->gen == gen) {
         if (c->flags & CONN_GONE) {
             client_gone(w, i);
+            return;
+        }
+        if (c->requests == until && w->n_again < AGAIN_MAX) {
+            /* Others first: nobody is served for ever in one pass. */
+            w->again[w->n_again].i = i;
+            w->again[w->n_again++].gen = c->gen;
             return;
         }
         switch ((enum conn_state)c->state) {

@@ -62,7 +62,7 @@ _Static_assert(sizeof(struct conn) <= 128, "an idle connection is one record");
 
 struct request {
     uint64_t id;
-    uint64_t began, called, answered; /* ns */
+    uint64_t began, body_began, called, answered; /* ns */
     uint32_t scan; /* how far the head's end was searched */
     uint32_t target;
     uint16_t status;

@@ -587,7 +587,8 @@ reply_send(struct worker *w, uint32_t i)
         r->out_pos += of_head;
         r->body_pos += (uint64_t)n - of_head;
         if (r->body_pos < r->body_len) {
-            worker_arm(w, i, w->conf->body_timeout_ns);
+            worker_arm_rate(w, i, w->conf->body_timeout_ns, r->answered,
+                            r->sent);
         }
     }
     conn_done(w, i);

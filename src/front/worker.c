@@ -59,7 +59,25 @@ worker_arm(struct worker *w, uint32_t i, uint64_t ns)
               (uint32_t)((w->now + ns + TICK_NS - 1) / TICK_NS) + 1);
 }
 
+void
+worker_arm_rate(struct worker *w, uint32_t i, uint64_t ns, uint64_t began,
+                uint64_t bytes)
+{
+    uint64_t end = began + ns + bytes * (NS_PER_SEC / RATE_MIN);
+
+    worker_arm(w, i, end > w->now ? MIN_OF(ns, end - w->now) : 0);
+}
+
 /* ---- the pass ---- */
+
+static void
+listener_pending(struct worker *w, uint32_t bits)
+{
+    if (w->core->listeners_pending == 0) {
+        w->core->pending_since = w->now;
+    }
+    w->core->listeners_pending |= bits;
+}
 
 static void
 handle_event(struct worker *w, const struct epoll_event *ev)
@@ -79,7 +97,7 @@ handle_event(struct worker *w, const struct epoll_event *ev)
     case TAG_WAKE:
         break; /* edge-triggered and never read: it has done its work */
     case TAG_LISTENER:
-        w->core->listeners_pending |= 1u << i;
+        listener_pending(w, 1u << i);
         break;
     case TAG_RING:
         if ((w->rings[i].epoch & 0xffffff) == gen) {
@@ -96,6 +114,9 @@ wait_limit(struct worker *w)
     uint32_t tick = wheel_next(&w->wheel);
     int64_t limit = -1;
 
+    if (w->n_again > 0) {
+        return 0;
+    }
     if (tick != WHEEL_NONE) {
         uint64_t at = (uint64_t)tick * TICK_NS;
         limit = at > w->now ? (int64_t)(at - w->now) : 0;
@@ -201,8 +222,22 @@ slow_tick(struct worker *w)
     arena_trim(&w->arena, 64);
     /* An edge on a listener that another worker took and died with: try. */
     if (!w->core->stopping) {
-        w->core->listeners_pending |= (uint32_t)((1ull << w->conf->n_listens) -
-                                                 1);
+        listener_pending(w, (uint32_t)((1ull << w->conf->n_listens) - 1));
+    }
+}
+
+/* Those that had their share of the pass before. */
+static void
+go_again(struct worker *w)
+{
+    uint32_t n = w->n_again;
+
+    w->n_again = 0; /* each puts itself back behind what is read here */
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t i = w->again[k].i, gen = w->again[k].gen;
+        if (w->conns[i].state != CONN_FREE && w->conns[i].gen == gen) {
+            conn_go(w, i);
+        }
     }
 }
 
@@ -217,6 +252,7 @@ worker_pass(struct worker *w, bool may_block)
     for (int e = 0; e < core->n_events; e++) {
         handle_event(w, &core->events[e]);
     }
+    go_again(w);
     if (core->listeners_pending != 0) {
         accept_some(w);
     }
@@ -268,6 +304,7 @@ worker_rebuild(struct worker *w)
     w->now = w->world->now(w->world->ctx);
     w->nap = NAP_MIN;
     w->log_len = 0;
+    w->n_again = 0;
     memset(w->active, 0, sizeof w->active);
     wheel_init(&w->wheel, w->conns, sizeof(struct conn),
                offsetof(struct conn, timer), (uint32_t)(w->now / TICK_NS));

@@ -22,6 +22,9 @@
 #define LOG_BATCH    4096
 #define LINGER_MAX   (16u << 20)
 #define TARGETS_MAX  1024u
+#define AGAIN_MAX    128u
+#define SHARE        32u  /* requests of one connection in one pass */
+#define RATE_MIN     256u /* bytes a second, after the first timeout */
 
 struct core {
     uint64_t magic;
@@ -33,6 +36,7 @@ struct core {
     uint32_t next_gen;
     uint64_t request_id;
     uint32_t listeners_pending; /* bit i: accept may find something there */
+    uint64_t pending_since;     /* ns: since when any bit is set */
     bool stopping;
     uint64_t stop_at; /* ns; what is not done by then is cut */
     uint64_t takeovers;
@@ -59,6 +63,11 @@ struct worker {
     /* Epochs of the rings whose two memories this process has mapped. A ring
      * that a worker opened after it cloned its heir is not in the heir. */
     uint64_t mapped[TARGETS_MAX];
+    /* Connections that had their share of this pass and may have more. */
+    struct {
+        uint32_t i, gen;
+    } again[AGAIN_MAX];
+    uint32_t n_again;
     char log[LOG_BATCH];
     size_t log_len;
     uint64_t log_lost; /* writes that the log did not take */
@@ -89,6 +98,10 @@ void worker_pass(struct worker *w, bool may_block);
 void worker_rebuild(struct worker *w);
 /* Arms the timer of connection I for NS from now. */
 void worker_arm(struct worker *w, uint32_t i, uint64_t ns);
+/* The same for a transfer that began at BEGAN and has moved BYTES: the timeout
+ * NS counts from the last progress, and all of it must keep up RATE_MIN. */
+void worker_arm_rate(struct worker *w, uint32_t i, uint64_t ns, uint64_t began,
+                     uint64_t bytes);
 int worker_watch(struct worker *w, int fd, uint32_t events, uint64_t data);
 /* Says an event that concerns the worker itself. */
 void worker_event(struct worker *w, enum log_level level, const char *event,
