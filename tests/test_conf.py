@@ -30,7 +30,7 @@ def test_there_are_samples():
 
 @pytest.mark.parametrize("path", GOOD, ids=name_of)
 def test_good(cli, path):
-    done = cli("check", path)
+    done = cli("check", "-f", path)
     assert (done.returncode, mistakes(done, path)) == (0, [])
 
 
@@ -39,7 +39,7 @@ def test_bad(cli, path):
     with open(path, encoding="utf-8") as f:
         says = re.findall(r"^# says (.*)$", f.read(), re.M)
     assert says
-    done = cli("check", path)
+    done = cli("check", "-f", path)
     assert mistakes(done, path) == [s.replace("@", FOLDER) for s in says]
     assert done.returncode == 78
 
@@ -48,7 +48,7 @@ def check_text(cli, folder, text):
     path = os.path.join(folder, "x.conf")
     with open(path, "wb") as f:
         f.write(text)
-    done = cli("check", path)
+    done = cli("check", "-f", path)
     return done.returncode, mistakes(done, path)
 
 
@@ -87,11 +87,11 @@ def test_relative_paths(cli, folder):
     path = os.path.join(folder, "x.conf")
     with open(path, "w", encoding="utf-8") as f:
         f.write("forward http :0 to { map GET / to files site\n"
-                "map GET /p to module p }\nmodule p { exec ./program }\n")
-    assert cli("check", path, cwd="/").returncode == 0
-    assert cli("check", "x.conf", cwd=folder).returncode == 0
+                "map GET /p to p }\nmodule p { exec ./program }\n")
+    assert cli("check", "-f", path, cwd="/").returncode == 0
+    assert cli("check", "-f", "x.conf", cwd=folder).returncode == 0
     os.rename(os.path.join(folder, "site"), os.path.join(folder, "gone"))
-    done = cli("check", path, cwd="/")
+    done = cli("check", "-f", path, cwd="/")
     assert done.returncode == 78
     assert mistakes(done, path) == [
         f"1:41: '{folder}/site' cannot be used as a folder: No such file or "
@@ -100,6 +100,6 @@ def test_relative_paths(cli, folder):
 
 def test_no_file(cli, folder):
     path = os.path.join(folder, "none.conf")
-    done = cli("check", path)
+    done = cli("check", "-f", path)
     assert done.returncode == 78
     assert f"{path}: cannot open: No such file or directory" in done.stderr

@@ -1,5 +1,5 @@
-/* What a forward or a map leads to: a door's path, a module or a folder of
- * files. Equal ones become one entry of conf.targets, and so one channel. */
+/* What a forward or a map leads to: a module's name, a door's path or a folder
+ * of files. Equal ones become one entry of conf.targets, and so one channel. */
 #include "conf/check.h"
 
 #include <string.h>
@@ -38,9 +38,10 @@ target_index(struct conf_check *check, const struct conf_target *wanted)
     return (ssize_t)conf->n_targets++;
 }
 
+/* IS_BARE: without the word `module`; then a path may have been meant. */
 static bool
 target_module(struct conf_check *check, const struct conf_word *name,
-              size_t *p_module)
+              bool is_bare, size_t *p_module)
 {
     const char *names[CONF_MODULES_MAX + 1] = {NULL};
     struct conf *conf = check->conf;
@@ -57,10 +58,11 @@ target_module(struct conf_check *check, const struct conf_word *name,
         return false; /* it may be in what was lost */
     }
     near = conf_name_near(names, name->text, name->len);
-    conf_report_add(check->report, name->where, "no module '%s'%s%s%s",
+    conf_report_add(check->report, name->where, "no module '%s'%s%s%s%s",
                     conf_shown(name->text, name->len).text,
                     near ? ": did you mean '" : "", near ? near : "",
-                    near ? "'?" : "");
+                    near ? "'?" : "",
+                    is_bare ? " (a door's path needs a '/')" : "");
     return false;
 }
 
@@ -74,8 +76,8 @@ target_door(struct conf_check *check, const struct conf_word *word)
 
     if (!memchr(word->text, '/', word->len)) {
         conf_report_add(check->report, word->where,
-                        "'%s' is no target: write a door's path (with a '/'), "
-                        "'module NAME' or 'files FOLDER'",
+                        "'%s' is no target: write a module's name without "
+                        "quotes, a door's path (with a '/') or 'files FOLDER'",
                         shown.text);
         return NULL;
     }
@@ -99,7 +101,7 @@ conf_check_target(struct conf_check *check, const struct conf_node *node)
     switch (node->aim) {
     case CONF_AIM_MODULE:
         target.kind = CONF_TARGET_MODULE;
-        if (!target_module(check, &node->target, &target.module)) {
+        if (!target_module(check, &node->target, false, &target.module)) {
             return -1;
         }
         break;
@@ -113,7 +115,7 @@ conf_check_target(struct conf_check *check, const struct conf_node *node)
         if (!node->target.is_string &&
             !memchr(node->target.text, '/', node->target.len)) {
             target.kind = CONF_TARGET_MODULE;
-            if (!target_module(check, &node->target, &target.module)) {
+            if (!target_module(check, &node->target, true, &target.module)) {
                 return -1;
             }
             break;

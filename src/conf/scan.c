@@ -204,13 +204,13 @@ place_expected(const struct conf_place *place)
             "a protocol: http",
             "an address, such as :8080 or 127.0.0.1:8080",
             "'to'",
-            "a target: a door's path, 'module NAME', 'files FOLDER' or '{'",
+            "a target: a module's name, a door's path, 'files FOLDER' or '{'",
         },
         {
             "a method, such as GET, or 'any'",
             "a path, such as /hello",
             "'to'",
-            "a target: a door's path, 'module NAME' or 'files FOLDER'",
+            "a target: a module's name, a door's path or 'files FOLDER'",
         },
     };
     static const char *const module[] = {"the module's name", "'{'"};

@@ -106,7 +106,7 @@ static const char whole[] =
     "set user www\n"
     "set run-folder run/./x/../y/\n"
     "forward http :80 to {\n"
-    "    map GET /hello/ to module hello\n"
+    "    map GET /hello/ to hello\n"
     "    map any / to files site; map GET / to ./hello.door\n"
     "    map POST /hello \\\n"
     "        to \"/run/with \\\"blank\\\" \\\\ {}.door\"\n"
