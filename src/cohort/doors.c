@@ -28,6 +28,7 @@ static const char *const cause_names[] = {
     [WORKER_CAUSE_GONE] = "gone",
     [WORKER_CAUSE_LIED] = "lied",
     [WORKER_CAUSE_STUCK] = "stuck",
+    [WORKER_CAUSE_IDLE] = "idle",
 };
 
 static const char *
@@ -259,8 +260,8 @@ replace_server(struct keeper *k, struct keeper_target *t,
 {
     struct log_line line;
 
-    if (cause == WORKER_CAUSE_GONE || t->module == NULL ||
-        t->module->unit.state != RESTART_RUNNING ||
+    if (cause == WORKER_CAUSE_GONE || cause == WORKER_CAUSE_IDLE ||
+        t->module == NULL || t->module->unit.state != RESTART_RUNNING ||
         t->module->unit.n_starts != link->incarnation) {
         return;
     }
@@ -277,11 +278,12 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
     struct keeper_target *t;
     struct keeper_link *link;
     uint64_t now = keeper_now(k);
+    bool fresh = cause == WORKER_CAUSE_IDLE; /* no fault: its calls wait */
     uint64_t wait;
     struct log_line line;
 
     if (target >= k->conf->n_targets || k->targets[target].path == NULL ||
-        cause < WORKER_CAUSE_GONE || cause > WORKER_CAUSE_STUCK) {
+        cause < WORKER_CAUSE_GONE || cause > WORKER_CAUSE_IDLE) {
         return -EPROTO;
     }
     t = &k->targets[target];
@@ -290,12 +292,12 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
         return 0; /* known already */
     }
     link->open = false;
-    link->told_none = true; /* it knows */
-    wait = backoff_next(&link->backoff, now - link->opened_at);
+    link->told_none = !fresh; /* it knows */
+    wait = fresh ? 0 : backoff_next(&link->backoff, now - link->opened_at);
     link->deadline = now + wait;
     t->announced = false;
     t->causes[cause]++;
-    log_target(k, &line, k->phase == PHASE_RUN ? LOG_WARN : LOG_INFO,
+    log_target(k, &line, k->phase == PHASE_RUN && !fresh ? LOG_WARN : LOG_INFO,
                "door-lost", t);
     log_num(&line, "worker", (uint64_t)worker);
     log_text(&line, "cause", cause_names[cause]);

@@ -198,6 +198,7 @@ next_deadline(const struct keeper *k, uint64_t now)
 
     for (int i = 0; i < k->n_workers; i++) {
         first = MIN_OF(first, k->workers[i].unit.deadline);
+        first = MIN_OF(first, k->workers[i].deaf_deadline);
     }
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         first = MIN_OF(first, k->modules[i].unit.deadline);

@@ -37,6 +37,7 @@ struct keeper_worker {
     struct spawn_plan plan;
     struct worker_setup setup;
     struct keeper_source control;
+    uint64_t deaf_deadline; /* it closed its control: killed then */
     bool ready;
 };
 
@@ -78,7 +79,7 @@ struct keeper_target {
     int watch;                    /* inotify, of the parent folder; -1 */
     bool announced;               /* open at all workers, and logged */
     bool waiting_told;
-    uint64_t causes[WORKER_CAUSE_STUCK + 1];
+    uint64_t causes[WORKER_CAUSE_IDLE + 1];
 };
 
 enum keeper_phase {

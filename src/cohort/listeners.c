@@ -49,21 +49,22 @@ set_options(int fd, int family)
 {
     static const struct {
         int level, name;
-        bool tcp6;
+        bool only6;
+        int value;
     } options[] = {
-        {SOL_SOCKET, SO_REUSEADDR, false},
-        {SOL_SOCKET, SO_OOBINLINE, false},
-        {IPPROTO_TCP, TCP_NODELAY, false},
-        {IPPROTO_IPV6, IPV6_V6ONLY, true},
+        {SOL_SOCKET, SO_REUSEADDR, false, 1},
+        {SOL_SOCKET, SO_OOBINLINE, false, 1},
+        {IPPROTO_TCP, TCP_NODELAY, false, 1},
+        /* [::] is every address, those of IPv4 too. */
+        {IPPROTO_IPV6, IPV6_V6ONLY, true, 0},
     };
-    const int on = 1;
 
     for (size_t i = 0; i < ARRAY_LEN(options); i++) {
-        if (options[i].tcp6 && family != AF_INET6) {
+        if (options[i].only6 && family != AF_INET6) {
             continue;
         }
-        if (setsockopt(fd, options[i].level, options[i].name, &on, sizeof(on)) <
-            0) {
+        if (setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+                       sizeof(options[i].value)) < 0) {
             return -errno;
         }
     }
@@ -115,6 +116,21 @@ open_one(const struct sockaddr_storage *addr, socklen_t len)
     return out;
 }
 
+/* Where the kernel has no IPv6, every address is every one of IPv4. */
+static int
+open_any(const struct sockaddr_storage *addr)
+{
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
+    struct sockaddr_storage any4 = {.ss_family = AF_INET};
+
+    if (addr->ss_family != AF_INET6 ||
+        !IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr)) {
+        return -EAFNOSUPPORT;
+    }
+    set_port(&any4, port_of(addr));
+    return open_one(&any4, sizeof(struct sockaddr_in));
+}
+
 static int
 open_near(const struct conf_listen *l)
 {
@@ -122,6 +138,9 @@ open_near(const struct conf_listen *l)
     int first = port_of(&addr);
     int fd = open_one(&addr, l->addr_len);
 
+    if (fd == -EAFNOSUPPORT) {
+        return open_any(&addr);
+    }
     if (!l->is_default_port || first == 0) {
         return fd;
     }
@@ -194,8 +213,12 @@ listeners_url(int fd, char url[LISTENERS_URL_MAX])
         const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)&addr;
 
         inet_ntop(AF_INET6, &in->sin6_addr, text, sizeof(text));
-        snprintf(url, LISTENERS_URL_MAX, "http://[%s]:%d/",
-                 IN6_IS_ADDR_UNSPECIFIED(&in->sin6_addr) ? "::1" : text,
+        if (IN6_IS_ADDR_UNSPECIFIED(&in->sin6_addr)) {
+            snprintf(url, LISTENERS_URL_MAX, "http://localhost:%d/",
+                     port_of(&addr));
+            return;
+        }
+        snprintf(url, LISTENERS_URL_MAX, "http://[%s]:%d/", text,
                  port_of(&addr));
     }
 }

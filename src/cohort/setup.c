@@ -165,34 +165,41 @@ setup_run_folder(struct keeper *k)
     return rc;
 }
 
-/* The shim lies beside our program, or where the installation puts it. */
+/* Is there a program at PLACE, seen from FOLDER? It is the shim then. */
+static bool
+try_shim(struct keeper *k, const char *folder, const char *place)
+{
+    snprintf(k->shim, sizeof(k->shim), "%s/%s", folder, place);
+    return access(k->shim, X_OK) == 0;
+}
+
+/* The shim lies beside our program, or where the installation or the build puts
+ * it. Never taken from PATH. If there is none, the first place is named when a
+ * module fails to start. */
 static int
 setup_shim(struct keeper *k)
 {
-    static const char *const places[] = {
-        "cardea-exec",
-        "../libexec/cardea/cardea-exec",
-        "shims/cardea-exec",
-    };
     char exe[PATH_MAX - 64];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
     char *slash;
 
-    snprintf(k->shim, sizeof(k->shim), "%s",
-             k->options.shim != NULL ? k->options.shim : places[0]);
-    if (k->options.shim != NULL || n <= 0) {
+    if (k->options.shim != NULL) {
+        snprintf(k->shim, sizeof(k->shim), "%s", k->options.shim);
         return 0;
+    }
+    if (n < 0) {
+        return -errno;
     }
     exe[n] = '\0';
     slash = strrchr(exe, '/');
-    for (size_t i = 0; slash != NULL && i < ARRAY_LEN(places); i++) {
-        snprintf(k->shim, sizeof(k->shim), "%.*s/%s", (int)(slash - exe), exe,
-                 places[i]);
-        if (access(k->shim, X_OK) == 0) {
-            return 0;
-        }
+    if (slash != NULL) {
+        *slash = '\0';
     }
-    snprintf(k->shim, sizeof(k->shim), "%s", places[0]);
+    if (!try_shim(k, exe, "cardea-exec") &&
+        !try_shim(k, exe, "../libexec/cardea/cardea-exec") &&
+        !try_shim(k, exe, "shims/cardea-exec")) {
+        (void)try_shim(k, exe, "cardea-exec");
+    }
     return 0;
 }
 

@@ -1,7 +1,7 @@
 /* The keeper as a program, with real processes: a fake worker that does as each
  * test says, modules that are shells or this program itself (--door: a thing
  * that listens), and its log read as an operator reads it. Every wait has an
- * end (30 s) and ends as soon as the expected line is there. */
+ * end (20 s) and ends as soon as the expected line is there. */
 #include "cohort/keeper.h"
 
 #include <arpa/inet.h>
@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -40,6 +41,7 @@ enum manner {
     CANNOT_START,
     LIAR,    /* sends a message that cannot be, once ready */
     ACCUSER, /* worker 0 says once that its first door lied */
+    CLOSER,  /* worker 1 once closes its control and lives */
     CHATTY,  /* sends a message of a wrong size */
 };
 
@@ -170,6 +172,13 @@ fake_worker(const struct worker_setup *setup)
     tell(setup, WORKER_READY, 0, 0);
     if (manner_of(setup) == LIAR) {
         tell(setup, WORKER_DOOR_LOST, 1000, WORKER_CAUSE_GONE);
+    }
+    if (manner_of(setup) == CLOSER && setup->index == 1 &&
+        atomic_fetch_add(&setup->seats[9].requests, 1) == 0) {
+        close(setup->control_fd);
+        for (;;) {
+            pause();
+        }
     }
     if (manner_of(setup) == CHATTY) {
         send(setup->control_fd, "xyz", 3, MSG_NOSIGNAL);
@@ -314,6 +323,7 @@ server_start(struct server *s)
     fflush(NULL);
     s->pid = fork();
     if (s->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM); /* after a test that failed */
         struct keeper_options options = {
             .worker = fake_worker,
             .dial = stand_in_dial,
@@ -367,7 +377,7 @@ read_log(struct server *s, uint64_t deadline)
 static const char *
 wait_line(struct server *s, const char *from, const char *words)
 {
-    uint64_t deadline = now_ms() + 30000;
+    uint64_t deadline = now_ms() + 20000;
 
     if (from == NULL) {
         from = s->log;
@@ -430,7 +440,7 @@ server_end(struct server *s, int want)
 {
     int status;
 
-    while (read_log(s, now_ms() + 30000)) {
+    while (read_log(s, now_ms() + 20000)) {
     }
     assert_int_equal(waitpid(s->pid, &status, 0), s->pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != want) {
@@ -514,6 +524,7 @@ test_worker_killed(void **state)
         wait_line(s, at, "event=ready worker=1");
         wait_line(s, at, "event=door-open module=hello");
     }
+    assert_null(strstr(s->log, "event=kill")); /* the kernel's, not ours */
     kill(s->pid, SIGINT);
     server_end(s, 0);
 }
@@ -550,20 +561,32 @@ test_module_crash_loop(void **state)
 static void
 test_orphans(void **state)
 {
-    static char script[] = "sleep 1000 & setsid sleep 1000 & echo on; wait";
+    static char script[] = "sleep 1000 & echo $! on; setsid sleep 1000 & wait";
     static char *argv[] = {shell, dash_c, script, NULL};
     struct server *s = server_new(GOOD);
+    uint64_t deadline = now_ms() + 20000;
     const char *at;
+    pid_t member;
 
     add_module(s, "family", argv);
     server_start(s);
     wait_ready(s);
     at = wait_line(s, NULL, "event=start module=family");
-    wait_line(s, at, "event=output module=family text=on");
+    member = (pid_t)strtol(
+        strstr(wait_line(s, at, "event=output module=family text="), "text=") +
+            6,
+        NULL, 10);
+    assert_true(member > 1);
+    assert_int_equal(kill(member, 0), 0);
     kill(pid_in(at), SIGKILL);
     at = wait_line(s, at, "event=died module=family cause=signal-KILL");
+    /* with its leader the group goes, and is reaped */
+    while (kill(member, 0) == 0) {
+        assert_true(now_ms() < deadline);
+        sched_yield();
+    }
     at = wait_line(s, at, "event=start module=family");
-    wait_line(s, at, "event=output module=family text=on");
+    wait_line(s, at, "event=output module=family text=");
     kill(s->pid, SIGTERM);
     server_end(s, 0);
 }
@@ -642,12 +665,26 @@ test_liars(void **state)
         at = wait_line(s, at, "event=died worker=0 cause=signal-KILL");
         wait_line(s, at, "event=start worker=0");
         kill(s->pid, SIGTERM);
-        while (read_log(s, now_ms() + 30000)) {
+        while (read_log(s, now_ms() + 20000)) {
         }
         assert_non_null(strstr(s->log, "event=end"));
         /* a worker may have been killed while it was stopping: 0 or 3 */
         server_end(s, strstr(s->log, "with-errors") != NULL ? 3 : 0);
     }
+}
+
+static void
+test_control_closed(void **state)
+{
+    struct server *s = server_new(CLOSER);
+    const char *at;
+
+    server_start(s);
+    at = wait_line(s, NULL, "event=kill worker=1 cause=control-closed");
+    at = wait_line(s, at, "event=died worker=1 cause=signal-KILL");
+    wait_line(s, at, "event=ready worker=1");
+    kill(s->pid, SIGTERM);
+    server_end(s, 0);
 }
 
 static void
@@ -767,7 +804,7 @@ test_shim(void **state)
     s->modules[0].kind = CONF_MODULE_EXEC;
     server_start(s); /* there is none beside this program */
     wait_line(s, NULL,
-              "event=start-failed module=cgi program=cardea-exec "
+              "event=start-failed module=cgi /cardea-exec "
               "cause=no-start-ENOENT");
     kill(s->pid, SIGTERM);
     server_end(s, 0);
@@ -784,7 +821,6 @@ test_environment(void **state)
     char want[256];
 
     setenv("CARDEA_SECRET", "1", 1);
-    setenv("PATH", "/usr/bin:/bin", 1);
     setenv("HOME", "/home", 1);
     setenv("LANG", "C", 1);
     setenv("TZ", "UTC", 1);
@@ -818,6 +854,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_door_lied),
         cmocka_unit_test(test_missing_program),
         cmocka_unit_test(test_liars),
+        cmocka_unit_test(test_control_closed),
         cmocka_unit_test(test_cannot_start),
         cmocka_unit_test(test_bad_end),
         cmocka_unit_test(test_grace_over),
@@ -835,5 +872,6 @@ main(int argc, char **argv)
     }
     self[n > 0 ? n : 0] = '\0';
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    setenv("PATH", "/usr/bin:/bin", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,8 @@
 
 #include "base/util.h"
 
+#define DEAF_PATIENCE (1 * NS_PER_SEC) /* for a worker without control */
+
 static int
 run_worker(void *arg)
 {
@@ -109,6 +111,7 @@ init_worker(struct keeper *k, int index, int cpu)
     }
     w->keeper = k;
     w->index = index;
+    w->deaf_deadline = UINT64_MAX;
     w->plan.run = run_worker;
     w->plan.run_arg = w;
     w->world = *k->real;
@@ -209,11 +212,36 @@ workers_start(struct keeper *k)
     }
 }
 
+static void
+end_trust(struct keeper_worker *w, const char *cause)
+{
+    struct keeper *k = w->keeper;
+    struct log_line line;
+
+    keeper_log_begin(k, &line, LOG_ERROR, "kill");
+    log_num(&line, "worker", (uint64_t)w->index);
+    log_num(&line, "pid", (uint64_t)w->unit.pid);
+    log_text(&line, "cause", cause);
+    keeper_log_end(k, &line);
+    keeper_unwatch(k, &w->control);
+    if (w->unit.pid > 0) {
+        (void)kill_worker(w, w->unit.pid, w->unit.pidfd, SIGKILL, 0);
+    }
+}
+
 void
 workers_tick(struct keeper *k, uint64_t now)
 {
     for (int i = 0; i < k->n_workers; i++) {
-        act_on(&k->workers[i], restart_tick(&k->workers[i].unit, now));
+        struct keeper_worker *w = &k->workers[i];
+
+        if (w->deaf_deadline <= now) {
+            w->deaf_deadline = UINT64_MAX;
+            if (w->unit.state == RESTART_RUNNING) {
+                end_trust(w, "control-closed");
+            }
+        }
+        act_on(w, restart_tick(&w->unit, now));
     }
 }
 
@@ -241,6 +269,7 @@ worker_died(struct keeper_worker *w, int status)
     restart_died(&w->unit, status, now);
     keeper_unwatch(k, &w->control);
     w->ready = false;
+    w->deaf_deadline = UINT64_MAX;
     doors_worker_died(k, w->index);
     asked = w->unit.state == RESTART_STOPPED;
     keeper_log_begin(k, &line, asked ? LOG_INFO : LOG_ERROR,
@@ -266,23 +295,6 @@ workers_reaped(struct keeper *k, pid_t pid, int status)
         }
     }
     return false;
-}
-
-static void
-end_trust(struct keeper_worker *w, const char *cause)
-{
-    struct keeper *k = w->keeper;
-    struct log_line line;
-
-    keeper_log_begin(k, &line, LOG_ERROR, "kill");
-    log_num(&line, "worker", (uint64_t)w->index);
-    log_num(&line, "pid", (uint64_t)w->unit.pid);
-    log_text(&line, "cause", cause);
-    keeper_log_end(k, &line);
-    keeper_unwatch(k, &w->control);
-    if (w->unit.pid > 0) {
-        (void)kill_worker(w, w->unit.pid, w->unit.pidfd, SIGKILL, 0);
-    }
 }
 
 static void
@@ -331,12 +343,9 @@ control_ready(struct keeper_source *source, uint32_t events)
             return;
         }
         if (n <= 0) {
-            /* It is ending, or it closed its ear: then it must end. */
-            if (w->unit.state == RESTART_RUNNING) {
-                end_trust(w, "control-closed");
-            } else {
-                keeper_unwatch(w->keeper, source);
-            }
+            /* It is ending; or it closed its ear, and then it must end. */
+            keeper_unwatch(w->keeper, source);
+            w->deaf_deadline = keeper_now(w->keeper) + DEAF_PATIENCE;
             return;
         }
         if (n != sizeof(message) || take_message(w, &message) < 0) {

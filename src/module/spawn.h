@@ -12,8 +12,8 @@ struct spawn_fd {
 struct spawn_plan {
     char *const *argv;
     char *const *envp;
-    const char *folder; /* working folder; NULL: ours */
-    const char *user;   /* NULL: ours; else its uid, gid and groups */
+    const char *folder;         /* working folder; NULL: ours */
+    const char *user;           /* NULL: ours; else its uid, gid and groups */
     const struct spawn_fd *fds; /* all others are closed */
     size_t n_fds;
     /* Instead of an exec: run in the fork (a worker). Its return value is the

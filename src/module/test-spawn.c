@@ -187,6 +187,7 @@ test_user(void **state)
         pid_t pid;
         int pidfd;
 
+        plan.user = "root";
         assert_int_equal(spawn_start(&plan, &pid, &pidfd), -EPERM);
         return;
     }
