@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 
 import pytest
@@ -44,9 +45,10 @@ def test_check_of_a_good_file_is_0(cli, folder):
 
 @pytest.mark.parametrize("text, line, column", [
     ("forwrad http :8080 to /x\n", 1, 1),
-    ("\n  set body-limt 5M\n", 2, 7),
-    ("module a { run \"/bin/true\" }\nforward http :8080 to {\n map GET x to module a"
+    ("\n  set body-limt 5M\nforward http :8080 to /x/y\n", 2, 7),
+    ("module a { run \"/bin/true\" }\nforward http :8080 to {\n map GET x to a"
      "\n}\n", 3, 10),
+    ("forward http :8080 to nobody\n", 1, 23),
     ("forward http :8080 to module nobody\n", 1, 30),
 ])
 def test_check_names_file_line_and_column(cli, folder, text, line, column):
@@ -58,7 +60,7 @@ def test_check_names_file_line_and_column(cli, folder, text, line, column):
 
 def test_check_wants_a_program_that_is_there(cli, folder):
     path = write(folder, 'module a { run "./absent" }\n'
-                 "forward http :8080 to module a\n")
+                 "forward http :8080 to a\n")
     done = cli("check", "-f", path)
     assert done.returncode == 78
     assert "absent" in done.stderr
@@ -91,7 +93,7 @@ def test_a_user_without_root_is_a_mistake(cli, folder):
     if os.geteuid() == 0:
         pytest.skip("root may start modules as another user")
     path = write(folder, 'module a { run "/bin/true"; user nobody }\n'
-                 "forward http :8080 to module a\n")
+                 "forward http :8080 to a\n")
     assert cli("check", "-f", path).returncode == 78
 
 
@@ -102,23 +104,26 @@ def test_a_given_port_that_is_taken_is_said_and_ends_it(build, folder, cli):
         port = taken.getsockname()[1]
         path = write(folder, 'module a { run "' + build
                      + '/tests/programs/hello" }\n'
-                     f"forward http 127.0.0.1:{port} to module a\n")
+                     f"forward http 127.0.0.1:{port} to a\n")
         done = cli("run", "-f", path)
     assert done.returncode == 1
     assert str(port) in done.stdout + done.stderr
 
 
-def test_the_example_site_is_valid(cli):
+def test_the_example_site_is_valid(cli, build, folder):
+    """As it stands in a checkout: its programs come from the folder build."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.path.join(root, "examples", "site", "cardea.conf")
-    done = cli("check", "-f", path)
+    site = os.path.join(folder, "examples", "site")
+    shutil.copytree(os.path.join(root, "examples", "site"), site)
+    os.symlink(build, os.path.join(folder, "build"))
+    done = cli("check", "-f", os.path.join(site, "cardea.conf"))
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_ready_is_said_once(build, folder):
     server = Server(build, folder, """
         module hello { run "$PROGRAMS/hello" }
-        forward http 127.0.0.1:$PORT to module hello
+        forward http 127.0.0.1:$PORT to hello
     """)
     try:
         server.start()

@@ -20,13 +20,18 @@ forward http 127.0.0.1:$PORT to {
 
 @pytest.fixture
 def plain(build, folder):
-    """plain(): starts the program; its door is there when this returns."""
+    """plain(): starts the program; its door is there when this returns. OVER:
+    it is laid over a file."""
     children = []
 
-    def start():
+    def start(over=False):
+        path = os.path.join(folder, "plain.door")
+        if over:
+            with open(path, "w", encoding="ascii") as f:
+                f.write("no door yet\n")
         child = subprocess.Popen(
             [os.path.join(build, "tests", "programs", "plain"),
-             os.path.join(folder, "plain.door")],
+             *(["-f"] if over else []), path],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         children.append(child)
         assert child.stdout.readline() == b"attached\n"
@@ -39,27 +44,99 @@ def plain(build, folder):
         child.stdout.close()
 
 
+def heard(reply):
+    """What the door was told: request line, fields, body."""
+    assert (reply.status, reply.get("X-Door")) == (200, "plain")
+    head, body = reply.body.split(b"\r\n\r\n", 1)
+    line, *fields = head.decode("latin-1").split("\r\n")
+    return line, [tuple(f.split(":", 1)) for f in fields], body
+
+
 def test_a_plain_door_gets_the_request_and_returns_a_response(cardea, plain):
     plain()
     server = cardea(CONF)
-    reply = server.request("/x?y=z", fields=["X-One: 1"])
-    assert (reply.status, reply.get("X-Door")) == (200, "plain")
-    lines = reply.text.split("\r\n")
-    assert lines[0] == "GET /x?y=z HTTP/1.1"
-    assert "X-One: 1" in lines
+    line, fields, body = heard(
+        server.request("/x?y=%7a", fields=["X-One: 1", "x-one:two"]))
+    assert line == "GET /x?y=%7a HTTP/1.1"
+    assert fields == [("Host", " example.org"), ("X-One", " 1"),
+                      ("x-one", " two")]
+    assert body == b""
 
 
-def test_a_plain_door_gets_the_body_with_a_length(cardea, plain):
+def test_a_plain_door_sees_no_field_of_the_connection(cardea, plain):
+    plain()
+    server = cardea(CONF)
+    _, fields, _ = heard(server.request("/x", fields=[
+        "Connection: close", "Keep-Alive: timeout=5", "TE: trailers",
+        "Proxy-Connection: x", "Upgrade: h2c", "X-One: 1"]))
+    assert [name for name, _ in fields] == ["Host", "X-One"]
+
+
+def lengths(fields):
+    """Content-Length as the door sees it: 20 columns, since its place is kept
+    before the length of a chunked body is known."""
+    values = [v for n, v in fields if n.lower() == "content-length"]
+    assert all(len(v) == 21 and v[0] == " " for v in values)
+    return [v.strip() for v in values]
+
+
+@pytest.mark.parametrize("size", [0, 3, 5000, 400000])
+def test_a_plain_door_gets_the_body(cardea, plain, size):
+    plain()
+    server = cardea(CONF)
+    body = os.urandom(size)
+    line, fields, got = heard(server.request("/x", "POST", body=body))
+    assert line == "POST /x HTTP/1.1"
+    assert lengths(fields) == [str(size)]
+    assert got == body
+
+
+def test_a_plain_door_gets_a_chunked_body_with_a_length(cardea, plain):
+    plain()
+    server = cardea(CONF)
+    body = os.urandom(300000)
+    with server.wire() as wire:
+        wire.send("POST /x HTTP/1.1\r\nHost: a\r\n"
+                  "Transfer-Encoding: chunked\r\n\r\n")
+        for at in range(0, len(body), 4099):
+            part = body[at:at + 4099]
+            wire.send(b"%x\r\n%s\r\n" % (len(part), part))
+        wire.send("0\r\n\r\n")
+        _, fields, got = heard(wire.reply())
+    assert lengths(fields) == ["300000"]
+    assert got == body
+    assert "transfer-encoding" not in [n.lower() for n, _ in fields]
+
+
+@pytest.mark.parametrize("path, length", [("/nobody", "7"),
+                                          ("/nolength", "3")])
+def test_a_head_request_may_be_answered_with_or_without_the_body(
+        cardea, plain, path, length):
     plain()
     server = cardea(CONF)
     with server.wire() as wire:
-        wire.send("POST /x HTTP/1.1\r\nHost: a\r\n"
-                  "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
-        head, body = wire.reply().text.split("\r\n\r\n", 1)
-    assert body == "abc"
-    fields = [line.lower() for line in head.split("\r\n")[1:]]
-    assert "content-length: 3" in fields
-    assert not [f for f in fields if f.startswith("transfer-encoding")]
+        reply = wire.request(path, "HEAD")
+        assert (reply.get("Content-Length"), reply.body) == (length, b"")
+        # Not a byte of a body stands before the next reply.
+        assert wire.request("/big").body == b"b" * 150000
+
+
+def test_a_plain_door_may_leave_out_the_length(cardea, plain):
+    plain()
+    reply = cardea(CONF).request("/nolength")
+    assert (reply.status, reply.get("X-A"), reply.body) == (203, "a", b"abc")
+    assert reply.get("Content-Length") == "3"
+
+
+def test_a_plain_door_cannot_end_the_connection(cardea, plain):
+    plain()
+    server = cardea(CONF)
+    with server.wire() as wire:
+        reply = wire.request("/hops")
+        assert (reply.get("X-A"), reply.body) == ("a", b"abc")
+        assert reply.get("Connection") is reply.get("Keep-Alive") is None
+        assert wire.request("/empty").status == 204
+        wire.assert_open("/x")
 
 
 def test_a_large_response_of_a_plain_door_arrives_whole(cardea, plain):
@@ -67,11 +144,34 @@ def test_a_large_response_of_a_plain_door_arrives_whole(cardea, plain):
     assert cardea(CONF).request("/big").body == b"b" * 150000
 
 
-def test_a_response_that_is_none_is_502(cardea, plain):
+@pytest.mark.parametrize("path", [
+    "/lie", "/nothing", "/half", "/noise", "/short", "/long", "/interim",
+    "/chunked", "/split",
+])
+def test_a_response_that_is_none_is_502(cardea, plain, path):
     plain()
     server = cardea(CONF)
-    assert server.request("/lie").status == 502
-    assert server.request("/x").status == 200
+    with server.wire() as wire:
+        assert wire.request(path).status == 502
+        wire.assert_open("/x")
+    server.wait_log(rf"target={path} .*status=502 .*cause=(no-answer|lied)")
+
+
+def test_a_door_may_lie_over_a_file(cardea, plain):
+    plain(over=True)
+    server = cardea(CONF)
+    line, _, body = heard(server.request("/x", "POST", body=b"abc"))
+    assert (line, body) == ("POST /x HTTP/1.1", b"abc")
+
+
+def test_a_file_that_is_no_door_is_503(cardea, plain, folder):
+    with open(os.path.join(folder, "plain.door"), "w", encoding="ascii") as f:
+        f.write("HTTP/1.1 200 OK\r\n\r\n")
+    server = cardea(CONF)
+    assert server.request("/x").status == 503
+    plain(over=True)
+    until(lambda: server.request("/x").status == 200,
+          what="the door's being found")
 
 
 def test_a_door_may_come_later(cardea, plain):
@@ -113,6 +213,6 @@ def test_a_program_of_a_user_is_compiled_and_served(cardea, compile_program):
     """, name="mine")
     server = cardea("""
         module mine { run "./mine" }
-        forward http 127.0.0.1:$PORT to module mine
+        forward http 127.0.0.1:$PORT to mine
     """)
     assert server.request("/").text == "hello, 127.0.0.1\n"

@@ -16,12 +16,12 @@ module dies   { exec "sh $DIR/dies.sh" }
 module slow   { exec "sh $DIR/slow.sh"; timeout 500ms }
 
 forward http 127.0.0.1:$PORT to {
-    map GET  /env   to module env
-    map POST /echo  to module echo
-    map GET  /reply to module reply
-    map GET  /bad   to module bad
-    map GET  /dies  to module dies
-    map GET  /slow  to module slow
+    map GET  /env   to env
+    map POST /echo  to echo
+    map GET  /reply to reply
+    map GET  /bad   to bad
+    map GET  /dies  to dies
+    map GET  /slow  to slow
 }
 """
 SCRIPTS = {

@@ -10,18 +10,21 @@ import time
 import pytest
 
 from lib.server import alive, stat_of, until
+from lib.wire import Wire
 
 CONF = """
 module hello { run "$PROGRAMS/hello" }
 module crash { run "$PROGRAMS/crash" }
+module echo  { run "$PROGRAMS/echo" }
 module sleep { run "$PROGRAMS/sleep" }
 module hurry { run "$PROGRAMS/sleep"; timeout 300ms }
 
 forward http 127.0.0.1:$PORT to {
-    map GET /hello to module hello
-    map GET /crash to module crash
-    map GET /sleep to module sleep
-    map GET /hurry to module hurry
+    map GET /hello to hello
+    map GET /crash to crash
+    map POST /echo to echo
+    map GET /sleep to sleep
+    map GET /hurry to hurry
     map GET /gone  to "$DIR/gone.door"
 }
 """
@@ -118,8 +121,8 @@ def test_a_program_that_vanished_does_not_stop_the_rest(cardea, build, folder):
         module hello    { run "$PROGRAMS/hello" }
         module vanishes { run "$DIR/vanishes" }
         forward http 127.0.0.1:$PORT to {
-            map GET /hello    to module hello
-            map GET /vanishes to module vanishes
+            map GET /hello    to hello
+            map GET /vanishes to vanishes
         }
     """)
     assert server.request("/vanishes").status == 200
@@ -127,7 +130,8 @@ def test_a_program_that_vanished_does_not_stop_the_rest(cardea, build, folder):
     os.unlink(program)
     start = server.lines()
     os.kill(pid, signal.SIGKILL)
-    server.wait_log(r"vanishes.*No such file", start=start)
+    server.wait_log(r"event=start-failed module=vanishes.*cause=no-start-ENOENT",
+                    start=start)
     assert server.request("/vanishes").status == 503
     assert server.request("/hello").status == 200
 
@@ -137,8 +141,8 @@ def test_a_module_that_dies_at_once_is_not_started_without_limit(cardea):
         module hello { run "$PROGRAMS/hello" }
         module dies  { run "/bin/sh -c 'echo here >>$DIR/starts'" }
         forward http 127.0.0.1:$PORT to {
-            map GET /hello to module hello
-            map GET /dies  to module dies
+            map GET /hello to hello
+            map GET /dies  to dies
         }
     """)
     starts = os.path.join(server.folder, "starts")
@@ -156,6 +160,39 @@ def test_a_module_that_dies_at_once_is_not_started_without_limit(cardea):
     # 20 ms, doubled each time up to 5 s: at most seven starts in two seconds.
     assert count() - first <= 7
     assert server.request("/hello").status == 200
+
+
+def test_a_module_that_never_opens_its_door_holds_up_nobody(cardea):
+    server = cardea("""
+        module hello { run "$PROGRAMS/hello" }
+        module mute  { run "/bin/sleep 1000" }
+        forward http 127.0.0.1:$PORT to {
+            map GET /hello to hello
+            map any /mute  to mute
+        }
+    """)
+    server.wait_log(r"^ready .* waiting=mute$")
+    assert server.request("/hello").status == 200
+    with server.wire() as wire:
+        reply = wire.request("/mute")
+        assert reply.status == 503
+        assert int(reply.get("Retry-After")) > 0
+        wire.assert_open()
+    # A body that nobody takes is not the next request.
+    with server.wire() as wire:
+        wire.ask("/mute", "POST", body=b"GET /hello HTTP/1.1\r\n\r\n")
+        assert wire.reply().status == 503
+        wire.assert_closed()
+
+
+def test_a_module_that_opens_its_door_late_is_served_then(cardea):
+    server = cardea("""
+        module late  { run "/bin/sh -c 'sleep 3; exec $PROGRAMS/hello'" }
+        forward http 127.0.0.1:$PORT to late
+    """)
+    server.wait_log(r"^ready .* waiting=late$")
+    assert server.request("/").status == 503
+    until(lambda: server.request("/").status == 200, what="its door")
 
 
 # Growth
@@ -197,22 +234,6 @@ def test_many_clients_leave_nothing_behind(server):
           what="the closing of all connections")
 
 
-def test_a_client_that_reads_slowly_gets_it_all(cardea):
-    server = cardea("""
-        module reply { run "$PROGRAMS/reply" }
-        forward http 127.0.0.1:$PORT to {
-            map GET / to module reply
-        }
-    """)
-    with server.wire() as wire:
-        wire.ask("/?size=8000000")
-        while len(wire.buffer) < 100000:
-            wire.buffer += wire.socket.recv(1000)
-        # Meanwhile another one is served.
-        assert server.request("/?text=x").text == "x"
-        assert len(wire.reply().body) == 8000000
-
-
 # The end
 
 def test_term_lets_a_running_request_finish(server):
@@ -243,6 +264,59 @@ def test_a_second_int_does_not_wait(server):
         wait()
 
 
+def test_term_lets_an_upload_finish(server):
+    with server.wire() as wire:
+        wire.send("POST /echo HTTP/1.1\r\nHost: a\r\n"
+                  "Expect: 100-continue\r\nContent-Length: 6\r\n\r\n")
+        assert wire.interim().status == 100
+        wire.send("abc")
+        server.child.send_signal(signal.SIGTERM)
+        server.wait_log(r"event=stop\b")
+        wire.send("def")
+        reply = wire.reply()
+        assert (reply.status, reply.body) == (200, b"abcdef")
+        assert reply.get("Connection") == "close"
+        wire.assert_closed()
+    assert server.wait_exit() == 0
+
+
+def test_after_term_a_connection_is_not_used_again(server):
+    with server.wire() as wire:
+        wire.send("GET /sleep?ms=600 HTTP/1.1\r\nHost: a\r\n\r\n"
+                  "GET /hello HTTP/1.1\r\nHo")
+        server.wait_log("sleeping 600")
+        server.child.send_signal(signal.SIGTERM)
+        server.wait_log(r"event=stop\b")
+        reply = wire.reply()
+        assert (reply.status, reply.text) == (200, "slept 600 ms\n")
+        # It says that nothing more will be answered.
+        assert reply.get("Connection") == "close"
+        wire.assert_closed()
+    assert server.wait_exit() == 0
+
+
+def test_after_term_nobody_new_is_served(server):
+    port = server.port
+    wait = in_background(lambda: server.request("/sleep?ms=700"))
+    server.wait_log("sleeping 700")
+    server.child.send_signal(signal.SIGTERM)
+    server.wait_log(r"event=stop\b")
+
+    def refused():
+        try:
+            with server.wire(timeout=0.2) as wire:
+                wire.request("/hello")
+        except (AssertionError, OSError):
+            return True
+        return False
+
+    until(refused, what="the end of listening")
+    assert wait().status == 200
+    assert server.wait_exit() == 0
+    with pytest.raises(OSError):
+        Wire(port).request("/hello")
+
+
 def test_idle_connections_do_not_delay_the_end(server):
     with server.wire() as wire:
         assert wire.request("/hello").status == 200
@@ -261,6 +335,31 @@ def test_a_killed_worker_is_replaced(server):
     now = until(lambda: (lambda w: len(w) == len(workers) and w)(
         server.workers()), what="the new workers")
     assert not set(now) & set(workers)
+
+
+def test_workers_and_then_modules_may_be_killed(server):
+    for _ in range(3):
+        for pid in server.workers() + server.modules("hello"):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: server.request("/hello").status == 200,
+              what="the return of all")
+    assert len(server.modules("hello")) == 1
+
+
+def test_a_request_that_comes_with_a_new_worker_waits_for_its_doors(server):
+    """No 503 between a worker's birth and its doors' coming."""
+    for _ in range(5):
+        old = server.workers()
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        wires = [server.wire() for _ in range(10)]
+        for wire in wires:
+            try:
+                wire.ask("/hello")
+                assert wire.reply().status == 200
+            except (ConnectionResetError, BrokenPipeError):
+                pass  # it was accepted by a worker in the moment of its death
+            wire.close()
 
 
 def test_a_killed_worker_refuses_no_connection(server):
@@ -322,9 +421,12 @@ def test_an_error_page_is_json_where_asked_for(server):
 
 def test_each_request_has_its_own_id(server):
     with server.wire() as wire:
-        ids = {wire.request("/hello").get("X-Request-Id")
-               for _ in range(20)}
+        ids = {wire.request("/gone").get("X-Request-Id") for _ in range(20)}
     assert len(ids) == 20 and None not in ids
+
+
+def test_only_error_pages_carry_the_id(server):
+    assert server.request("/hello").get("X-Request-Id") is None
 
 
 def test_the_access_log_has_the_id_and_the_status(server):

@@ -71,6 +71,98 @@ def test_head_of_a_file_has_its_length_and_no_body(server):
         wire.assert_open("/index.html")
 
 
+# Conditions (RFC 9110 section 13) and parts (section 14)
+
+@pytest.mark.parametrize("wanted, first, last", [
+    ("0-0", 0, 0), ("0-99", 0, 99), ("5-", 5, 700000), ("-1", 700000, 700000),
+    ("-100", 699901, 700000), ("699990-9999999", 699990, 700000),
+    ("-9999999", 0, 700000),
+])
+def test_a_part_of_a_file_is_206(server, wanted, first, last):
+    with server.wire() as wire:
+        reply = wire.request("/big.bin", fields=[f"Range: bytes={wanted}"])
+        assert reply.status == 206
+        assert reply.get("Content-Range") == f"bytes {first}-{last}/700001"
+        assert reply.body == BIG[first:last + 1]
+        assert wire.request("/style.css").body == b"a {}\n"
+
+
+@pytest.mark.parametrize("wanted", ["700001-", "9999999-99999999", "-0"])
+def test_a_part_that_is_not_there_is_416(server, wanted):
+    reply = server.request("/big.bin", fields=[f"Range: bytes={wanted}"])
+    assert (reply.status, reply.get("Content-Range")) == \
+        (416, "bytes */700001")
+
+
+@pytest.mark.parametrize("wanted", [
+    "bytes=9-1", "bytes=a-b", "bytes", "lines=0-1", "bytes=", "bytes=--1",
+])
+def test_a_part_that_is_no_part_is_ignored(server, wanted):
+    reply = server.request("/big.bin", fields=[f"Range: {wanted}"])
+    assert (reply.status, len(reply.body)) == (200, len(BIG))
+
+
+def test_whole_files_say_that_parts_are_to_be_had(server):
+    assert server.request("/big.bin").get("Accept-Ranges") == "bytes"
+
+
+def test_an_etag_saves_a_second_sending(server):
+    first = server.request("/style.css")
+    etag = first.get("ETag")
+    assert etag
+    with server.wire() as wire:
+        again = wire.request("/style.css", fields=[f"If-None-Match: {etag}"])
+        assert (again.status, again.body) == (304, b"")
+        assert again.get("ETag") == etag
+        assert again.get("Content-Length") in (None, "5")
+        # Nothing of a body stands between the replies.
+        assert wire.request("/style.css", fields=[
+            'If-None-Match: "other"']).body == b"a {}\n"
+        assert wire.request("/style.css", fields=[
+            f'If-None-Match: "x", {etag}']).status == 304
+
+
+def test_a_date_saves_a_second_sending(server):
+    modified = server.request("/style.css").get("Last-Modified")
+    assert server.request("/style.css", fields=[
+        f"If-Modified-Since: {modified}"]).status == 304
+    assert server.request("/style.css", fields=[
+        "If-Modified-Since: Thu, 01 Jan 1970 00:00:01 GMT"]).status == 200
+
+
+def test_a_wrong_etag_is_412_where_one_is_demanded(server):
+    etag = server.request("/style.css").get("ETag")
+    assert server.request("/style.css", fields=[
+        'If-Match: "other"']).status == 412
+    assert server.request("/style.css", fields=[
+        f"If-Match: {etag}"]).status in (200, 412)  # 412: a weak one
+
+
+def test_a_part_of_another_version_is_the_whole_file(server):
+    """If-Range (RFC 9110 section 13.1.5): a strong ETag that is the file's
+    gives the part, any other the whole."""
+    etag = server.request("/big.bin").get("ETag")
+    same = server.request("/big.bin", fields=[
+        "Range: bytes=0-9", f"If-Range: {etag}"])
+    assert same.status == (200 if etag.startswith("W/") else 206)
+    other = server.request("/big.bin", fields=[
+        "Range: bytes=0-9", 'If-Range: "other"'])
+    assert (other.status, other.body) == (200, BIG)
+
+
+def test_an_etag_changes_with_the_file(server, shared_folder):
+    path = os.path.join(shared_folder, "www", "changes.txt")
+    with open(path, "w", encoding="ascii") as f:
+        f.write("one\n")
+    first = server.request("/changes.txt")
+    with open(path, "w", encoding="ascii") as f:
+        f.write("two, longer\n")
+    again = server.request("/changes.txt", fields=[
+        f"If-None-Match: {first.get('ETag')}"])
+    assert (again.status, again.text) == (200, "two, longer\n")
+    assert again.get("ETag") != first.get("ETag")
+
+
 def test_files_are_pipelined_in_order(server):
     with server.wire() as wire:
         wire.send("".join(f"GET {p} HTTP/1.1\r\nHost: a\r\n\r\n" for p in

@@ -14,13 +14,13 @@ module echo  { run "$PROGRAMS/echo" }
 module reply { run "$PROGRAMS/reply" }
 
 forward http 127.0.0.1:$PORT to {
-    map GET    /hello to module hello
-    map GET    /reply to module reply
-    map POST   /reply to module reply
-    map GET    /echo  to module echo
-    map POST   /echo  to module echo
-    map PUT    /echo  to module echo
-    map DELETE /only/delete to module echo
+    map GET    /hello to hello
+    map GET    /reply to reply
+    map POST   /reply to reply
+    map GET    /echo  to echo
+    map POST   /echo  to echo
+    map PUT    /echo  to echo
+    map DELETE /only/delete to echo
 }
 """
 
@@ -196,6 +196,53 @@ def test_absolute_form_is_understood(wire):
     assert wire.reply().body == b"x"
 
 
+def test_absolute_form_overrides_nothing_else(wire):
+    """RFC 9112 section 3.2.2: host and path come from the target."""
+    wire.send("GET http://a/reply/b?c HTTP/1.1\r\nHost: a\r\n\r\n")
+    told = asked(wire.reply())
+    assert (told["host"], told["path"], told["query"]) == ("a", "/reply/b",
+                                                           "c")
+    wire.send("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert wire.reply().status == 404  # of "/", which has no map here
+
+
+def test_options_of_the_server_itself(wire):
+    wire.send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+    reply = wire.reply()
+    assert (reply.status, reply.body) == (204, b"")
+    assert {"GET", "HEAD", "POST"} <= allowed(reply)
+    wire.assert_open()
+
+
+def test_only_options_asks_the_server_itself(wire):
+    wire.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert wire.reply().status == 400
+    wire.assert_closed()
+
+
+@pytest.mark.parametrize("version, field, stays", [
+    ("1.1", "", True), ("1.1", "Connection: keep-alive", True),
+    ("1.1", "Connection: close", False),
+    ("1.1", "connection: X, CLOSE", False),
+    ("1.0", "", False), ("1.0", "Connection: close", False),
+    ("1.0", "Connection: Keep-Alive", True),
+    ("1.0", "Connection: keep-alive, close", False),
+])
+def test_connections_stay_as_version_and_field_say(wire, version, field,
+                                                   stays):
+    wire.send(f"GET /hello HTTP/{version}\r\nHost: a\r\n"
+              + (field + "\r\n" if field else "") + "\r\n")
+    reply = wire.reply()
+    assert reply.body == b"Well, hello to you too!\n"
+    says = (reply.get("Connection") or "").lower()
+    if stays:
+        assert says == ("keep-alive" if version == "1.0" else "")
+        wire.assert_open()
+    else:
+        assert says == "close"
+        wire.assert_closed()
+
+
 # What a handler is told
 
 def asked(reply):
@@ -223,9 +270,9 @@ def test_a_handler_sees_the_fields(server):
     assert "field x-two: a b" in lines
 
 
-def test_the_id_in_the_reply_is_the_one_the_handler_saw(server):
-    reply = server.request("/reply")
-    assert reply.get("X-Request-Id") == asked(reply)["id"]
+def test_the_id_in_the_log_is_the_one_the_handler_saw(server):
+    identity = asked(server.request("/reply?for=id"))["id"]
+    server.wait_log(rf'event=request id={identity} .*target="/reply\?for=id"')
 
 
 def test_a_handler_sets_status_and_fields(server):

@@ -14,8 +14,8 @@ set idle-timeout 300ms
 module echo { run "$PROGRAMS/echo" }
 
 forward http 127.0.0.1:$PORT to {
-    map GET  /echo to module echo
-    map POST /echo to module echo
+    map GET  /echo to echo
+    map POST /echo to echo
 }
 """
 

@@ -177,7 +177,7 @@ class Server:
 
     def dump(self):
         with self.changed:
-            return "\n".join(["-- its lines:"] + self.log[-100:])
+            return "\n".join(["-- its lines:"] + self.log[-40:])
 
     def wait_log(self, pattern, timeout=15, start=0):
         """The match of PATTERN in the first line, from number START on, that
@@ -276,8 +276,13 @@ class Server:
 
     # Talking to it
 
-    def wire(self, timeout=15):
-        return Wire(self.port, timeout=timeout)
+    def wire(self, timeout=15, **more):
+        return Wire(self.port, timeout=timeout, **more)
+
+    def port_of(self, scheme_and_host):
+        """The port of the listener at that address, as the ready line says."""
+        pattern = re.escape(scheme_and_host) + r":(\d+)/"
+        return int(self.wait_log(r"^ready .*" + pattern).group(1))
 
     def request(self, target="/", method="GET", fields=(), body=None,
                 timeout=15):

@@ -49,9 +49,16 @@ class Reply:
 class Wire:
     """One connection. Each wait ends after TIMEOUT seconds with an error."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=15):
-        self.socket = socket.create_connection((host, port), timeout)
+    def __init__(self, port, host="127.0.0.1", timeout=15, room=None):
+        """ROOM: bytes that the kernel may hold for us unread (about)."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_STREAM)
+        self.socket.settimeout(timeout)
+        if room:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        self.socket.connect((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port = self.socket.getsockname()[1]  # our own
         self.buffer = b""
 
     def __enter__(self):
@@ -108,11 +115,19 @@ class Wire:
         return line[:-1]
 
     def _exactly(self, n):
-        while len(self.buffer) < n:
-            if not self._more():
-                raise Broken(f"closed {n - len(self.buffer)} bytes too early")
-        data, self.buffer = self.buffer[:n], self.buffer[n:]
-        return data
+        if len(self.buffer) >= n:
+            data, self.buffer = self.buffer[:n], self.buffer[n:]
+            return data
+        data = bytearray(n)
+        view, at = memoryview(data), len(self.buffer)
+        data[:at] = self.buffer
+        self.buffer = b""
+        while at < n:
+            got = self.socket.recv_into(view[at:], min(n - at, 1 << 20))
+            if not got:
+                raise Broken(f"closed {n - at} bytes too early")
+            at += got
+        return bytes(data)
 
     def _head(self):
         line = self._line()
@@ -155,11 +170,17 @@ class Wire:
             raise Broken(f"wanted 1xx, got {reply!r}")
         return reply
 
-    def reply(self, to="GET"):
-        """The next reply, which must be a final one, to method TO."""
+    def head(self):
+        """The next head, which must be a final one; its body is the caller's
+        to read."""
         reply = self._head()
         if reply.status < 200:
             raise Broken(f"an interim reply that nobody asked for: {reply!r}")
+        return reply
+
+    def reply(self, to="GET"):
+        """The next reply, which must be a final one, to method TO."""
+        reply = self.head()
         length = reply.get("Content-Length")
         coding = reply.get("Transfer-Encoding")
         if length is not None and not re.fullmatch(r"[0-9]+", length):
@@ -184,13 +205,15 @@ class Wire:
             reply.body, self.buffer = self.buffer, b""
         return reply
 
-    def assert_closed(self):
-        """The server sends nothing more and closes."""
+    def assert_closed(self, clean=False):
+        """The server sends nothing more and closes. CLEAN: with a good-bye; a
+        reset may overtake the last reply."""
         try:
             while self._more():
                 pass
         except ConnectionResetError:
-            pass
+            if clean:
+                raise AssertionError("reset, not closed") from None
         except socket.timeout:
             raise AssertionError("the connection stays open") from None
         assert self.buffer == b"", f"and then came {self.buffer[:300]!r}"
