@@ -43,14 +43,14 @@ int cardea_serve_threads(cardea_handler *handler);
 int cardea_serve_threads_at(cardea_handler *handler, const char *path);
 
 /* The request. Strings end with NUL and are never NULL but where it says so. */
-const char *cardea_method(const struct cardea_request *);  /* "GET" */
-const char *cardea_target(const struct cardea_request *);  /* as sent */
-const char *cardea_path(const struct cardea_request *);    /* decoded */
-const char *cardea_query(const struct cardea_request *);   /* raw, no '?' */
+const char *cardea_method(const struct cardea_request *); /* "GET" */
+const char *cardea_target(const struct cardea_request *); /* as sent */
+const char *cardea_path(const struct cardea_request *);   /* decoded */
+const char *cardea_query(const struct cardea_request *);  /* raw, no '?' */
 const char *cardea_host(const struct cardea_request *);
-const char *cardea_peer(const struct cardea_request *);    /* address */
+const char *cardea_peer(const struct cardea_request *); /* address */
 int cardea_peer_port(const struct cardea_request *);
-const char *cardea_id(const struct cardea_request *);      /* request id */
+const char *cardea_id(const struct cardea_request *); /* request id */
 /* The route's prefix that matched, and what of the path follows it. */
 const char *cardea_route(const struct cardea_request *);
 const char *cardea_rest(const struct cardea_request *);
@@ -62,8 +62,8 @@ int cardea_header_at(const struct cardea_request *, size_t i,
                      const char **p_name, const char **p_value);
 /* The decoded value of NAME in the query, copied to OUT (at most SIZE - 1
  * bytes and NUL). Its length, or -1: not there, or it does not fit. */
-ssize_t cardea_param(const struct cardea_request *, const char *name,
-                     char *out, size_t size);
+ssize_t cardea_param(const struct cardea_request *, const char *name, char *out,
+                     size_t size);
 
 /* The body: bytes and length; memory that the worker received it into, to be
  * read only. Length 0 without one (the pointer is then not NULL). */
@@ -94,9 +94,9 @@ int cardea_vprintf(struct cardea_request *, const char *format, va_list)
  * with errno ENOBUFS. cardea_commit appends what was really written there. */
 void *cardea_room(struct cardea_request *, size_t len);
 int cardea_commit(struct cardea_request *, size_t len);
-/* The body is LENGTH bytes of FD from OFFSET (a plain file or memfd); the worker
- * sends them. FD is duplicated: the caller keeps its own. Replaces what was
- * written. EBADF: not a plain file, or shorter than OFFSET + LENGTH. */
+/* The body is LENGTH bytes of FD from OFFSET (a plain file or memfd); the
+ * worker sends them. FD is duplicated: the caller keeps its own. Replaces what
+ * was written. EBADF: not a plain file, or shorter than OFFSET + LENGTH. */
 int cardea_send_file(struct cardea_request *, int fd, off_t offset,
                      size_t length);
 

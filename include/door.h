@@ -17,7 +17,7 @@ extern "C" {
 
 #ifndef S_IFDOOR
 #define S_IFDOOR    0xD000
-#define S_ISDOOR(m) (((m) & 0xF000) == S_IFDOOR)
+#define S_ISDOOR(m) (((m)&0xF000) == S_IFDOOR)
 #endif
 
 /* Attributes of a door. */

@@ -330,9 +330,9 @@ static bool
 is_ours(const char *name)
 {
     static const char *const own[] = {
-        "connection", "keep-alive", "transfer-encoding", "content-length",
-        "upgrade",    "te",         "proxy-connection",  "trailer",
-        "date"};
+        "connection",       "keep-alive", "transfer-encoding",
+        "content-length",   "upgrade",    "te",
+        "proxy-connection", "trailer",    "date"};
 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
         if (strcasecmp(name, own[i]) == 0) {
@@ -586,8 +586,8 @@ cardea_serve_threads_at(cardea_handler *handler, const char *path)
     }
     *cookie = handler;
     signal(SIGPIPE, SIG_IGN);
-    int d = door_create_native(app_procedure, (void *)cookie, 0,
-                               DOOR_FEATURE_HTTP);
+    int d =
+        door_create_native(app_procedure, (void *)cookie, 0, DOOR_FEATURE_HTTP);
     if (d < 0) {
         fprintf(stderr, "cardea: cannot make a door: %s\n", strerror(errno));
         free((void *)cookie);

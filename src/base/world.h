@@ -14,7 +14,8 @@ struct world {
     void *ctx;
     /* Monotonic nanoseconds; never goes back. */
     uint64_t (*now)(void *ctx);
-    /* Wall clock, nanoseconds since 1970 UTC; only for dates that people see. */
+    /* Wall clock, nanoseconds since 1970 UTC; only for dates that people see.
+     */
     uint64_t (*wall)(void *ctx);
     /* Starts a process as PLAN says. 0, *P_PID its number (> 0) and *P_PIDFD a
      * descriptor that the caller owns (-1 where the world has none); or a

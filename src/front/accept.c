@@ -13,7 +13,7 @@
 #include "base/util.h"
 #include "http/http.h"
 
-#define BATCH   64
+#define BATCH    64
 #define LEAVE_NS (20 * NS_PER_MS) /* how long others may take it instead */
 
 /* Is somebody clearly less busy? */
@@ -37,7 +37,8 @@ has_enough(const struct worker *w)
 static void
 note_peer(struct conn *c, const struct sockaddr_storage *peer)
 {
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0,    0,
+                                       0, 0, 0, 0, 0xff, 0xff};
 
     if (peer->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const void *)peer;

@@ -76,8 +76,7 @@ log_target(struct worker *w, struct log_line *line, const struct request *r)
     if (t->kind == CONF_TARGET_MODULE) {
         log_text(line, "module", w->conf->modules[t->module].name);
     } else {
-        log_text(line, t->kind == CONF_TARGET_DOOR ? "door" : "files",
-                 t->path);
+        log_text(line, t->kind == CONF_TARGET_DOOR ? "door" : "files", t->path);
     }
 }
 
@@ -98,8 +97,7 @@ access_log(struct worker *w, const struct conn *c, const struct request *r)
     log_bytes(&line, "id", id, 16);
     log_client(&line, c);
     if (r->parsed) {
-        log_bytes(&line, "method", in + r->method_name.off,
-                  r->method_name.len);
+        log_bytes(&line, "method", in + r->method_name.off, r->method_name.len);
         log_bytes(&line, "target", in + r->uri.off, MIN_OF(r->uri.len, 512u));
         log_bytes(&line, "host", in + r->host.off, MIN_OF(r->host.len, 256u));
     }

@@ -167,10 +167,10 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
     d->method_name = shifted(head, h->method_name);
     d->target = shifted(head, h->target);
     d->host = shifted(head, h->host);
-    d->path = h->query.len == 0 && h->path_is_plain &&
-                      h->path.len == h->target.len
-                  ? d->target
-                  : put_string(&p, t->path, t->len);
+    d->path =
+        h->query.len == 0 && h->path_is_plain && h->path.len == h->target.len
+            ? d->target
+            : put_string(&p, t->path, t->len);
     d->query = put_string(&p, in + h->query.off, h->query.len);
     d->route = put_string(&p, route->path, route->path_len);
     put_id(id, r->id);
@@ -282,8 +282,9 @@ accepts_json(const char *in, const struct http_request *h)
     const struct http_field *f =
         http_field_find(in, h->fields, h->n_fields, "accept", 6);
 
-    return f && memmem(in + f->value.off, f->value.len, "application/json",
-                       16) != NULL &&
+    return f &&
+           memmem(in + f->value.off, f->value.len, "application/json", 16) !=
+               NULL &&
            memmem(in + f->value.off, f->value.len, "text/html", 9) == NULL;
 }
 
@@ -315,8 +316,7 @@ call_door(struct worker *w, uint32_t i, const struct http_request *h,
     struct request *r = request_of(w, c);
     struct ring *g = &w->rings[c->ring];
 
-    if (g->state == RING_GREETING ||
-        (g->state == RING_CLOSED && !g->absent)) {
+    if (g->state == RING_GREETING || (g->state == RING_CLOSED && !g->absent)) {
         c->state = CONN_WAIT;
         worker_arm(w, i, 2 * NS_PER_SEC);
         return;
@@ -462,8 +462,7 @@ call_publish(struct worker *w, uint32_t i)
     e->deadline = w->now + timeout;
     e->args_off = r->args_off;
     /* To a plain door the body is simply what follows the head. */
-    e->args_len =
-        r->args_len + (r->kind == RING_KIND_BYTES ? r->body_have : 0);
+    e->args_len = r->args_len + (r->kind == RING_KIND_BYTES ? r->body_have : 0);
     e->body_off = r->kind == RING_KIND_HTTP ? r->body_off : 0;
     e->body_len = r->kind == RING_KIND_HTTP ? r->body_have : 0;
     e->request_id = r->id;

@@ -371,7 +371,8 @@ say_continue(struct worker *w, uint32_t i)
         c->tx += (uint64_t)n;
     }
     if (n != (ssize_t)(sizeof text - 1)) {
-        c->flags |= CONN_CLOSE; /* the first bytes of a connection fit, always */
+        c->flags |=
+            CONN_CLOSE; /* the first bytes of a connection fit, always */
     }
 }
 
@@ -380,8 +381,8 @@ go_body(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
     struct request *r = request_of(w, c);
-    bool whole = r->chunked ? r->body_want != UINT64_MAX
-                            : r->body_have == r->body_want;
+    bool whole =
+        r->chunked ? r->body_want != UINT64_MAX : r->body_have == r->body_want;
 
     if (whole) {
         call_publish(w, i);

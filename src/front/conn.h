@@ -24,10 +24,10 @@ enum conn_state {
 };
 
 enum conn_flags {
-    CONN_READABLE = 1,  /* there may be more to read than we took */
-    CONN_HALF = 2,      /* the client sends no more */
-    CONN_GONE = 4,      /* the client is gone */
-    CONN_CLOSE = 8,     /* close when the reply has left */
+    CONN_READABLE = 1, /* there may be more to read than we took */
+    CONN_HALF = 2,     /* the client sends no more */
+    CONN_GONE = 4,     /* the client is gone */
+    CONN_CLOSE = 8,    /* close when the reply has left */
 };
 
 struct conn { /* its index is its descriptor */
@@ -68,7 +68,7 @@ struct request {
     uint16_t status;
     uint8_t method, minor;
     bool head_only, wants_json, chunked, continued, parsed, routed, has_slot;
-    uint8_t cause; /* enum reply_cause, for the log */
+    uint8_t cause;                           /* enum reply_cause, for the log */
     struct http_span method_name, uri, host; /* in the input */
     uint32_t head_len;
     uint32_t number; /* of the call, as it was published */

@@ -126,7 +126,8 @@ settle(struct worker *w, uint32_t i)
     struct counters seen;
 
     if (c->family != 0 && count((int)i, &seen) &&
-        (!settle_read(w, c, seen.read) || !settle_written(w, c, seen.written))) {
+        (!settle_read(w, c, seen.read) ||
+         !settle_written(w, c, seen.written))) {
         worker_event(w, LOG_WARN, "settle-failed", NULL, NULL);
         conn_close(w, i);
         return;

@@ -528,8 +528,7 @@ send_memory(struct worker *w, uint32_t i, const struct request *r)
     struct conn *c = &w->conns[i];
     const char *head = c->out_seg != ARENA_NONE
                            ? arena_at(&w->arena, c->out_seg)
-                           : (char *)arena_at(&w->arena, c->seg) +
-                                 REQUEST_ROOM;
+                           : (char *)arena_at(&w->arena, c->seg) + REQUEST_ROOM;
     struct iovec iov[2] = {
         {(void *)(uintptr_t)(head + r->out_pos), r->out_len - r->out_pos},
         {(void *)(uintptr_t)(r->body + r->body_pos),
@@ -552,9 +551,9 @@ send_some(struct worker *w, uint32_t i, struct request *r)
         return send_memory(w, i, r);
     }
     off_t off = (off_t)(r->fd_off + r->body_pos);
-    ssize_t n = sendfile((int)i, r->fd, &off,
-                         (size_t)MIN_OF(r->body_len - r->body_pos,
-                                        SEND_AT_ONCE));
+    ssize_t n =
+        sendfile((int)i, r->fd, &off,
+                 (size_t)MIN_OF(r->body_len - r->body_pos, SEND_AT_ONCE));
     if (n == 0) {
         errno = EIO; /* the file has become shorter: the promise is broken */
         return -1;
@@ -580,8 +579,8 @@ reply_send(struct worker *w, uint32_t i)
             c->flags |= CONN_GONE; /* whoever called us goes on and sees it */
             return;
         }
-        uint32_t of_head = (uint32_t)MIN_OF((size_t)n,
-                                            (size_t)(r->out_len - r->out_pos));
+        uint32_t of_head =
+            (uint32_t)MIN_OF((size_t)n, (size_t)(r->out_len - r->out_pos));
         c->tx += (uint64_t)n;
         r->sent += (uint64_t)n;
         r->out_pos += of_head;

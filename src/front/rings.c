@@ -100,9 +100,9 @@ fail_calls(struct worker *w, uint32_t target, enum worker_cause cause)
             bool taken = ring_was_claimed(g, r->number);
             r->has_slot = false;
             reply_error(w, i, taken ? 502 : 503,
-                        !taken                           ? CAUSE_NO_DOOR
+                        !taken                       ? CAUSE_NO_DOOR
                         : cause == WORKER_CAUSE_LIED ? CAUSE_LIED
-                                                         : CAUSE_CRASH,
+                                                     : CAUSE_CRASH,
                         taken ? NULL : "Retry-After: 1\r\n");
             conn_go(w, i);
         } else if (c->state == CONN_BODY) {
@@ -164,9 +164,8 @@ ring_event(struct worker *w, uint32_t target, uint32_t events)
             w->mapped[target] = g->epoch;
             /* From now on only the hang-up matters here; descriptors are
              * fetched with the answer that they belong to. */
-            struct epoll_event ev = {
-                .events = EPOLLRDHUP,
-                .data.u64 = ring_data(w, target)};
+            struct epoll_event ev = {.events = EPOLLRDHUP,
+                                     .data.u64 = ring_data(w, target)};
             epoll_ctl(w->core->epoll, EPOLL_CTL_MOD, g->conn, &ev);
             wait_over(w, target, true);
         } else if (e != EAGAIN) {

@@ -64,8 +64,8 @@ set_up(void **state)
 
     assert_non_null(f);
     f->clock.now = 5 * NS_PER_SEC;
-    f->world = (struct world){
-        .ctx = &f->clock, .now = clock_now, .wall = clock_wall};
+    f->world =
+        (struct world){.ctx = &f->clock, .now = clock_now, .wall = clock_wall};
     f->conf = conf_parse("test.conf", text, sizeof text - 1, stderr);
     assert_non_null(f->conf);
     f->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);

@@ -273,12 +273,12 @@ worker_pass(struct worker *w, bool may_block)
     wheel_advance(&w->wheel, (uint32_t)(w->now / TICK_NS), timer_due, w);
     slow_tick(w);
     access_flush(w);
-    atomic_store_explicit(&w->setup->seats[w->setup->index].pass,
-                          atomic_load_explicit(
-                              &w->setup->seats[w->setup->index].pass,
-                              memory_order_relaxed) +
-                              1,
-                          memory_order_relaxed);
+    atomic_store_explicit(
+        &w->setup->seats[w->setup->index].pass,
+        atomic_load_explicit(&w->setup->seats[w->setup->index].pass,
+                             memory_order_relaxed) +
+            1,
+        memory_order_relaxed);
     if (core->stopping && (core->live == 0 || w->now >= core->stop_at)) {
         w->leaving = 1;
     }
@@ -440,8 +440,8 @@ static int
 watch_all(struct worker *w)
 {
     const struct worker_setup *s = w->setup;
-    int e = worker_watch(w, s->control_fd, EPOLLIN,
-                         EVENT_DATA(TAG_CONTROL, 0, 0));
+    int e =
+        worker_watch(w, s->control_fd, EPOLLIN, EVENT_DATA(TAG_CONTROL, 0, 0));
 
     if (e == 0) {
         e = worker_watch(w, w->core->wake_fd, EPOLLIN | EPOLLET,

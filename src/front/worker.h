@@ -21,16 +21,16 @@ struct seat {
 };
 
 struct worker_setup {
-    int index;              /* 0 to n_workers - 1 */
+    int index; /* 0 to n_workers - 1 */
     int n_workers;
-    int cpu;                /* to pin to; -1: do not pin */
-    int control_fd;         /* SEQPACKET to the keeper */
-    int log_fd;             /* pipe, non-blocking: lines of at most 4096 bytes */
+    int cpu;        /* to pin to; -1: do not pin */
+    int control_fd; /* SEQPACKET to the keeper */
+    int log_fd;     /* pipe, non-blocking: lines of at most 4096 bytes */
     const struct conf *conf;
-    const int *listen_fds;  /* one for each conf->listens */
-    const int *folder_fds;  /* one for each conf->targets; -1 if not FILES */
-    struct seat *seats;     /* SEATS_MAX of them */
-    const char *user;       /* to become, NULL: stay */
+    const int *listen_fds;     /* one for each conf->listens */
+    const int *folder_fds;     /* one for each conf->targets; -1 if not FILES */
+    struct seat *seats;        /* SEATS_MAX of them */
+    const char *user;          /* to become, NULL: stay */
     const struct world *world; /* NULL: the real one */
 };
 
@@ -38,8 +38,8 @@ struct worker_setup {
  * other size or kind ends the peer's trust (keeper: kills the worker; worker:
  * exits). At most one descriptor beside each. */
 enum worker_message_kind {
-    WORKER_READY = 1,     /* worker: I accept connections now */
-    WORKER_DOOR = 2,      /* keeper, with descriptor: door of TARGET, connected */
+    WORKER_READY = 1, /* worker: I accept connections now */
+    WORKER_DOOR = 2,  /* keeper, with descriptor: door of TARGET, connected */
     WORKER_DOOR_NONE = 3, /* keeper: TARGET has no door at present */
     WORKER_DOOR_LOST = 4, /* worker: TARGET's door hung up; CAUSE as below */
     WORKER_STOP = 5,      /* keeper: accept no more, finish, leave; GRACE_NS */
@@ -47,10 +47,10 @@ enum worker_message_kind {
 };
 
 enum worker_cause {
-    WORKER_CAUSE_GONE = 1, /* the server closed or died */
-    WORKER_CAUSE_LIED = 2, /* lengths or words that cannot be: replace it */
+    WORKER_CAUSE_GONE = 1,  /* the server closed or died */
+    WORKER_CAUSE_LIED = 2,  /* lengths or words that cannot be: replace it */
     WORKER_CAUSE_STUCK = 3, /* never answered the hello */
-    WORKER_CAUSE_IDLE = 4, /* wants a fresh ring, to give memory back */
+    WORKER_CAUSE_IDLE = 4,  /* wants a fresh ring, to give memory back */
 };
 
 struct worker_message {

@@ -16,15 +16,15 @@
 #include "loop/arena.h"
 #include "loop/wheel.h"
 
-#define CORE_MAGIC   0x65726f4361647243ull
-#define EVENTS_MAX   256
-#define TICK_NS      (25ull * NS_PER_MS)
-#define LOG_BATCH    4096
-#define LINGER_MAX   (16u << 20)
-#define TARGETS_MAX  1024u
-#define AGAIN_MAX    128u
-#define SHARE        32u  /* requests of one connection in one pass */
-#define RATE_MIN     256u /* bytes a second, after the first timeout */
+#define CORE_MAGIC  0x65726f4361647243ull
+#define EVENTS_MAX  256
+#define TICK_NS     (25ull * NS_PER_MS)
+#define LOG_BATCH   4096
+#define LINGER_MAX  (16u << 20)
+#define TARGETS_MAX 1024u
+#define AGAIN_MAX   128u
+#define SHARE       32u  /* requests of one connection in one pass */
+#define RATE_MIN    256u /* bytes a second, after the first timeout */
 
 struct core {
     uint64_t magic;
@@ -71,7 +71,7 @@ struct worker {
     char log[LOG_BATCH];
     size_t log_len;
     uint64_t log_lost; /* writes that the log did not take */
-    int leaving; /* 1: leave the loop, status 0 */
+    int leaving;       /* 1: leave the loop, status 0 */
 };
 
 /* Epoll data of what is not a connection. */

@@ -14,8 +14,8 @@ arena_make(struct arena *a, size_t head, uint32_t n_segments)
 {
     memset(a, 0, sizeof *a);
     n_segments = n_segments / (4 * ARENA_RUN) * (4 * ARENA_RUN);
-    a->first = (uint32_t)((head + ARENA_SEGMENT - 1) / ARENA_SEGMENT *
-                          ARENA_SEGMENT);
+    a->first =
+        (uint32_t)((head + ARENA_SEGMENT - 1) / ARENA_SEGMENT * ARENA_SEGMENT);
     a->n_segs = n_segments;
     a->n_singles = n_segments / 4 * 3;
     a->size = a->first + (size_t)n_segments * ARENA_SEGMENT;
@@ -44,7 +44,7 @@ arena_make(struct arena *a, size_t head, uint32_t n_segments)
     }
     a->next_run = a->n_singles;
     return 0;
-fail: {
+fail : {
     int e = errno;
     close(a->fd);
     memset(a, 0, sizeof *a);
@@ -171,8 +171,8 @@ arena_settle(struct arena *a)
 void
 arena_trim(struct arena *a, uint32_t keep)
 {
-    if (a->in_use > 0 || (a->next_single <= keep && a->next_run ==
-                                                        a->n_singles)) {
+    if (a->in_use > 0 ||
+        (a->next_single <= keep && a->next_run == a->n_singles)) {
         return;
     }
     if (a->next_single > keep) {

@@ -23,7 +23,7 @@ struct wheel {
     char *base; /* of the records */
     size_t stride, offset;
     uint32_t tick; /* all due at or before this has been given out */
-    uint32_t heads[WHEEL_SLOTS + 1]; /* the last: the list being looked at */
+    uint32_t heads[WHEEL_SLOTS + 1];   /* the last: the list being looked at */
     uint64_t filled[WHEEL_SLOTS / 64]; /* slots with a list */
 };
 
@@ -42,8 +42,8 @@ void wheel_disarm(struct wheel *w, uint32_t i);
  * wheel_init; what its links say is ignored). */
 void wheel_relink(struct wheel *w, uint32_t i);
 
-/* Moves to tick NOW; calls DUE(arg, i), disarmed, for each record whose time has
- * come. DUE may arm and disarm any record. */
+/* Moves to tick NOW; calls DUE(arg, i), disarmed, for each record whose time
+ * has come. DUE may arm and disarm any record. */
 typedef void wheel_due(void *arg, uint32_t i);
 void wheel_advance(struct wheel *w, uint32_t now, wheel_due *due, void *arg);
 
