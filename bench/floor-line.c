@@ -91,7 +91,7 @@ main(int argc, char **argv)
         {"ms", required_argument, NULL, 'm'},
         {NULL, 0, NULL, 0},
     };
-    struct line_ball ball = {.cpu = 1};
+    static struct line_ball ball = {.cpu = 1};
     pthread_t peer;
     int cpu = 0;
     long ms = 200;

@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/syscall.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,8 +78,14 @@ static void
 reset_signals(void)
 {
     static const struct sigaction standard = {.sa_handler = SIG_DFL};
+    /* libc does not let its own two signals be touched; a parent that ignores
+     * them (some supervisors ignore all 64) hands that on. Zeroes: SIG_DFL. */
+    static const char kernel_standard[32] = {0};
     sigset_t none;
 
+    for (int sig = 32; sig < SIGRTMIN; sig++) {
+        syscall(SYS_rt_sigaction, sig, kernel_standard, NULL, 8);
+    }
     for (int sig = 1; sig <= SIGRTMAX; sig++) {
         struct sigaction now;
 
