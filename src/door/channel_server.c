@@ -2,6 +2,7 @@
  * caller's memory is hostile: each field is fetched once; the arguments become
  * the procedure's own copy.
  */
+#include "door/name.h"
 #include "door/server.h"
 
 #include <errno.h>
@@ -75,7 +76,7 @@ close_descs(const door_desc_t *descs, uint32_t n)
 /* Fills the entry that tells a receiver about FD: exactly DOOR_DESCRIPTOR for
  * what is not a door. */
 static void
-describe(door_desc_t *desc, int fd, const struct source *src)
+describe(door_desc_t *desc, int fd)
 {
     uint64_t uniquifier;
     uint32_t attributes;
@@ -86,7 +87,7 @@ describe(door_desc_t *desc, int fd, const struct source *src)
     if (door_is_marked(fd, &uniquifier, &attributes)) {
         desc->d_attributes |= attributes;
         desc->d_data.d_desc.d_id = uniquifier;
-        if (uniquifier == src->door->uniquifier) {
+        if (name_is_own(uniquifier)) {
             desc->d_attributes |= DOOR_LOCAL;
         }
     }
@@ -105,18 +106,21 @@ receive_descs(struct thread *t, uint32_t seq, uint32_t n)
     if (!t->descs) {
         return ENOMEM;
     }
-    while (have < n) {
+    for (uint32_t notes = 0; have < n; notes++) {
         struct door_note note;
         int fds[DOOR_FDS_A_NOTE];
         size_t got = DOOR_FDS_A_NOTE;
         int e = door_receive_user(c->src->conn, &note, fds, &got);
+        if (e == 0 && notes > 4096) {
+            e = EPROTO; /* notes without end, and never the right ones */
+        }
         if (e != 0) {
             close_descs(t->descs, have);
             return e == EAGAIN ? EPROTO : e == EPROTO ? EMFILE : e;
         }
         for (size_t i = 0; i < got; i++) {
             if (note.kind == DOOR_NOTE_FDS && note.seq == seq && have < n) {
-                describe(&t->descs[have++], fds[i], c->src);
+                describe(&t->descs[have++], fds[i]);
             } else {
                 close(fds[i]);
             }
@@ -137,9 +141,12 @@ drain_bells(struct source *src)
         return;
     }
     src->bells = bells;
+    /* Bounded: a caller may send as fast as we read. */
+    int most = 1024;
     do {
         n = 0;
-    } while (door_receive(src->conn, &note, sizeof note, NULL, &n, NULL,
+    } while (most-- > 0 &&
+             door_receive(src->conn, &note, sizeof note, NULL, &n, NULL,
                           MSG_DONTWAIT) == 0);
 }
 
@@ -297,7 +304,8 @@ channel_answer(struct call *c, int error, const char *data, size_t size,
         release_descs(descs, n_descs);
         return 0;
     }
-    if (n_descs > DOOR_FDS_MAX || (c->no_results && (size > 0 || n_descs > 0))) {
+    if (n_descs > DOOR_FDS_MAX ||
+        (c->no_results && (size > 0 || n_descs > 0))) {
         return E2BIG;
     }
     int e = n_descs > 0 ? send_descs(c, descs, n_descs) : 0;

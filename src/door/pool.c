@@ -14,9 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define QUIET_NS      10000000000ull /* a spare thread leaves after this */
-#define SEEN_NS       5000000ull     /* how long "asleep" is believed */
-#define ANNOUNCE_NS   20000ull       /* answers are held back no longer */
+#define QUIET_NS    10000000000ull /* a spare thread leaves after this */
+#define SEEN_NS     5000000ull     /* how long "asleep" is believed */
+#define ANNOUNCE_NS 20000ull       /* answers are held back no longer */
 
 static _Thread_local struct thread *self_thread;
 static pthread_key_t end_key; /* its destructor sees threads end */
@@ -230,8 +230,7 @@ source_has_work(const struct source *src)
 static bool
 source_take(struct source *src, struct thread *t)
 {
-    return src->kind == SOURCE_RING ? ring_take(src, t)
-                                    : channel_take(src, t);
+    return src->kind == SOURCE_RING ? ring_take(src, t) : channel_take(src, t);
 }
 
 /* A ring counts who waits, for its consumers may be several processes. */
@@ -270,6 +269,7 @@ drop_source(struct thread *t)
         struct ring_reply_head *h = src->reply;
         atomic_fetch_sub(&h->attached, 1);
     }
+    atomic_thread_fence(memory_order_seq_cst); /* left, then look */
     if (!atomic_load(&src->dead) && source_has_work(src)) {
         server_watch(src);
     }

@@ -30,7 +30,7 @@ lay_out(struct ring *r, int cpu)
 }
 
 int
-ring_open(struct ring *r, int door_fd, int wake_fd, int cpu, void *at)
+ring_open(struct ring *r, int door_fd, int cpu, void *at)
 {
     struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
                                .major = DOOR_WIRE_MAJOR,
@@ -41,7 +41,6 @@ ring_open(struct ring *r, int door_fd, int wake_fd, int cpu, void *at)
     memset(r, 0, sizeof *r);
     r->door_fd = door_fd;
     r->conn = r->request_fd = r->reply_fd = -1;
-    r->wake_fd = wake_fd;
     r->cookie = door_random();
     r->epoch = door_random();
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
@@ -51,13 +50,13 @@ ring_open(struct ring *r, int door_fd, int wake_fd, int cpu, void *at)
         return e;
     }
     r->conn = pair[0];
-    r->request = door_memory_make("door-request", RING_SIZE, at,
-                                  &r->request_fd);
+    r->request =
+        door_memory_make("door-request", RING_SIZE, at, &r->request_fd);
     int e = r->request ? 0 : errno;
     if (e == 0) {
         lay_out(r, cpu);
-        int fds[3] = {pair[1], r->request_fd, wake_fd};
-        e = door_send(door_fd, &hello, sizeof hello, fds, 3);
+        int fds[2] = {pair[1], r->request_fd};
+        e = door_send(door_fd, &hello, sizeof hello, fds, 2);
     }
     close(pair[1]);
     if (e != 0) {
@@ -81,6 +80,7 @@ check_places(struct ring *r, uint64_t size)
         return EPROTO;
     }
     r->replies_off = off;
+    r->heap_off = r->high_reply = h->heap_off;
     return 0;
 }
 
@@ -122,6 +122,15 @@ ring_greeted(struct ring *r)
     return 0;
 }
 
+static void
+drop_fd(struct ring *r, uint32_t slot)
+{
+    if (r->fds[slot].fd != 0) {
+        close((int)r->fds[slot].fd - 1);
+        r->fds[slot].fd = 0;
+    }
+}
+
 void
 ring_close(struct ring *r)
 {
@@ -132,8 +141,8 @@ ring_close(struct ring *r)
             close(fds[i]);
         }
     }
-    for (uint32_t i = 0; i < r->n_fds; i++) {
-        close(r->fds[i].fd);
+    for (uint32_t i = 0; i < RING_SLOTS; i++) {
+        drop_fd(r, i);
     }
     if (r->request) {
         munmap(r->request, RING_SIZE);
@@ -178,6 +187,7 @@ ring_slot_area(struct ring *r, uint32_t slot, uint64_t off, uint64_t len)
 void
 ring_slot_give(struct ring *r, uint32_t slot)
 {
+    drop_fd(r, slot);
     struct ring_entry *e = ring_entry(r, slot);
 
     atomic_store_explicit(&e->released, e->generation, memory_order_release);
@@ -206,8 +216,8 @@ mark_run(struct ring *r, uint32_t first, uint32_t n, bool used)
 {
     for (uint32_t i = first; i < first + n; i++) {
         uint64_t bit = 1ull << (i % 64);
-        r->area[i / 64] =
-            used ? r->area[i / 64] | bit : r->area[i / 64] & ~bit;
+        r->segments_used += used ? 1u : -1u;
+        r->area[i / 64] = used ? r->area[i / 64] | bit : r->area[i / 64] & ~bit;
     }
     if (used && first + n > r->high_segment) {
         r->high_segment = first + n;
@@ -278,6 +288,7 @@ void
 ring_rebuild(struct ring *r)
 {
     memset(r->area, 0, sizeof r->area);
+    r->segments_used = 0;
     r->n_used = 0;
     for (uint32_t slot = 0; slot < RING_SLOTS; slot++) {
         if (!(r->used[slot / 64] >> (slot % 64) & 1)) {
@@ -296,8 +307,7 @@ void
 ring_publish(struct ring *r, uint32_t slot)
 {
     struct ring_entry *e = ring_entry(r, slot);
-    uint32_t *order =
-        (uint32_t *)(void *)((char *)r->request + RING_ORDER_OFF);
+    uint32_t *order = (uint32_t *)(void *)((char *)r->request + RING_ORDER_OFF);
 
     e->generation++;
     e->generation += e->generation == 0;
@@ -327,8 +337,8 @@ ring_flush(struct ring *r)
     /* Full order: the entries before the number, and the number before the look
      * at who waits. */
     atomic_store(&r->request->pub, r->pub);
-    if (atomic_load(&((struct ring_reply_head *)(uintptr_t)r->reply)
-                         ->parked) != 0) {
+    if (atomic_load(&((struct ring_reply_head *)(uintptr_t)r->reply)->parked) !=
+        0) {
         door_futex_wake(&r->request->pub, 1, true);
     } else if (atomic_load(&((struct ring_reply_head *)(uintptr_t)r->reply)
                                 ->attached) == 0) {
@@ -386,8 +396,7 @@ ring_poll(struct ring *r, ring_answered *answered, void *arg)
 bool
 ring_has_answer(const struct ring *r)
 {
-    for (uint32_t w = 0; r->state == RING_READY && w < WORDS(RING_SLOTS);
-         w++) {
+    for (uint32_t w = 0; r->state == RING_READY && w < WORDS(RING_SLOTS); w++) {
         if (changed(r, w) != 0) {
             return true;
         }
@@ -467,43 +476,65 @@ ring_nudge(struct ring *r, uint64_t now, uint64_t limit_ns)
 
 /* ---- one answer ---- */
 
-/* The descriptor that came with COOKIE, or -1. */
-static int
-take_fd(struct ring *r, uint64_t cookie)
+/* Reads what has come on the connection: descriptors go to their slots (one
+ * that nobody fetched makes room), wakes have done their work. */
+static void
+read_notes(struct ring *r)
 {
-    struct door_note note;
-
-    for (;;) {
-        for (uint32_t i = 0; i < r->n_fds; i++) {
-            if (r->fds[i].cookie == cookie) {
-                int fd = r->fds[i].fd;
-                r->fds[i] = r->fds[--r->n_fds];
-                return fd;
-            }
-        }
+    /* Bounded: a server may send as fast as we read. */
+    for (uint32_t most = 2 * RING_SLOTS; most > 0; most--) {
+        struct door_note note;
         int fd = -1;
         size_t n = 1;
         int e = door_receive(r->conn, &note, sizeof note, &fd, &n, NULL,
                              MSG_DONTWAIT);
+        if (e == EPROTO) {
+            continue; /* not a note; what came with it is closed */
+        }
         if (e != 0) {
-            return -1;
+            break;
         }
         if (n == 0) {
             continue;
         }
-        if (note.kind != DOOR_NOTE_FDS || r->n_fds == RING_MAX_FDS) {
+        if (note.kind != DOOR_NOTE_FDS || note.seq >= RING_SLOTS) {
             close(fd);
             continue;
         }
-        r->fds[r->n_fds].cookie = note.cookie;
-        r->fds[r->n_fds++].fd = fd;
+        drop_fd(r, note.seq);
+        r->fds[note.seq].cookie = note.cookie;
+        r->fds[note.seq].fd = (uint32_t)fd + 1;
     }
+    r->wakes = 0;
+}
+
+void
+ring_woken(struct ring *r)
+{
+    if (++r->wakes >= RING_WAKES) {
+        read_notes(r);
+    }
+}
+
+/* The descriptor that came for SLOT with COOKIE, or -1. */
+static int
+take_fd(struct ring *r, uint32_t slot, uint64_t cookie)
+{
+    if (r->fds[slot].fd == 0 || r->fds[slot].cookie != cookie) {
+        read_notes(r);
+    }
+    if (r->fds[slot].fd == 0 || r->fds[slot].cookie != cookie) {
+        return -1;
+    }
+    int fd = (int)r->fds[slot].fd - 1;
+    r->fds[slot].fd = 0;
+    return fd;
 }
 
 static bool
 in_reply(const struct ring *r, uint64_t off, uint64_t len)
 {
-    return len == 0 || (off <= r->reply_size && len <= r->reply_size - off);
+    return off <= r->reply_size && len <= r->reply_size - off;
 }
 
 int
@@ -534,8 +565,12 @@ ring_result(struct ring *r, uint32_t slot, struct ring_result *result)
         result->head_len = result->data_len = 0;
         return 0;
     }
+    if (a.data_off >= r->heap_off && a.data_off + a.data_len > r->high_reply) {
+        r->high_reply = a.data_off + a.data_len;
+    }
     if (a.flags & RING_REPLY_FD) {
-        result->fd = take_fd(r, a.cookie);
+        result->data = NULL;
+        result->fd = take_fd(r, slot, a.cookie);
         result->fd_offset = a.fd_offset;
         result->data_len = a.fd_length;
         if (result->fd < 0) {

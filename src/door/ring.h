@@ -18,11 +18,11 @@
 #define RING_ENTRIES_OFF 4096u
 #define RING_ORDER_OFF                                                         \
     (RING_ENTRIES_OFF + RING_SLOTS * (uint32_t)sizeof(struct ring_entry))
-#define RING_AREA_OFF  0x100000u
-#define RING_SIZE      ((size_t)RING_AREA_OFF + RING_AREA)
-#define RING_SEGMENTS  (RING_AREA / RING_SEGMENT)
-#define RING_MAX_FDS   16
-#define RING_NO_OWNER  0xffffffffu
+#define RING_AREA_OFF 0x100000u
+#define RING_SIZE     ((size_t)RING_AREA_OFF + RING_AREA)
+#define RING_SEGMENTS (RING_AREA / RING_SEGMENT)
+#define RING_WAKES    64u /* the socket holds more */
+#define RING_NO_OWNER 0xffffffffu
 
 enum ring_state {
     RING_CLOSED = 0,
@@ -33,7 +33,7 @@ enum ring_state {
 
 struct ring {
     uint32_t state; /* enum ring_state */
-    int door_fd, conn, request_fd, reply_fd, wake_fd;
+    int door_fd, conn, request_fd, reply_fd;
     uint64_t features; /* of the door: DOOR_FEATURE_... */
     uint64_t epoch;    /* which opening this is: tells an heir what it maps */
     struct ring_request *request;
@@ -44,6 +44,7 @@ struct ring {
     uint32_t flushed; /* of those, told to the server */
     uint32_t sleep;   /* number of our last sleep */
     uint32_t n_used;
+    uint32_t segments_used;
     uint32_t ticks; /* the loop's own */
     bool lied;      /* the loop's own: an answer could not be */
     bool absent;    /* the loop's own: closed, and no door is on its way */
@@ -51,11 +52,14 @@ struct ring {
     uint64_t waiting_since; /* when the oldest unclaimed call was seen */
     uint32_t waiting_head;  /* and which it was */
     uint32_t high_segment;  /* highest segment ever used, plus one */
+    uint32_t wakes;         /* notes that came since they were last read */
+    uint64_t heap_off;      /* where the server's larger replies lie */
+    uint64_t high_reply;    /* end of the highest of them so far */
+    /* The descriptor that came for a slot, ahead of its answer. */
     struct {
         uint64_t cookie;
-        int fd;
-    } fds[RING_MAX_FDS];
-    uint32_t n_fds;
+        uint32_t fd; /* plus one; 0: none */
+    } fds[RING_SLOTS];
     uint64_t used[RING_SLOTS / 64];      /* slots that somebody has */
     uint64_t in_flight[RING_SLOTS / 64]; /* published, not answered */
     uint64_t seen[RING_SLOTS / 64];      /* the done bits as last seen */
@@ -63,15 +67,16 @@ struct ring {
     struct {
         uint64_t off, len;
     } slot_area[RING_SLOTS];
-    uint64_t area[RING_SEGMENTS / 64];   /* segments in use */
+    uint64_t area[RING_SEGMENTS / 64]; /* segments in use */
 };
 
 /* Opens a ring on DOOR_FD (taken, also on failure): makes the request memory
- * and says hello. WAKE_FD is the loop's eventfd (borrowed; one serves all
- * rings). CPU: where the loop runs, -1: anywhere. AT: address for RING_SIZE
- * bytes, or NULL. The welcome comes on r->conn, which the loop must watch.
- * 0, or an errno (EPIPE: the door is dead; EAGAIN: it is flooded, try later). */
-int ring_open(struct ring *r, int door_fd, int wake_fd, int cpu, void *at);
+ * and says hello. CPU: where the loop runs, -1: anywhere. AT: address for
+ * RING_SIZE bytes, or NULL. The welcome comes on r->conn, which the loop must
+ * watch. 0, or an errno (EPIPE: the door is dead; EAGAIN: it is flooded, try
+ * later).
+ */
+int ring_open(struct ring *r, int door_fd, int cpu, void *at);
 
 /* r->conn became readable in state RING_GREETING. 0: ready; EAGAIN: not yet;
  * else an errno, and the ring is dead. */
@@ -130,6 +135,10 @@ void ring_withdraw(struct ring *r, uint32_t slot);
 typedef void ring_answered(void *arg, struct ring *r, uint32_t owner,
                            uint32_t slot);
 uint32_t ring_poll(struct ring *r, ring_answered *answered, void *arg);
+
+/* r->conn became readable in state RING_READY: the wake has done its work.
+ * Reads the notes now and then, before they fill the socket. */
+void ring_woken(struct ring *r);
 
 /* Is there an answer that ring_poll would find? */
 bool ring_has_answer(const struct ring *r);

@@ -100,8 +100,8 @@ ring_accept(struct source *src, int memory_fd, int *p_fd)
 bool
 ring_has_work(const struct source *src)
 {
-    uint32_t pub = atomic_load_explicit(&request_of(src)->pub,
-                                        memory_order_acquire);
+    uint32_t pub =
+        atomic_load_explicit(&request_of(src)->pub, memory_order_acquire);
     uint32_t head =
         atomic_load_explicit(&head_of(src)->head, memory_order_relaxed);
 
@@ -189,6 +189,7 @@ heap_take_or_sweep(struct source *src, uint32_t count)
         return page;
     }
     for (uint32_t i = 0; i < src->n_slots; i++) {
+        /* 0: the slot is at work, its last call's words say nothing. */
         uint32_t gen = reply_of(src, i)->generation;
         if (src->runs[i].count > 0 && gen != 0 &&
             atomic_load(&src->entries[i].released) == gen) {
@@ -213,22 +214,26 @@ door_task_grow(struct door_task *task, size_t used, size_t want)
     while ((size_t)count * RING_SEGMENT < want) {
         count *= 2;
     }
-    /* The reply of this slot is ours alone now, but the pool's lock is not
-     * held: the sweep touches runs of other slots. */
+    /* Runs are taken, given and swept under the lock; a slot at work has no
+     * generation, so that no sweep takes its run from it. */
     pthread_mutex_lock(&door_server.lock);
+    reply_of(src, slot)->generation = 0;
     int64_t page = heap_take_or_sweep(src, count);
-    if (page >= 0) {
-        uint8_t *room = (uint8_t *)src->reply + REPLY_HEAP_OFF +
-                        (size_t)page * RING_SEGMENT;
-        memcpy(room, task->room, used);
-        give_run(src, slot);
-        src->runs[slot].page = (uint32_t)page;
-        src->runs[slot].count = count;
-        task->room = room;
-        task->room_size = (size_t)count * RING_SEGMENT;
-    }
     pthread_mutex_unlock(&door_server.lock);
-    return page >= 0 ? 0 : ENOBUFS;
+    if (page < 0) {
+        return ENOBUFS;
+    }
+    uint8_t *room =
+        (uint8_t *)src->reply + REPLY_HEAP_OFF + (size_t)page * RING_SEGMENT;
+    memcpy(room, task->room, used);
+    pthread_mutex_lock(&door_server.lock);
+    give_run(src, slot);
+    src->runs[slot].page = (uint32_t)page;
+    src->runs[slot].count = count;
+    pthread_mutex_unlock(&door_server.lock);
+    task->room = room;
+    task->room_size = (size_t)count * RING_SEGMENT;
+    return 0;
 }
 
 /* ---- one call ---- */
@@ -237,9 +242,9 @@ door_task_grow(struct door_task *task, size_t used, size_t want)
 static bool
 in_request(const struct source *src, uint64_t off, uint64_t len)
 {
-    return len == 0 || (off >= sizeof(struct ring_request) &&
-                        off <= src->request_size &&
-                        len <= src->request_size - off);
+    return len == 0 ||
+           (off >= sizeof(struct ring_request) && off <= src->request_size &&
+            len <= src->request_size - off);
 }
 
 /* Claims the oldest published slot. false: there is none. */
@@ -256,11 +261,11 @@ claim(struct source *src, uint32_t *p_slot)
             return false;
         }
         /* Read before the claim: after it the caller may reuse the place. */
-        uint32_t slot = ((const volatile uint32_t *)
-                             src->order)[head % src->n_slots];
-        if (atomic_compare_exchange_weak_explicit(
-                &h->head, &head, head + 1, memory_order_acq_rel,
-                memory_order_relaxed)) {
+        uint32_t slot =
+            ((const volatile uint32_t *)src->order)[head % src->n_slots];
+        if (atomic_compare_exchange_weak_explicit(&h->head, &head, head + 1,
+                                                  memory_order_acq_rel,
+                                                  memory_order_relaxed)) {
             *p_slot = slot % src->n_slots;
             return true;
         }
@@ -319,8 +324,7 @@ copy_args(struct thread *t)
         t->args = larger;
         t->args_size = size;
     }
-    memcpy(t->args, (const char *)c->src->request + c->entry.args_off,
-           c->size);
+    memcpy(t->args, (const char *)c->src->request + c->entry.args_off, c->size);
     t->args[c->size] = 0;
     return 0;
 }
@@ -333,8 +337,15 @@ ring_take(struct source *src, struct thread *t)
     while (claim(src, &c->slot)) {
         int e = 0;
         c->src = src;
+        /* After all that the slot's last server wrote, whoever that was. */
+        (void)atomic_load_explicit(&head_of(src)->done[c->slot / 64],
+                                   memory_order_acquire);
         fetch_entry(src, c);
-        give_run(src, c->slot);
+        if (src->runs[c->slot].count > 0) {
+            pthread_mutex_lock(&door_server.lock);
+            give_run(src, c->slot);
+            pthread_mutex_unlock(&door_server.lock);
+        }
         fill_task(c);
         if (!in_request(src, c->entry.args_off, c->entry.args_len) ||
             !in_request(src, c->entry.body_off, c->entry.body_len)) {
@@ -394,8 +405,7 @@ ring_answer(struct thread *t, int error, const char *data, size_t size)
     c->open = false;
     /* Release: all of the answer before the bit; and, being a read-modify-write
      * with full order, the bit before the look at `asleep`. */
-    atomic_fetch_xor(&head_of(src)->done[c->slot / 64],
-                     1ull << (c->slot % 64));
+    atomic_fetch_xor(&head_of(src)->done[c->slot / 64], 1ull << (c->slot % 64));
     return 0;
 }
 
@@ -403,14 +413,12 @@ void
 ring_announce(struct source *src)
 {
     uint32_t asleep = atomic_load(&request_of(src)->asleep);
-    const uint64_t one = 1;
+    struct door_note wake = {.kind = DOOR_NOTE_WAKE};
 
-    if (asleep != 0 &&
-        atomic_exchange(&src->announced, asleep) != asleep &&
-        write(src->wake_fd, &one, sizeof one) < 0) {
-        /* EAGAIN: it is signalled already. A caller that gave us something
-         * else than an eventfd looks by its own timer. */
-        return;
+    /* Never a descriptor that the caller chose: a pipe could end or block us.
+     * EAGAIN: it does not read, and looks by its own timer. */
+    if (asleep != 0 && atomic_exchange(&src->announced, asleep) != asleep) {
+        door_send(src->conn, &wake, sizeof wake, NULL, 0);
     }
 }
 
@@ -429,10 +437,8 @@ door_task_send_fd(struct door_task *task, int fd, uint64_t offset,
 {
     struct call *c = task->call;
     struct ring_reply *r = reply_of(c->src, c->slot);
-    struct door_note note = {.kind = DOOR_NOTE_FDS,
-                             .seq = c->slot,
-                             .cookie = c->cookie,
-                             .n_fds = 1};
+    struct door_note note = {
+        .kind = DOOR_NOTE_FDS, .seq = c->slot, .cookie = c->cookie, .n_fds = 1};
     int e = 0;
 
     for (int tries = 0; tries < 200; tries++) {

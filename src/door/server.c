@@ -20,6 +20,10 @@
 struct server door_server = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1, .kick = -1};
 
+/* A caller that sends as fast as it is read must not hold this thread: more
+ * than a socket buffer can hold at once. */
+#define NOTES_A_TURN 1024
+
 /* What an epoll event names. */
 enum item_kind { ITEM_KICK, ITEM_DOOR, ITEM_LISTENER, ITEM_SOURCE };
 
@@ -56,9 +60,6 @@ source_unref(struct source *src)
     }
     if (src->conn >= 0) {
         close(src->conn);
-    }
-    if (src->wake_fd >= 0) {
-        close(src->wake_fd);
     }
     free(src->runs);
     free(src);
@@ -128,7 +129,8 @@ help_locked(struct source *src)
     return src->kind == SOURCE_RING ? 50 : 0;
 }
 
-/* One look at every source that waits. Microseconds until the next; -1: none. */
+/* One look at every source that waits. Microseconds until the next; -1: none.
+ */
 static int
 help_all(void)
 {
@@ -256,8 +258,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     struct item like = {0};
     int memory = -1;
 
-    if (n_fds != (ring ? 3u : 2u) || hello->size < 4096 ||
-        hello->size > (4ull << 30)) {
+    if (n_fds != 2 || hello->size < 4096 || hello->size > (4ull << 30)) {
         return EPROTO;
     }
     struct source *src = calloc(1, sizeof *src);
@@ -270,11 +271,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     src->peer = *peer;
     src->request_size = hello->size;
     src->conn = fds[0];
-    src->wake_fd = ring ? fds[2] : -1;
     fds[0] = -1;
-    if (ring) {
-        fds[2] = -1;
-    }
     int e = ring ? ring_accept(src, fds[1], &memory)
                  : channel_accept(src, fds[1], &memory);
     if (e == 0) {
@@ -410,10 +407,11 @@ source_event(struct item *item, uint32_t events)
     if (src->kind == SOURCE_RING) {
         /* Nobody else reads a ring's connection. Notes with descriptors are
          * not for us: closed by the receive. */
-        int fds[1];
         size_t n = 0;
-        while (door_receive(src->conn, &note, sizeof note, fds, &n, NULL,
-                            MSG_DONTWAIT) == 0) {
+        for (int i = 0; i < NOTES_A_TURN &&
+                        door_receive(src->conn, &note, sizeof note, NULL, &n,
+                                     NULL, MSG_DONTWAIT) == 0;
+             i++) {
             n = 0;
         }
     }
@@ -492,9 +490,6 @@ forget_after_fork(void)
     for (struct item *i = all_items; i; i = i->next) {
         if (i->kind != ITEM_KICK && i->fd >= 0) {
             close(i->fd);
-        }
-        if (i->kind == ITEM_SOURCE && i->src->wake_fd >= 0) {
-            close(i->src->wake_fd);
         }
     }
     all_items = NULL;

@@ -45,7 +45,6 @@ struct source {
     _Atomic bool dead;
     struct door *door;
     int conn;
-    int wake_fd; /* ring: the caller's eventfd */
     struct door_sender peer;
 
     const void *request; /* caller's memory, hostile */
@@ -67,8 +66,9 @@ struct source {
     struct source *watch_next;
     /* Heap pages a slot's last reply holds: page + 1, count (ring). */
     struct {
-        uint32_t page, count;
-    } *runs;
+        uint32_t page;
+        _Atomic uint32_t count; /* changed under the server's lock */
+    } * runs;
 };
 
 struct call {
@@ -80,7 +80,7 @@ struct call {
     uint64_t size; /* of the arguments */
     uint32_t n_fds;
     bool no_results;
-    bool open; /* taken and not yet answered */
+    bool open;               /* taken and not yet answered */
     struct ring_entry entry; /* ring: fetched once */
     struct door_task task;
 };

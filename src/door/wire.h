@@ -20,10 +20,10 @@
 /* The name of a door's socket, after the NUL of the abstract name space:
  * prefix, uniquifier (16 hex digits), '/', attributes (8 hex digits). It marks
  * a descriptor as a door; it proves nothing. */
-#define DOOR_NAME_PREFIX "cardea.door/1/"
-#define DOOR_NAME_LEN    (14 + 16 + 1 + 8)
+#define DOOR_NAME_PREFIX        "cardea.door/1/"
+#define DOOR_NAME_LEN           (14 + 16 + 1 + 8)
 /* Where the server of a door laid over a file listens: device and inode. */
-#define DOOR_ATTACH_PREFIX "cardea.attach/1/"
+#define DOOR_ATTACH_PREFIX      "cardea.attach/1/"
 /* The open-file-description lock that marks such a file lies here. */
 #define DOOR_ATTACH_LOCK_OFFSET 0x7000000000d00400ll
 
@@ -31,7 +31,7 @@
 
 enum door_hello_kind {
     DOOR_HELLO_CHANNEL = 1, /* fds: connection, request memory */
-    DOOR_HELLO_RING = 2,    /* fds: connection, request memory, eventfd */
+    DOOR_HELLO_RING = 2,    /* fds: connection, request memory */
     DOOR_HELLO_INFO = 3,    /* fds: connection */
     DOOR_HELLO_OPEN = 4,    /* fds: connection; answer brings a door */
     DOOR_HELLO_DETACH = 5,  /* fds: connection; on a listener's connection */
@@ -69,6 +69,7 @@ struct door_welcome {
 
 enum door_note_kind {
     DOOR_NOTE_BELL = 1, /* there is work and nobody attends */
+    DOOR_NOTE_WAKE = 3, /* ring: the loop sleeps, and there are answers */
     DOOR_NOTE_FDS = 2,  /* descriptors of the call SEQ (ring: of COOKIE) */
 };
 
@@ -77,7 +78,7 @@ struct door_note {
     uint32_t kind;
     uint32_t seq;
     uint64_t cookie;
-    uint32_t n_fds;  /* in this message */
+    uint32_t n_fds;   /* in this message */
     uint32_t purpose; /* 0 descriptors of the user; 1 memory with the data */
     uint64_t size;
 };
@@ -95,7 +96,7 @@ struct channel_call { /* request memory, written by the caller */
     uint32_t major;
     uint32_t spare;
     _Atomic uint32_t seq __attribute__((aligned(64))); /* futex; calls posted */
-    uint32_t no_results; /* params was NULL */
+    uint32_t no_results;                               /* params was NULL */
     uint64_t size;
     uint32_t n_fds;
     _Atomic uint32_t given_up; /* seq of a call the caller abandoned */
@@ -148,7 +149,7 @@ struct ring_entry { /* one slot's request */
     uint64_t cookie;
     uint64_t deadline; /* CLOCK_MONOTONIC ns, absolute */
     _Atomic uint32_t withdrawn;
-    _Atomic uint32_t released; /* generation whose reply has been sent */
+    _Atomic uint32_t released;   /* generation whose reply has been sent */
     uint64_t args_off, args_len; /* from the start of the memory */
     uint64_t body_off, body_len;
     uint64_t request_id;
@@ -170,7 +171,7 @@ struct ring_reply_head { /* start of the reply memory */
     uint64_t replies_off, slots_off, heap_off, size;
     uint64_t spare[8];
     _Atomic uint32_t head __attribute__((aligned(64))); /* claims */
-    _Atomic uint32_t parked; /* consumers that wait on ring_request.pub */
+    _Atomic uint32_t parked;   /* consumers that wait on ring_request.pub */
     _Atomic uint32_t attached; /* consumers that serve it or wait on it */
     /* A bit flips when the call of that slot is answered. One atomic step: a
      * consumer killed before it has not answered, after it has. */

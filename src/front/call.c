@@ -12,7 +12,7 @@
 #include "conf/route.h"
 #include "http/http.h"
 
-#define CHUNKED_START 16384u
+#define CHUNKED_START 16384u /* of a body whose room grows */
 #define ID_LEN        16u
 
 struct target_path {
@@ -55,6 +55,15 @@ call_drop(struct worker *w, struct conn *c)
     c->slot = RING_NO_OWNER;
 }
 
+/* The last eighth of the memory is for small requests: uploads must not shut a
+ * door. */
+static bool
+has_reserve(const struct ring *g, uint64_t size)
+{
+    return size <= 65536u ||
+           g->segments_used + size / RING_SEGMENT < RING_SEGMENTS / 8 * 7;
+}
+
 int
 call_grow_body(struct worker *w, struct conn *c, uint64_t want)
 {
@@ -68,7 +77,10 @@ call_grow_body(struct worker *w, struct conn *c, uint64_t want)
     while (size < before + want) {
         size *= 2;
     }
-    uint64_t off = ring_area_take(g, size);
+    if (!r->chunked) {
+        size = MIN_OF(size, ROUND_UP(before + r->body_want, RING_SEGMENT));
+    }
+    uint64_t off = has_reserve(g, size) ? ring_area_take(g, size) : 0;
     if (off == 0) {
         return 503;
     }
@@ -87,7 +99,12 @@ static int
 take_area(struct worker *w, struct conn *c, uint64_t args)
 {
     struct request *r = request_of(w, c);
-    uint64_t body = r->chunked ? CHUNKED_START : r->body_want;
+    /* A body's whole room at once while there is plenty, so that it is never
+     * moved; else only as it comes. */
+    bool plenty = w->rings[c->ring].segments_used < RING_SEGMENTS / 2;
+    uint64_t body = r->chunked || !plenty ? CHUNKED_START : r->body_want;
+
+    body = r->chunked ? body : MIN_OF(body, r->body_want);
 
     r->area_len = args + body;
     r->area_off = ring_area_take(&w->rings[c->ring], r->area_len);
@@ -142,8 +159,8 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
     const char *in = input_of(w, c);
     uint32_t fields = h->n_fields * (uint32_t)sizeof(struct door_http_field);
     uint64_t size = sizeof(struct door_http) + fields + h->head_len + 1 +
-                    t->len + 1 + h->query.len + 1 + route->path_len + 1 +
-                    ID_LEN + 1;
+                    t->len + 1 + h->query.len + 1 + h->host.len + 1 +
+                    route->path_len + 1 + ID_LEN + 1;
     int e = take_area(w, c, ROUND_UP(size, 16));
 
     if (e != 0) {
@@ -166,7 +183,11 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
     d->server_port = w->ports[c->listener];
     d->method_name = shifted(head, h->method_name);
     d->target = shifted(head, h->target);
-    d->host = shifted(head, h->host);
+    /* A part of an absolute target cannot end with a NUL of its own there. */
+    d->host = h->host.off >= h->target.off &&
+                      h->host.off < h->target.off + h->target.len
+                  ? put_string(&p, in + h->host.off, h->host.len)
+                  : shifted(head, h->host);
     d->path =
         h->query.len == 0 && h->path_is_plain && h->path.len == h->target.len
             ? d->target

@@ -69,6 +69,9 @@ conn_close(struct worker *w, uint32_t i)
 
     if (c->seg != ARENA_NONE) {
         struct request *r = request_of(w, c);
+        if (c->state == CONN_CALL) {
+            call_drop(w, c); /* its slot is still the door's */
+        }
         call_release(w, c);
         if (r->fd >= 0) {
             close(r->fd);
@@ -305,13 +308,12 @@ take_early_body(struct worker *w, uint32_t i)
     }
     if (!r->chunked) {
         there = MIN_OF(there, r->body_want - r->body_have);
-    } else {
-        int e = call_grow_body(w, c, r->body_have + there);
-        if (e != 0) {
-            c->flags |= CONN_CLOSE;
-            reply_error(w, i, e, CAUSE_LIMIT, NULL);
-            return false;
-        }
+    }
+    int e = call_grow_body(w, c, r->body_have + there);
+    if (e != 0) {
+        c->flags |= CONN_CLOSE;
+        reply_error(w, i, e, CAUSE_FULL, "Retry-After: 1\r\n");
+        return false;
     }
     memcpy(ring_at(&w->rings[c->ring], r->body_off + r->body_have),
            input_of(w, c) + c->in_pos, there);
@@ -329,19 +331,23 @@ read_body(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
     struct request *r = request_of(w, c);
-    size_t room = (size_t)MIN_OF(r->body_want - r->body_have, 1u << 20);
+    uint64_t room = r->chunked ? READ_MAX_CHUNKED
+                               : MIN_OF(r->body_want - r->body_have, 65536u);
+    int e = call_grow_body(w, c, r->body_have + room);
 
-    if (r->chunked) {
-        room = READ_MAX_CHUNKED;
-        int e = call_grow_body(w, c, r->body_have + room);
-        if (e != 0) {
-            c->flags |= CONN_CLOSE;
-            reply_error(w, i, e, CAUSE_LIMIT, NULL);
-            return true;
-        }
+    if (e != 0) {
+        c->flags |= CONN_CLOSE;
+        reply_error(w, i, e, CAUSE_FULL, "Retry-After: 1\r\n");
+        return true;
     }
-    ssize_t n = read_some(
-        c, i, ring_at(&w->rings[c->ring], r->body_off + r->body_have), room);
+    if (!r->chunked) { /* as much as there is room for anyway */
+        room = MIN_OF(r->body_want - r->body_have,
+                      r->area_off + r->area_len - r->body_off - r->body_have);
+        room = MIN_OF(room, 1u << 20);
+    }
+    ssize_t n =
+        read_some(c, i, ring_at(&w->rings[c->ring], r->body_off + r->body_have),
+                  (size_t)room);
     if (n <= 0) {
         if (n < 0) {
             client_gone(w, i);
@@ -355,6 +361,7 @@ read_body(struct worker *w, uint32_t i)
     } else {
         r->body_have += (uint64_t)n;
     }
+    r = request_of(w, c); /* it may have moved */
     worker_arm_rate(w, i, w->conf->body_timeout_ns, r->body_began,
                     r->body_have);
     return true;
@@ -369,10 +376,9 @@ say_continue(struct worker *w, uint32_t i)
 
     if (n > 0) {
         c->tx += (uint64_t)n;
-    }
-    if (n != (ssize_t)(sizeof text - 1)) {
-        c->flags |=
-            CONN_CLOSE; /* the first bytes of a connection fit, always */
+        if (n != (ssize_t)(sizeof text - 1)) {
+            c->flags |= CONN_GONE; /* half of it: nothing can follow */
+        }
     }
 }
 
@@ -443,10 +449,14 @@ conn_go(struct worker *w, uint32_t i)
             client_gone(w, i);
             return;
         }
-        if (c->requests == until && w->n_again < AGAIN_MAX) {
+        if ((int32_t)(c->requests - until) >= 0 && c->state <= CONN_BODY &&
+            ((c->flags & CONN_AGAIN) || w->n_again < AGAIN_MAX)) {
             /* Others first: nobody is served for ever in one pass. */
-            w->again[w->n_again].i = i;
-            w->again[w->n_again++].gen = c->gen;
+            if (!(c->flags & CONN_AGAIN)) {
+                c->flags |= CONN_AGAIN;
+                w->again[w->n_again].i = i;
+                w->again[w->n_again++].gen = c->gen;
+            }
             return;
         }
         switch ((enum conn_state)c->state) {

@@ -28,7 +28,15 @@ stop(struct worker *w, uint64_t grace_ns)
     w->core->stop_at = w->now + grace_ns;
     accept_stop(w);
     for (uint32_t i = 0; i < w->core->top; i++) {
-        if (w->conns[i].state == CONN_IDLE) {
+        struct conn *c = &w->conns[i];
+        uint32_t gen = c->gen;
+        if (c->state != CONN_IDLE) {
+            continue;
+        }
+        /* A request may be in the socket already: it is answered. */
+        c->flags |= CONN_READABLE;
+        conn_go(w, i);
+        if (c->state == CONN_IDLE && c->gen == gen) {
             conn_close(w, i);
         }
     }
@@ -47,7 +55,7 @@ obey(struct worker *w, const struct worker_message *m, int fd)
         }
         break;
     case WORKER_DOOR_NONE:
-        if (is_target) {
+        if (is_target && !ring_is_alive(w, m->target)) {
             ring_lost(w, m->target, 0);
         }
         break;

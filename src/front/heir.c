@@ -104,6 +104,10 @@ settle_written(struct worker *w, struct conn *c, uint64_t seen)
     if (more == 0) {
         return true;
     }
+    if (c->state == CONN_BODY && more == 25) {
+        c->tx += more; /* a whole "100 Continue" */
+        return true;
+    }
     if (c->state != CONN_SEND) {
         return false;
     }

@@ -124,20 +124,20 @@ put_start(struct worker *w, struct head *h, int status)
     PUT(h, "\r\n");
 }
 
-/* Length, what becomes of the connection, and the empty line. A 204 carries no
- * length; a 304 may, and does not. */
+/* Length (-1: not known), what becomes of the connection, and the empty line. A
+ * 204 carries no length; a 304 may, and does not. */
 static void
 put_end(struct worker *w, struct conn *c, struct head *h, int status,
-        uint64_t length)
+        int64_t length)
 {
     const struct request *r = request_of(w, c);
 
     if (w->core->stopping) {
         c->flags |= CONN_CLOSE;
     }
-    if (!has_no_body(status)) {
+    if (!has_no_body(status) && length >= 0) {
         PUT(h, "Content-Length: ");
-        put_number(h, length);
+        put_number(h, (uint64_t)length);
         PUT(h, "\r\n");
     }
     if (c->flags & CONN_CLOSE) {
@@ -235,6 +235,26 @@ error_body(char *to, size_t room, const struct request *r, int status,
         advice(status, cause), (unsigned long long)r->id);
 }
 
+static void
+error_head(struct worker *w, struct conn *c, struct head *h, int status, int n,
+           const char *extra)
+{
+    const struct request *r = request_of(w, c);
+
+    head_begin(w, c, h, false);
+    put_start(w, h, status);
+    if (n > 0) {
+        put_format(h, "Content-Type: %s\r\n",
+                   r->wants_json ? "application/json"
+                                 : "text/html; charset=utf-8");
+    }
+    put_format(h, "X-Request-Id: %016llx\r\n", (unsigned long long)r->id);
+    if (extra) {
+        put(h, extra, strlen(extra));
+    }
+    put_end(w, c, h, status, n);
+}
+
 void
 reply_error(struct worker *w, uint32_t i, int status, enum reply_cause cause,
             const char *extra)
@@ -253,27 +273,13 @@ reply_error(struct worker *w, uint32_t i, int status, enum reply_cause cause,
     int n = has_no_body(status)
                 ? 0
                 : error_body(page, sizeof page, r, status, cause);
-    head_begin(w, c, &h, false);
-    put_start(w, &h, status);
-    if (n > 0) {
-        put_format(&h, "Content-Type: %s\r\n",
-                   r->wants_json ? "application/json"
-                                 : "text/html; charset=utf-8");
-    }
-    put_format(&h, "X-Request-Id: %016llx\r\n", (unsigned long long)r->id);
-    if (extra) {
-        put(&h, extra, strlen(extra));
-    }
-    put_end(w, c, &h, status, (uint64_t)n);
+    error_head(w, c, &h, status, n, extra);
     if (!r->head_only && (size_t)(h.end - h.at) < (size_t)n) {
-        /* Head and page are longer than the small room (they are not today):
-         * the status says enough. */
-        h.at = h.start;
-        put_start(w, &h, status);
-        c->flags |= CONN_CLOSE;
-        put_end(w, c, &h, status, 0);
+        /* A long Location or Allow: the fields matter, the page does not. */
+        error_head(w, c, &h, status, 0, extra);
         n = 0;
-    } else if (!r->head_only) {
+    }
+    if (!r->head_only) {
         put(&h, page, (size_t)n);
     }
     launch(w, i, &h, status, NULL, 0);
@@ -303,15 +309,19 @@ put_fields(struct head *h, const char *lines, size_t len)
     return true;
 }
 
+/* A body that is a descriptor needs nothing of the ring: the slot goes back at
+ * once, and the program may end meanwhile. */
 static void
 launch_body(struct worker *w, uint32_t i, struct head *h, int status,
             const struct ring_result *result, const char *body, uint64_t len)
 {
-    struct request *r = request_of(w, &w->conns[i]);
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
 
-    if (result->fd >= 0) {
-        r->fd = result->fd;
+    if (r->fd >= 0) {
         r->fd_off = result->fd_offset;
+        call_release(w, c);
+        body = NULL;
     }
     launch(w, i, h, status, body, len);
 }
@@ -332,7 +342,7 @@ reply_struct(struct worker *w, uint32_t i, struct ring_result *result)
     }
     put_start(w, &h, status);
     bool valid = put_fields(&h, result->head, result->head_len);
-    put_end(w, c, &h, status, result->data_len);
+    put_end(w, c, &h, status, (int64_t)result->data_len);
     if (!valid || h.full) {
         reply_error(w, i, 502, CAUSE_NO_ANSWER, NULL);
         return;
@@ -359,8 +369,8 @@ reply_bytes(struct worker *w, uint32_t i, struct ring_result *result)
     }
     uint64_t len = result->data_len - p.head_len;
     const struct request *r = request_of(w, c);
-    if (p.has_length && p.content_length != len &&
-        !(r->head_only && len == 0)) {
+    bool bodiless = (r->head_only || p.status == 304) && len == 0;
+    if (p.has_length && p.content_length != len && !bodiless) {
         reply_error(w, i, 502, CAUSE_LIED, NULL);
         return;
     }
@@ -379,7 +389,10 @@ reply_bytes(struct worker *w, uint32_t i, struct ring_result *result)
             PUT(&h, "\r\n");
         }
     }
-    put_end(w, c, &h, p.status, p.has_length ? p.content_length : len);
+    put_end(w, c, &h, p.status,
+            p.has_length ? (int64_t)p.content_length
+            : bodiless   ? -1
+                         : (int64_t)len);
     if (h.full) {
         reply_error(w, i, 502, CAUSE_NO_ANSWER, NULL);
         return;
@@ -402,10 +415,11 @@ void
 reply_door(struct worker *w, uint32_t i, struct ring_result *result)
 {
     struct conn *c = &w->conns[i];
-    const struct request *r = request_of(w, c);
+    struct request *r = request_of(w, c);
 
-    if (result->error == 0 && result->fd >= 0 && !is_good_fd(result)) {
-        close(result->fd);
+    r->fd = result->fd; /* closed with the request, whatever comes */
+    if (result->error == 0 && result->fd >= 0 &&
+        (r->kind != RING_KIND_HTTP || !is_good_fd(result))) {
         result->error = EBADF;
     }
     if (result->error != 0) {
@@ -513,7 +527,7 @@ reply_file(struct worker *w, uint32_t i, const struct http_request *h,
     head_begin(w, c, &head, false);
     put_start(w, &head, a.status);
     put_file_fields(&head, &a);
-    put_end(w, c, &head, a.status, a.length);
+    put_end(w, c, &head, a.status, (int64_t)a.length);
     r->fd = a.fd;
     r->fd_off = a.offset;
     launch(w, i, &head, a.status, NULL, a.length);

@@ -9,7 +9,7 @@
 
 #include "base/util.h"
 
-#define FAT_SEGMENTS 1024u /* 4 MiB */
+#define FAT_SEGMENTS 1024u /* 4 MiB, of arguments or of large replies */
 
 static void
 wait_over(struct worker *w, uint32_t target, bool ready)
@@ -38,12 +38,7 @@ wait_over(struct worker *w, uint32_t target, bool ready)
 static bool
 is_used(const struct ring *g)
 {
-    bool used = g->n_used > 0;
-
-    for (uint32_t word = 0; !used && word < RING_SEGMENTS / 64; word++) {
-        used = g->area[word] != 0;
-    }
-    return used;
+    return g->n_used > 0 || g->segments_used > 0;
 }
 
 /* Carries which opening it is: an event of the ring before may still be in the
@@ -54,21 +49,40 @@ ring_data(const struct worker *w, uint32_t target)
     return EVENT_DATA(TAG_RING, w->rings[target].epoch & 0xffffff, target);
 }
 
+static void
+end_ring(struct worker *w, uint32_t target)
+{
+    epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, w->rings[target].conn, NULL);
+    ring_close(&w->rings[target]);
+    w->active[target / 64] &= ~(1ull << (target % 64));
+}
+
+bool
+ring_is_alive(const struct worker *w, uint32_t target)
+{
+    const struct ring *g = &w->rings[target];
+
+    return g->state == RING_READY && !door_hung_up(g->conn);
+}
+
 void
 ring_take_door(struct worker *w, uint32_t target, int fd)
 {
     struct ring *g = &w->rings[target];
 
-    if (g->state == RING_READY && is_used(g) && !door_hung_up(g->conn)) {
+    if (is_used(g) && ring_is_alive(w, target)) {
         close(fd); /* what we have is alive and in use: it stays */
         return;
     }
-    if (g->state != RING_CLOSED) {
+    if (g->state == RING_GREETING) {
+        end_ring(w, target); /* who waits for it waits for this one now */
+    } else if (g->state != RING_CLOSED) {
         ring_lost(w, target, 0);
     }
-    int e = ring_open(g, fd, w->core->wake_fd, w->setup->cpu, NULL);
+    int e = ring_open(g, fd, w->setup->cpu, NULL);
     if (e == 0) {
-        e = worker_watch(w, g->conn, EPOLLIN | EPOLLRDHUP,
+        /* Edge-triggered: a wake need not be read to have done its work. */
+        e = worker_watch(w, g->conn, EPOLLIN | EPOLLRDHUP | EPOLLET,
                          ring_data(w, target));
         if (e != 0) {
             ring_close(g);
@@ -125,25 +139,22 @@ void
 ring_lost(struct worker *w, uint32_t target, enum worker_cause cause)
 {
     struct ring *g = &w->rings[target];
-    bool was_greeting = g->state == RING_GREETING;
 
     if (g->state == RING_CLOSED) {
         g->absent = true;
         wait_over(w, target, false);
         return;
     }
-    if (cause == WORKER_CAUSE_GONE && g->state == RING_READY) {
+    if (cause != WORKER_CAUSE_LIED && g->state == RING_READY) {
         /* What was answered before the end is still good. */
         ring_poll(g, call_answered, w);
     }
     g->state = RING_DEAD;
     fail_calls(w, target, cause);
-    epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, g->conn, NULL);
-    ring_close(g);
-    w->active[target / 64] &= ~(1ull << (target % 64));
+    end_ring(w, target);
     /* One that was only to be made anew comes back at once: calls wait. */
     g->absent = cause != WORKER_CAUSE_IDLE;
-    if (was_greeting) {
+    if (g->absent) {
         wait_over(w, target, false);
     }
     if (cause != 0) {
@@ -162,17 +173,14 @@ ring_event(struct worker *w, uint32_t target, uint32_t events)
         int e = ring_greeted(g);
         if (e == 0) {
             w->mapped[target] = g->epoch;
-            /* From now on only the hang-up matters here; descriptors are
-             * fetched with the answer that they belong to. */
-            struct epoll_event ev = {.events = EPOLLRDHUP,
-                                     .data.u64 = ring_data(w, target)};
-            epoll_ctl(w->core->epoll, EPOLL_CTL_MOD, g->conn, &ev);
             wait_over(w, target, true);
         } else if (e != EAGAIN) {
             ring_lost(w, target,
                       e == EPIPE ? WORKER_CAUSE_GONE : WORKER_CAUSE_LIED);
             return;
         }
+    } else if (events & EPOLLIN) {
+        ring_woken(g);
     }
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         ring_lost(w, target, WORKER_CAUSE_GONE);
@@ -212,8 +220,9 @@ rings_poll(struct worker *w)
 static bool
 is_fat(const struct ring *r)
 {
-    return r->state == RING_READY && r->n_used == 0 &&
-           r->high_segment > FAT_SEGMENTS;
+    return r->state == RING_READY && !is_used(r) &&
+           (r->high_segment > FAT_SEGMENTS ||
+            r->high_reply - r->heap_off > FAT_SEGMENTS * RING_SEGMENT);
 }
 
 bool
@@ -237,7 +246,7 @@ rings_slow_tick(struct worker *w)
          * back (sealed memory has no holes). */
         if (r->state == RING_GREETING && ++r->ticks > 5) {
             ring_lost(w, g, WORKER_CAUSE_STUCK);
-        } else if (is_fat(r) && !is_used(r) && ++r->ticks > 3) {
+        } else if (is_fat(r) && ++r->ticks > 3) {
             /* The old one serves until the new connection is here. */
             struct worker_message ask = {.kind = WORKER_DOOR_LOST,
                                          .target = g,

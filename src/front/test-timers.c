@@ -105,7 +105,6 @@ tear_down(void **state)
         }
     }
     close(f->worker.core->epoll);
-    close(f->worker.core->wake_fd);
     arena_free(&f->worker.arena);
     close(f->client);
     close(f->listener);

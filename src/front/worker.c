@@ -15,7 +15,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -94,8 +93,6 @@ handle_event(struct worker *w, const struct epoll_event *ev)
     case TAG_CONTROL:
         control_event(w);
         break;
-    case TAG_WAKE:
-        break; /* edge-triggered and never read: it has done its work */
     case TAG_LISTENER:
         listener_pending(w, 1u << i);
         break;
@@ -118,8 +115,11 @@ wait_limit(struct worker *w)
         return 0;
     }
     if (tick != WHEEL_NONE) {
-        uint64_t at = (uint64_t)tick * TICK_NS;
-        limit = at > w->now ? (int64_t)(at - w->now) : 0;
+        /* Ticks wrap after some years; the difference does not mind. */
+        int32_t ahead = (int32_t)(tick - (uint32_t)(w->now / TICK_NS));
+        limit = ahead > 0
+                    ? ahead * (int64_t)TICK_NS - (int64_t)(w->now % TICK_NS)
+                    : 0;
     }
     bool busy = false, waiting = false;
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
@@ -236,6 +236,7 @@ go_again(struct worker *w)
     for (uint32_t k = 0; k < n; k++) {
         uint32_t i = w->again[k].i, gen = w->again[k].gen;
         if (w->conns[i].state != CONN_FREE && w->conns[i].gen == gen) {
+            w->conns[i].flags &= (uint8_t)~CONN_AGAIN;
             conn_go(w, i);
         }
     }
@@ -272,6 +273,7 @@ worker_pass(struct worker *w, bool may_block)
     }
     wheel_advance(&w->wheel, (uint32_t)(w->now / TICK_NS), timer_due, w);
     slow_tick(w);
+    rings_flush(w); /* what followed an answer that a timer gave */
     access_flush(w);
     atomic_store_explicit(
         &w->setup->seats[w->setup->index].pass,
@@ -417,8 +419,7 @@ make_core(struct worker *w)
         ring_forget(&w->rings[g]);
     }
     core->epoll = epoll_create1(EPOLL_CLOEXEC);
-    core->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return core->epoll < 0 || core->wake_fd < 0 ? errno : 0;
+    return core->epoll < 0 ? errno : 0;
 }
 
 static uint16_t
@@ -443,10 +444,6 @@ watch_all(struct worker *w)
     int e =
         worker_watch(w, s->control_fd, EPOLLIN, EVENT_DATA(TAG_CONTROL, 0, 0));
 
-    if (e == 0) {
-        e = worker_watch(w, w->core->wake_fd, EPOLLIN | EPOLLET,
-                         EVENT_DATA(TAG_WAKE, 0, 0));
-    }
     for (size_t l = 0; e == 0 && l < w->conf->n_listens; l++) {
         w->ports[l] = port_of(s->listen_fds[l]);
         e = worker_watch(w, s->listen_fds[l], EPOLLIN | EPOLLET,

@@ -29,7 +29,7 @@
 struct core {
     uint64_t magic;
     struct epoll_event events[EVENTS_MAX]; /* cleared before each wait */
-    int n_events, epoll, wake_fd;
+    int n_events, epoll;
     uint32_t n_conns; /* records in the table */
     uint32_t top;     /* highest descriptor ever used, plus one */
     uint32_t live;
@@ -78,7 +78,6 @@ struct worker {
 enum event_tag {
     TAG_CONN = 0,
     TAG_CONTROL = 1,
-    TAG_WAKE = 2,
     TAG_LISTENER = 3,
     TAG_RING = 4,
 };
@@ -161,6 +160,8 @@ void ring_take_door(struct worker *w, uint32_t target, int fd);
 void ring_event(struct worker *w, uint32_t target, uint32_t events);
 /* Gives the door up: its calls fail, the keeper is told. */
 void ring_lost(struct worker *w, uint32_t target, enum worker_cause cause);
+/* Ready, and its server has not hung up? */
+bool ring_is_alive(const struct worker *w, uint32_t target);
 void rings_flush(struct worker *w);
 /* Takes all answers. How many. */
 uint32_t rings_poll(struct worker *w);
