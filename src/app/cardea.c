@@ -512,6 +512,9 @@ cardea_send_file(struct cardea_request *r, int fd, off_t offset, size_t length)
 
 /* ---- one call ---- */
 
+static const char default_type[] =
+    "Content-Type: text/plain; charset=utf-8\r\n";
+
 void
 app_procedure(void *cookie, struct door_task *task)
 {
@@ -530,7 +533,12 @@ app_procedure(void *cookie, struct door_task *task)
     r.fields_size = sizeof r.fields_small;
     handler(&r);
     if (!r.has_type && (r.body_len > 0 || r.by_fd)) {
-        cardea_type(&r, "text/plain; charset=utf-8");
+        /* The usual case, without the checks that ours need not pass. */
+        if (reserve_fields(&r, sizeof default_type - 1) == 0) {
+            memcpy(r.fields + r.fields_len, default_type,
+                   sizeof default_type - 1);
+            r.fields_len += sizeof default_type - 1;
+        }
     }
     task->status = (uint32_t)r.status;
     task->body_at = 0;
@@ -569,7 +577,10 @@ attach(int d, const char *path)
         close(there);
         return fail(EEXIST);
     }
-    if (errno != ECONNREFUSED || unlink(path) < 0) {
+    /* A plain file is refused too, and is no dead door: it stays. */
+    struct stat st;
+    if (errno != ECONNREFUSED || lstat(path, &st) < 0 ||
+        !S_ISSOCK(st.st_mode) || unlink(path) < 0) {
         return fail(EEXIST);
     }
     return door_attach(d, path, 0666 & ~mask);

@@ -226,7 +226,7 @@ put_text(char *to, const void *bytes, size_t len)
 
 /* The head as the door sees it: no field that frames the message or belongs to
  * the connection; the length written when it is known, in 20 columns. */
-static int
+__attribute__((noinline)) static int
 build_bytes(struct worker *w, struct conn *c, const struct http_request *h)
 {
     static const char length[] = "Content-Length: ";

@@ -22,6 +22,7 @@
 #include "http/http.h"
 
 #define SEND_AT_ONCE (1u << 20)
+#define SMALL_BODY   512u
 
 /* A head being written. Over the end: `full`, and nothing more is put. */
 struct head {
@@ -157,6 +158,13 @@ launch(struct worker *w, uint32_t i, struct head *h, int status,
     struct request *r = request_of(w, c);
 
     r->status = (uint16_t)status;
+    if (body && body_len <= SMALL_BODY && !r->head_only &&
+        !has_no_body(status) && (size_t)(h->end - h->at) >= body_len) {
+        /* A vectored write costs more than these few bytes. */
+        put(h, body, body_len);
+        body_len = 0;
+        call_release(w, c);
+    }
     r->out_len = (uint32_t)(h->at - h->start);
     r->out_pos = 0;
     r->body = body;
@@ -352,7 +360,7 @@ reply_struct(struct worker *w, uint32_t i, struct ring_result *result)
 
 /* A plain door: a whole HTTP/1.1 response. Its head is copied before it is
  * parsed; its framing is checked, then written anew. */
-static void
+__attribute__((noinline)) static void
 reply_bytes(struct worker *w, uint32_t i, struct ring_result *result)
 {
     struct conn *c = &w->conns[i];
@@ -548,14 +556,14 @@ send_memory(struct worker *w, uint32_t i, const struct request *r)
         {(void *)(uintptr_t)(r->body + r->body_pos),
          MIN_OF(r->body_len - r->body_pos, SEND_AT_ONCE)},
     };
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 1};
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 
     if (r->fd < 0 && r->body_len > r->body_pos) {
-        msg.msg_iovlen = 2;
+        return sendmsg((int)i, &msg, MSG_NOSIGNAL);
     }
     /* A file's bytes follow at once: one packet with the head. */
     int more = r->fd >= 0 && r->body_len > 0 ? MSG_MORE : 0;
-    return sendmsg((int)i, &msg, MSG_NOSIGNAL | more);
+    return send((int)i, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL | more);
 }
 
 static ssize_t
