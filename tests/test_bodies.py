@@ -264,11 +264,11 @@ def test_a_refusal_reaches_a_client_that_is_still_sending(cardea, size):
 def test_a_refusal_reaches_a_client_that_has_half_closed(cardea):
     """While the first call runs, all that follows arrives: it lies unread
     when the refusal is sent, and the good-bye behind it."""
-    server = cardea("set body-limit 64K\n" + CONF)
+    server = cardea("set body-limit 1K\n" + CONF)
     with server.wire() as wire:
         wire.send(b"GET /sleep?ms=300 HTTP/1.1\r\nHost: a\r\n\r\n"
                   b"POST /echo HTTP/1.1\r\nHost: a\r\n"
-                  b"Content-Length: 100000\r\n\r\n" + b"x" * 100000)
+                  b"Content-Length: 40000\r\n\r\n" + b"x" * 40000)
         wire.half_close()
         assert wire.reply().status == 200
         assert wire.reply().status == 413

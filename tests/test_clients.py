@@ -60,8 +60,8 @@ def leave(wire, way):
 @pytest.mark.parametrize("sent, names", [
     (PART_OF_HEAD, ""),
     (PART_OF_BODY, "target=/echo "),
-    ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
-     "target=/echo "),
+    ("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+     "5\r\nab", "target=/echo "),
 ], ids=["head", "body", "chunk"])
 def test_who_leaves_in_a_request_is_499_in_the_log(server, sent, names, way):
     start = server.lines()

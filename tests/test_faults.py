@@ -130,8 +130,8 @@ def test_a_program_that_vanished_does_not_stop_the_rest(cardea, build, folder):
     os.unlink(program)
     start = server.lines()
     os.kill(pid, signal.SIGKILL)
-    server.wait_log(r"event=start-failed module=vanishes.*cause=no-start-ENOENT",
-                    start=start)
+    server.wait_log(r"event=start-failed module=vanishes .*"
+                    r"cause=no-start-ENOENT", start=start)
     assert server.request("/vanishes").status == 503
     assert server.request("/hello").status == 200
 

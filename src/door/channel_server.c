@@ -145,9 +145,8 @@ drain_bells(struct source *src)
     int most = 1024;
     do {
         n = 0;
-    } while (most-- > 0 &&
-             door_receive(src->conn, &note, sizeof note, NULL, &n, NULL,
-                          MSG_DONTWAIT) == 0);
+    } while (most-- > 0 && door_receive(src->conn, &note, sizeof note, NULL, &n,
+                                        NULL, MSG_DONTWAIT) == 0);
 }
 
 /* E2BIG by the thread's own stack, as doors-semantics 3.2 reckons: the size

@@ -18,10 +18,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SET_UP_NS   5000000000ull
-#define LOOK_NS     50000000ull /* how often a waiting caller looks for death */
-#define DESC_SIZE   sizeof(door_desc_t)
-#define N_CHANNELS  32u /* a thread's; the oldest makes room */
+#define SET_UP_NS  5000000000ull
+#define LOOK_NS    50000000ull /* how often a waiting caller looks for death */
+#define DESC_SIZE  sizeof(door_desc_t)
+#define N_CHANNELS 32u /* a thread's; the oldest makes room */
 
 struct channel {
     ino_t ino; /* of the door descriptor's socket */
@@ -235,8 +235,7 @@ send_descs(struct channel *ch, const door_arg_t *p, uint32_t seq)
         for (uint32_t i = 0; i < n; i++) {
             fds[i] = p->desc_ptr[at + i].d_data.d_desc.d_descriptor;
         }
-        struct door_note note = {
-            .kind = DOOR_NOTE_FDS, .seq = seq, .n_fds = n};
+        struct door_note note = {.kind = DOOR_NOTE_FDS, .seq = seq, .n_fds = n};
         int e = door_send(ch->conn, &note, sizeof note, fds, n);
         if (e != 0) {
             return e == EBADF ? EINVAL : e == EPIPE ? EBADF : e;
@@ -403,6 +402,9 @@ lay_out(door_arg_t *p, const void *data, size_t size, const int *fds,
         desc.d_data.d_desc.d_descriptor = fds[i];
         if (door_is_marked(fds[i], &uniquifier, &attributes)) {
             desc.d_attributes |= attributes;
+            if (name_is_own(uniquifier)) {
+                desc.d_attributes |= DOOR_LOCAL;
+            }
             desc.d_data.d_desc.d_id = uniquifier;
         }
         memcpy(to + descs_at + i * DESC_SIZE, &desc, DESC_SIZE);

@@ -142,10 +142,10 @@ door_return(char *data_ptr, size_t data_size, door_desc_t *desc_ptr,
             errno = e; /* the call is still open: the program may try again */
             return -1;
         }
-        _longjmp(t->base, 1);
+        longjmp(t->base, 1);
     }
     if (t && t->src) {
-        _longjmp(t->base, 1); /* answered already: nothing to say */
+        longjmp(t->base, 1); /* answered already: nothing to say */
     }
     t = pool_adopt();
     if (!t) {

@@ -116,7 +116,8 @@ name_mint(struct door *d)
     snprintf(text, sizeof text, DOOR_NAME_PREFIX "%016llx/%08x",
              (unsigned long long)d->uniquifier, d->attributes);
     socklen_t len = abstract_name(&sun, text);
-    int listener = seqpacket(), client = seqpacket(), server = -1;
+    /* First the caller's, which is then the lowest free descriptor. */
+    int client = seqpacket(), listener = seqpacket(), server = -1;
     /* The name is ours for an instant only; another thread that mints for the
      * same door at that instant makes us try again. */
     for (int i = 0; i < 1000 && listener >= 0; i++) {
@@ -146,8 +147,9 @@ name_mint(struct door *d)
         goto fail;
     }
     /* The client's end is the program's: it blocks like any descriptor. */
+    fcntl(client, F_SETFL, O_RDWR);
     return client;
-fail: {
+fail : {
     int saved = errno;
     if (listener >= 0) {
         close(listener);
@@ -180,6 +182,21 @@ own_door_locked(int d)
         }
     }
     return NULL;
+}
+
+bool
+name_is_own(uint64_t uniquifier)
+{
+    struct door *own;
+
+    pthread_mutex_lock(&door_server.lock);
+    for (own = door_server.doors; own; own = own->next) {
+        if (own->uniquifier == uniquifier) {
+            break;
+        }
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    return own != NULL;
 }
 
 /* Takes FD (a listening socket) and FILE_FD. 0 or an errno, then both are
@@ -484,9 +501,8 @@ door_dial(const char *path)
 static int
 ask(int fd, uint32_t kind, struct door_welcome *w, int *p_fd)
 {
-    struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
-                               .major = DOOR_WIRE_MAJOR,
-                               .kind = kind};
+    struct door_hello hello = {
+        .magic = DOOR_WIRE_MAGIC, .major = DOOR_WIRE_MAJOR, .kind = kind};
     int pair[2];
     size_t n = 1;
 
@@ -551,8 +567,8 @@ door_open(const char *path)
     }
     int e = ask(fd, DOOR_HELLO_OPEN, &w, &door);
     close(fd);
-    if (e == 0 && (door < 0 || !door_is_marked(door, &uniquifier,
-                                               &attributes))) {
+    if (e == 0 &&
+        (door < 0 || !door_is_marked(door, &uniquifier, &attributes))) {
         e = EPROTO;
     }
     if (e != 0) {

@@ -2,6 +2,7 @@
  * that a door is laid over. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -14,6 +15,9 @@ struct name_listener;
  * end is watched from now on. The client end (close-on-exec, the caller's), or
  * -1 with errno. Lock held by the caller: no. */
 int name_mint(struct door *d);
+
+/* Was the door of this uniquifier made by this process? (DOOR_LOCAL) */
+bool name_is_own(uint64_t uniquifier);
 
 struct door *name_listener_door(const struct name_listener *listener);
 

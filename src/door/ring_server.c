@@ -283,6 +283,29 @@ fetch_entry(struct source *src, struct call *c)
     c->n_fds = 0;
 }
 
+/* A place that is not in the caller's memory becomes none at all, before a
+ * pointer is made of it. 0 or EPROTO. */
+static int
+check_place(const struct source *src, uint64_t *p_off, uint64_t *p_len)
+{
+    bool in = in_request(src, *p_off, *p_len);
+
+    if (!in || *p_len == 0) {
+        *p_off = *p_len = 0;
+    }
+    return in ? 0 : EPROTO;
+}
+
+static int
+check_places(struct call *c)
+{
+    struct ring_entry *e = &c->entry;
+    int args = check_place(c->src, &e->args_off, &e->args_len);
+    int body = check_place(c->src, &e->body_off, &e->body_len);
+
+    return args != 0 ? args : body;
+}
+
 static void
 fill_task(struct call *c)
 {
@@ -335,28 +358,26 @@ ring_take(struct source *src, struct thread *t)
     struct call *c = &t->call;
 
     while (claim(src, &c->slot)) {
-        int e = 0;
         c->src = src;
         /* After all that the slot's last server wrote, whoever that was. */
         (void)atomic_load_explicit(&head_of(src)->done[c->slot / 64],
                                    memory_order_acquire);
         fetch_entry(src, c);
+        int e = check_places(c);
         if (src->runs[c->slot].count > 0) {
             pthread_mutex_lock(&door_server.lock);
             give_run(src, c->slot);
             pthread_mutex_unlock(&door_server.lock);
         }
         fill_task(c);
-        if (!in_request(src, c->entry.args_off, c->entry.args_len) ||
-            !in_request(src, c->entry.body_off, c->entry.body_len)) {
-            e = EPROTO;
-        } else if (atomic_load_explicit(&c->entry.withdrawn,
-                                        memory_order_relaxed) != 0) {
+        if (e == 0 && atomic_load_explicit(&c->entry.withdrawn,
+                                           memory_order_relaxed) != 0) {
             e = ECANCELED;
-        } else if (!src->door->native) {
+        }
+        if (e == 0 && src->door->native) {
+            e = c->entry.kind == RING_KIND_HTTP ? 0 : ENOTSUP;
+        } else if (e == 0) {
             e = copy_args(t);
-        } else if (c->entry.kind != RING_KIND_HTTP) {
-            e = ENOTSUP;
         }
         if (e == 0) {
             return true;

@@ -92,8 +92,8 @@ door_futex_wake(_Atomic uint32_t *word, int count, bool shared)
 void *
 door_memory_make(const char *name, size_t size, void *at, int *p_fd)
 {
-    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING |
-                                    MFD_NOEXEC_SEAL);
+    int fd =
+        memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) {
         fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     }
@@ -105,10 +105,9 @@ door_memory_make(const char *name, size_t size, void *at, int *p_fd)
         map = mmap(at, size, PROT_READ | PROT_WRITE,
                    MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
     }
-    if (map == MAP_FAILED ||
-        fcntl(fd, F_ADD_SEALS,
-              F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE |
-                  F_SEAL_SEAL) < 0) {
+    if (map == MAP_FAILED || fcntl(fd, F_ADD_SEALS,
+                                   F_SEAL_SHRINK | F_SEAL_GROW |
+                                       F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0) {
         int saved = errno;
         if (map != MAP_FAILED) {
             munmap(map, size);

@@ -16,8 +16,8 @@ uint64_t door_now(void);
 /* Waits while *WORD == VALUE, at most TIMEOUT_NS (never restarted over a signal
  * handler, which a wait without a time limit would be). 0 woken or changed,
  * ETIMEDOUT, EINTR. */
-int door_futex_wait(_Atomic uint32_t *word, uint32_t value,
-                    uint64_t timeout_ns, bool shared);
+int door_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns,
+                    bool shared);
 
 /* Waits while *SHARED == VALUE and *OWN == 0 (OWN is private memory: a second
  * way to be woken, out of reach of whoever shares the first word). Without

@@ -157,7 +157,8 @@ wheel_next(const struct wheel *w)
         uint32_t slot = (w->tick + d) % WHEEL_SLOTS;
         uint64_t bits = w->filled[slot / 64] >> (slot % 64);
         if (bits != 0) {
-            return w->tick + d + (uint32_t)__builtin_ctzll(bits);
+            uint32_t at = w->tick + d + (uint32_t)__builtin_ctzll(bits);
+            return at + (at == WHEEL_NONE); /* a tick late, once a wrap */
         }
         d += 64 - slot % 64;
     }
