@@ -113,6 +113,9 @@ receive_descs(struct thread *t, uint32_t seq, uint32_t n)
         int e = door_receive_user(c->src->conn, &note, fds, &got);
         if (e == 0 && notes > 4096) {
             e = EPROTO; /* notes without end, and never the right ones */
+            while (got > 0) {
+                close(fds[--got]);
+            }
         }
         if (e != 0) {
             close_descs(t->descs, have);
