@@ -187,17 +187,10 @@ copy_args(struct thread *t, uint32_t seq)
     if (c->n_fds > 0 && (c->src->door->attributes & DOOR_REFUSE_DESC) != 0) {
         return ENOTSUP;
     }
-    if (c->size + 1 > t->args_size) {
-        size_t size = (c->size + 4096) & ~(size_t)4095;
-        char *larger = malloc(size);
-        if (!larger) {
-            return ENOMEM;
-        }
-        free(t->args);
-        t->args = larger;
-        t->args_size = size;
+    int e = pool_copy_args(t, (const char *)c->src->request + 4096, c->size);
+    if (e != 0) {
+        return e;
     }
-    memcpy(t->args, (const char *)c->src->request + 4096, c->size);
     if (c->n_fds > 0) {
         return receive_descs(t, seq, c->n_fds);
     }

@@ -16,6 +16,7 @@
 
 #define QUIET_NS    10000000000ull /* a spare thread leaves after this */
 #define SEEN_NS     5000000ull     /* how long "asleep" is believed */
+#define ARGS_KEPT   (1u << 20)     /* a thread's buffer between calls */
 #define ANNOUNCE_NS 20000ull       /* answers are held back no longer */
 
 static _Thread_local struct thread *self_thread;
@@ -423,11 +424,34 @@ begin_call(struct thread *t)
     atomic_fetch_add_explicit(&t->src->serving, 1, memory_order_relaxed);
 }
 
+int
+pool_copy_args(struct thread *t, const char *from, size_t size)
+{
+    if (size + 1 > t->args_size) {
+        size_t room = (size + 4096) & ~(size_t)4095;
+        char *larger = malloc(room);
+        if (!larger) {
+            return ENOMEM;
+        }
+        free(t->args);
+        t->args = larger;
+        t->args_size = room;
+    }
+    memcpy(t->args, from, size);
+    t->args[size] = 0;
+    return 0;
+}
+
 static void
 end_call(struct thread *t)
 {
     struct source *src = t->src;
 
+    if (t->args_size > ARGS_KEPT) {
+        free(t->args);
+        t->args = NULL;
+        t->args_size = 0;
+    }
     t->call.open = false;
     atomic_store_explicit(&t->serving, false, memory_order_relaxed);
     atomic_fetch_sub_explicit(&src->serving, 1, memory_order_relaxed);

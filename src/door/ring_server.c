@@ -15,6 +15,7 @@
 #define REPLY_HEAP_OFF  (REPLY_SLOTS_OFF + RING_SLOTS * RING_REPLY_SLOT)
 #define REPLY_SIZE      ((size_t)REPLY_HEAP_OFF + RING_HEAP)
 #define REPLIES_OFF     0x100000u
+#define ARGS_MAX        (128u << 20) /* that a plain door copies */
 #define HEAP_PAGES      (RING_HEAP / RING_SEGMENT)
 
 _Static_assert(sizeof(struct ring_reply_head) <= REPLIES_OFF, "head fits");
@@ -337,19 +338,11 @@ copy_args(struct thread *t)
     struct call *c = &t->call;
 
     c->size = c->entry.args_len;
-    if (c->size + 1 > t->args_size) {
-        size_t size = (c->size + 4096) & ~(size_t)4095;
-        char *larger = malloc(size);
-        if (!larger) {
-            return ENOMEM;
-        }
-        free(t->args);
-        t->args = larger;
-        t->args_size = size;
+    if (c->size > ARGS_MAX) {
+        return E2BIG;
     }
-    memcpy(t->args, (const char *)c->src->request + c->entry.args_off, c->size);
-    t->args[c->size] = 0;
-    return 0;
+    return pool_copy_args(t, (const char *)c->src->request + c->entry.args_off,
+                          c->size);
 }
 
 bool
