@@ -467,6 +467,7 @@ cardea_vprintf(struct cardea_request *r, const char *format, va_list args)
     if (e == 0 && (size_t)n < sizeof small) {
         e = cardea_write(r, small, (size_t)n);
     } else if (e == 0) {
+        errno = EALREADY;
         char *to = r->by_fd ? NULL : cardea_room(r, (size_t)n + 1);
         e = to ? 0 : -1;
         if (to) {

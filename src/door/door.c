@@ -176,6 +176,10 @@ door_info(int d, door_info_t *info)
     info->di_uniquifier = uniquifier;
     info->di_attributes = attributes;
     int e = door_hung_up(d) ? EPIPE : name_ask_info(d, &w);
+    if (e != 0 && e != EPIPE && e != ECONNREFUSED) {
+        errno = e; /* we could not ask: that says nothing about the door */
+        return -1;
+    }
     if (e != 0) {
         info->di_target = -1;
         info->di_attributes |= DOOR_REVOKED;

@@ -394,6 +394,22 @@ detach_locked(struct name_listener *l)
     free(l);
 }
 
+bool
+name_needs_proof(const struct name_listener *listener)
+{
+    return listener->file_fd >= 0;
+}
+
+bool
+name_is_proof(const struct name_listener *listener, int fd)
+{
+    struct stat st;
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_PATH) == 0 && fstat(fd, &st) == 0 &&
+           st.st_dev == listener->dev && st.st_ino == listener->ino;
+}
+
 int
 name_detach_asked(struct name_listener *listener, const struct door_sender *who)
 {
@@ -451,6 +467,47 @@ check_server(int fd, uid_t owner)
     return 0;
 }
 
+/* The server of an attached file believes only who can open it: the kernel has
+ * judged the mode bits then. 0 or -1 with errno. */
+static int
+prove(int fd, const char *path)
+{
+    struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
+                               .major = DOOR_WIRE_MAJOR,
+                               .kind = DOOR_HELLO_PROOF};
+    const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    int file = open(path, O_RDONLY | flags);
+
+    if (file < 0 && errno == EACCES) {
+        file = open(path, O_WRONLY | flags);
+    }
+    if (file < 0) {
+        return -1;
+    }
+    int e = door_send(fd, &hello, sizeof hello, &file, 1);
+    close(file);
+    errno = e;
+    return e == 0 ? 0 : -1;
+}
+
+/* The connection to what PATH, of which ST was taken, is attached by. */
+static int
+dial_file(const char *path, const struct stat *st, bool with_proof)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    socklen_t len = attach_name(&sun, st);
+    int fd = connect_to(&sun, len);
+
+    if (fd >= 0 && (check_server(fd, st->st_uid) < 0 ||
+                    (with_proof && prove(fd, path) < 0))) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
 int
 door_dial(const char *path)
 {
@@ -463,15 +520,7 @@ door_dial(const char *path)
         return -1;
     }
     if (S_ISREG(st.st_mode)) {
-        socklen_t len = attach_name(&sun, &st);
-        fd = connect_to(&sun, len);
-        if (fd >= 0 && check_server(fd, st.st_uid) < 0) {
-            int saved = errno;
-            close(fd);
-            errno = saved;
-            fd = -1;
-        }
-        return fd;
+        return dial_file(path, &st, true);
     }
     if (!S_ISSOCK(st.st_mode)) {
         errno = EINVAL;
@@ -581,6 +630,31 @@ door_open(const char *path)
     return door;
 }
 
+/* Takes a door's socket away: one that answers as a door, or that nobody serves
+ * any more. A link to it stays. */
+static int
+remove_socket(const char *path)
+{
+    struct door_welcome w;
+    char *real = realpath(path, NULL);
+    int fd = real ? door_dial(real) : -1, e = real && fd >= 0 ? 0 : errno;
+
+    if (fd >= 0) {
+        e = name_ask_info(fd, &w) == 0 ? 0 : EINVAL;
+        close(fd);
+    } else if (e == ECONNREFUSED) {
+        e = 0;
+    } else if (e == EPROTOTYPE) {
+        e = EINVAL; /* a socket of another kind */
+    }
+    if (e == 0 && unlink(real) < 0) {
+        e = errno;
+    }
+    free(real);
+    errno = e;
+    return e == 0 ? 0 : -1;
+}
+
 int
 fdetach(const char *path)
 {
@@ -596,7 +670,7 @@ fdetach(const char *path)
         return -1;
     }
     if (S_ISSOCK(st.st_mode)) {
-        return unlink(path);
+        return remove_socket(path);
     }
     if (!S_ISREG(st.st_mode)) {
         errno = EINVAL;
@@ -606,7 +680,7 @@ fdetach(const char *path)
         errno = EPERM;
         return -1;
     }
-    int fd = door_dial(path);
+    int fd = dial_file(path, &st, false); /* owners need no mode bits */
     if (fd < 0) {
         e = EINVAL;
     } else {

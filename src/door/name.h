@@ -21,6 +21,12 @@ bool name_is_own(uint64_t uniquifier);
 
 struct door *name_listener_door(const struct name_listener *listener);
 
+/* Must who connects through LISTENER first show that it may open the file? */
+bool name_needs_proof(const struct name_listener *listener);
+/* Is FD that file, opened for reading or writing (not O_PATH, which needs no
+ * right)? */
+bool name_is_proof(const struct name_listener *listener, int fd);
+
 /* Somebody asks that the file's door be detached. 0, EPERM, EINVAL. */
 int name_detach_asked(struct name_listener *listener,
                       const struct door_sender *who);

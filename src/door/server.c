@@ -30,6 +30,7 @@ enum item_kind { ITEM_KICK, ITEM_DOOR, ITEM_LISTENER, ITEM_SOURCE };
 struct item {
     struct item *next, *prev; /* all of them, for the child of a fork */
     enum item_kind kind;
+    bool proved; /* of a connection through a file: it may open the file */
     int fd;
     struct door *door;
     struct source *src;
@@ -333,6 +334,32 @@ greet(struct door *d, struct name_listener *via, const struct door_hello *hello,
     }
 }
 
+/* What comes on a connection that was made through an attached file: until the
+ * file was shown, opened, only that and a detach are heard. */
+static bool
+may_greet(struct item *item, const struct door_hello *hello, const int *fds,
+          size_t n_fds)
+{
+    bool may = true;
+
+    pthread_mutex_lock(&door_server.lock);
+    const struct name_listener *via = item->listener;
+    if (hello->kind == DOOR_HELLO_PROOF) {
+        item->proved |= via && n_fds == 1 && name_is_proof(via, fds[0]);
+        may = false; /* no answer */
+    } else if (via && name_needs_proof(via) && !item->proved &&
+               hello->kind != DOOR_HELLO_DETACH) {
+        may = false;
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    if (!may && hello->kind != DOOR_HELLO_PROOF && n_fds > 0) {
+        struct door_welcome w;
+        welcome_init(&w, item->door, EACCES);
+        door_send(fds[0], &w, sizeof w, NULL, 0);
+    }
+    return may;
+}
+
 static void
 drop_item(struct item *item)
 {
@@ -364,7 +391,8 @@ door_event(struct item *item)
     /* Identity comes with each set-up message; without one (pid 0: sent before
      * the mark was on the socket) it is refused. */
     if (e == 0 && hello.magic == DOOR_WIRE_MAGIC &&
-        hello.major == DOOR_WIRE_MAJOR && peer.pid != 0) {
+        hello.major == DOOR_WIRE_MAJOR && peer.pid != 0 &&
+        may_greet(item, &hello, fds, n)) {
         greet(item->door, item->listener, &hello, fds, n, &peer);
     }
     for (size_t i = 0; i < n; i++) {
@@ -515,6 +543,18 @@ after_fork_parent(void)
     pthread_mutex_unlock(&door_server.lock);
 }
 
+static void
+close_listener(void)
+{
+    if (door_server.epoll >= 0) {
+        close(door_server.epoll);
+    }
+    if (door_server.kick >= 0) {
+        close(door_server.kick);
+    }
+    door_server.epoll = door_server.kick = -1;
+}
+
 static int
 start_listener(void)
 {
@@ -523,11 +563,12 @@ start_listener(void)
 
     door_server.epoll = epoll_create1(EPOLL_CLOEXEC);
     door_server.kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (door_server.epoll < 0 || door_server.kick < 0) {
-        return errno;
+    int e = door_server.epoll < 0 || door_server.kick < 0 ? errno : 0;
+    if (e == 0) {
+        e = add_item(ITEM_KICK, door_server.kick, &like, EPOLLIN);
     }
-    int e = add_item(ITEM_KICK, door_server.kick, &like, EPOLLIN);
     if (e != 0) {
+        close_listener();
         return e;
     }
     sigfillset(&all);
@@ -535,6 +576,10 @@ start_listener(void)
     door_server.mask = old;
     e = pthread_create(&door_server.listener, NULL, listen_main, NULL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (e != 0) {
+        remove_item(all_items);
+        close_listener();
+    }
     return e;
 }
 

@@ -157,8 +157,8 @@ struct thread *pool_self(void);
 struct thread *pool_adopt(void);
 /* Serves for ever (returns only for threads of ours that leave). */
 void pool_serve(struct thread *t);
-/* Makes FROM[0..SIZE) the procedure's own copy: t->args, with a NUL behind it. 0
- * or ENOMEM. */
+/* Makes FROM[0..SIZE) the procedure's own copy: t->args, with a NUL behind it.
+ * 0 or ENOMEM. */
 int pool_copy_args(struct thread *t, const char *from, size_t size);
 /* Makes a thread; it begins with SRC (reference passes), or NULL. Lock held.
  * 0 or an errno. */

@@ -260,6 +260,46 @@ test_server_dies(void **state)
     unlink(at("file"));
 }
 
+/* door_open by another user; its errno, 0 if it came through. */
+static int
+open_as_stranger(const char *path)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        if (setgid(65534) != 0 || setuid(65534) != 0) {
+            _exit(255);
+        }
+        _exit(door_open(path) >= 0 ? 0 : errno);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* A door over a file is as open as the file: whoever may open it for reading or
+ * for writing may call, nobody else. */
+static void
+test_mode_bits_decide(void **state)
+{
+    int d = door_create(which, (void *)3, 0);
+
+    if (geteuid() == 0) {
+        assert_int_equal(chmod(folder, 0711), 0);
+        make_file(at("file"), 0600);
+        assert_int_equal(fattach(d, at("file")), 0);
+        assert_int_equal(open_as_stranger(at("file")), 13 /* EACCES */);
+        assert_int_equal(chmod(at("file"), 0604), 0);
+        assert_int_equal(open_as_stranger(at("file")), 0);
+        assert_int_equal(chmod(at("file"), 0602), 0);
+        assert_int_equal(open_as_stranger(at("file")), 0);
+        assert_int_equal(fdetach(at("file")), 0);
+    }
+    close(d);
+    unlink(at("file"));
+}
+
 /* A child of the server does not keep the attachment. */
 static void
 test_child_does_not_keep_it(void **state)
@@ -463,6 +503,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_fdetach_errors),
         cmocka_unit_test(test_permissions),
         cmocka_unit_test(test_server_dies),
+        cmocka_unit_test(test_mode_bits_decide),
         cmocka_unit_test(test_child_does_not_keep_it),
         cmocka_unit_test(test_unlink),
         cmocka_unit_test(test_door_attach),

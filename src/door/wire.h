@@ -34,6 +34,8 @@ enum door_hello_kind {
     DOOR_HELLO_RING = 2,    /* fds: connection, request memory */
     DOOR_HELLO_INFO = 3,    /* fds: connection */
     DOOR_HELLO_OPEN = 4,    /* fds: connection; answer brings a door */
+    DOOR_HELLO_PROOF = 6,   /* fds: the file, opened: the first message on a
+                             * connection made through an attached file */
     DOOR_HELLO_DETACH = 5,  /* fds: connection; on a listener's connection */
 };
 
