@@ -1,10 +1,14 @@
 #!/bin/sh
-# Prints the C files of the repository, one a line: what git tracks or would
-# track; without git, what lies in the source folders.
+# Prints the C files of the repository, one a line: what git tracks, and what is
+# new in the source folders (a user's own program elsewhere is not ours).
 set -eu
 cd "$(dirname "$0")/.."
 if git rev-parse --git-dir >/dev/null 2>&1; then
-    git ls-files -co --exclude-standard -- '*.c' '*.h' | sort -u |
+    {
+        git ls-files -- '*.c' '*.h'
+        git ls-files -o --exclude-standard -- include src shims examples \
+            bench tests | grep '\.[ch]$' || :
+    } | sort -u |
         while read -r f; do
             [ ! -f "$f" ] || printf '%s\n' "$f"
         done

@@ -127,7 +127,9 @@ test_signals(void **state)
 {
     char *const argv[] = {"sh", "-c",
                           "grep -E 'Sig(Blk|Ign)' /proc/self/status; "
-                          "test $(ps -o pgid= -p $$) = $$ || echo no group",
+                          "read -r pid name state parent group rest "
+                          "</proc/$$/stat; "
+                          "test $group = $$ || echo no group",
                           NULL};
     struct spawn_plan plan = {.argv = argv, .envp = env};
     char text[256];

@@ -11,14 +11,17 @@ FOLDERS = ("include", "src", "shims", "bindings", "examples", "bench",
 
 
 def files(*suffixes):
-    """Paths, relative to the root, of the files that git tracks or would track
-    (without git: of those in the source folders), with one of SUFFIXES."""
+    """Paths, relative to the root, of the files that git tracks, or that are new
+    in the source folders (a user's own program elsewhere is not ours), with one
+    of SUFFIXES."""
     try:
-        out = subprocess.run(
-            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, check=True).stdout.decode()
-        names = out.splitlines()
+        names = []
+        for which in (["-c"], ["-o", "--exclude-standard", "--", *FOLDERS]):
+            out = subprocess.run(
+                ["git", "ls-files", *which], cwd=ROOT,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, check=True).stdout.decode()
+            names += out.splitlines()
     except (OSError, subprocess.CalledProcessError):
         names = [n for n in os.listdir(ROOT)
                  if os.path.isfile(os.path.join(ROOT, n))]
