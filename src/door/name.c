@@ -120,11 +120,10 @@ name_mint(struct door *d)
     int client = seqpacket(), listener = seqpacket(), server = -1;
     /* The name is ours for an instant only; another thread that mints for the
      * same door at that instant makes us try again. */
-    for (int i = 0; i < 1000 && listener >= 0; i++) {
-        if (bind(listener, (struct sockaddr *)&sun, len) == 0) {
-            break;
-        }
-        if (errno != EADDRINUSE) {
+    for (int i = 0;
+         listener >= 0 && bind(listener, (struct sockaddr *)&sun, len) < 0;
+         i++) {
+        if (errno != EADDRINUSE || i == 1000) {
             goto fail;
         }
         usleep(100);
