@@ -126,7 +126,7 @@ static void
 drop_fd(struct ring *r, uint32_t slot)
 {
     if (r->fds[slot].fd != 0) {
-        close((int)r->fds[slot].fd - 1);
+        door_close_foreign((int)r->fds[slot].fd - 1);
         r->fds[slot].fd = 0;
     }
 }
@@ -138,7 +138,7 @@ ring_close(struct ring *r)
 
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
         if (fds[i] >= 0) {
-            close(fds[i]);
+            door_close_foreign(fds[i]);
         }
     }
     for (uint32_t i = 0; i < RING_SLOTS; i++) {
@@ -476,6 +476,17 @@ ring_nudge(struct ring *r, uint64_t now, uint64_t limit_ns)
 
 /* ---- one answer ---- */
 
+/* Is there a call that the note's descriptor can be the answer of? A server
+ * must not fill our table with others. */
+static bool
+is_awaited(const struct ring *r, const struct door_note *note)
+{
+    uint32_t slot = note->seq;
+
+    return slot < RING_SLOTS && (r->used[slot / 64] >> (slot % 64) & 1) != 0 &&
+           ring_entry(r, slot)->cookie == note->cookie;
+}
+
 /* Reads what has come on the connection: descriptors go to their slots (one
  * that nobody fetched makes room), wakes have done their work. */
 static void
@@ -497,8 +508,8 @@ read_notes(struct ring *r)
         if (n == 0) {
             continue;
         }
-        if (note.kind != DOOR_NOTE_FDS || note.seq >= RING_SLOTS) {
-            close(fd);
+        if (note.kind != DOOR_NOTE_FDS || !is_awaited(r, &note)) {
+            door_close_foreign(fd);
             continue;
         }
         drop_fd(r, note.seq);

@@ -60,7 +60,7 @@ source_unref(struct source *src)
         munmap(src->reply, src->reply_size);
     }
     if (src->conn >= 0) {
-        close(src->conn);
+        door_close_foreign(src->conn);
     }
     free(src->runs);
     free(src);
@@ -397,7 +397,7 @@ door_event(struct item *item)
     }
     for (size_t i = 0; i < n; i++) {
         if (fds[i] >= 0) {
-            close(fds[i]);
+            door_close_foreign(fds[i]);
         }
     }
 }

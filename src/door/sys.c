@@ -168,6 +168,15 @@ door_send(int fd, const void *bytes, size_t len, const int *fds, size_t n_fds)
     }
 }
 
+void
+door_close_foreign(int fd)
+{
+    const struct linger none = {0, 0};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    close(fd);
+}
+
 /* Takes the control part of MSG: descriptors to FDS, credentials to SENDER.
  * false if there were more descriptors than room: all are closed then. */
 static bool
@@ -189,7 +198,7 @@ take_control(struct msghdr *msg, int *fds, size_t room, size_t *p_n,
                 if (n < room) {
                     fds[n++] = fd;
                 } else {
-                    close(fd);
+                    door_close_foreign(fd);
                     fits = false;
                 }
             }
@@ -203,7 +212,7 @@ take_control(struct msghdr *msg, int *fds, size_t room, size_t *p_n,
     }
     if (!fits) {
         while (n > 0) {
-            close(fds[--n]);
+            door_close_foreign(fds[--n]);
         }
     }
     *p_n = n;
@@ -243,7 +252,7 @@ receive(int fd, void *bytes, size_t len, int *fds, size_t *p_n_fds,
     }
     if (!fits || (size_t)n != len || (msg.msg_flags & MSG_TRUNC) != 0) {
         while (*p_n_fds > 0) {
-            close(fds[--*p_n_fds]);
+            door_close_foreign(fds[--*p_n_fds]);
         }
         return EPROTO;
     }

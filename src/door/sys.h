@@ -63,6 +63,11 @@ int door_receive(int fd, void *bytes, size_t len, int *fds, size_t *p_n_fds,
 int door_receive_user(int fd, struct door_note *note, int *fds,
                       size_t *p_n_fds);
 
+/* Closes a descriptor that a peer sent and nobody wants. It may be anything, so
+ * also a socket that holds up its last closer for as long as the peer set
+ * (SO_LINGER): that is switched off. */
+void door_close_foreign(int fd);
+
 /* Waits until FD is readable. 0, ETIMEDOUT, EINTR. */
 int door_wait_readable(int fd, uint64_t timeout_ns);
 

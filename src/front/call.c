@@ -3,6 +3,7 @@
  * door), into the ring's memory; the body is received right behind it. */
 #include "front/worker_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -504,13 +505,13 @@ call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot)
 {
     struct worker *w = worker;
     struct ring_result result;
-    int e = ring_result(g, slot, &result);
-
     /* All of a lying door's calls fail together, when the poll is over. */
+    int e = g->lied ? EPROTO : ring_result(g, slot, &result);
+
     g->lied |= e != 0;
     if (i == RING_NO_OWNER) { /* withdrawn: nobody waits for it */
         if (e == 0 && result.fd >= 0) {
-            close(result.fd);
+            door_close_foreign(result.fd);
         }
         ring_slot_give(g, slot);
         return;

@@ -449,14 +449,9 @@ conn_go(struct worker *w, uint32_t i)
             client_gone(w, i);
             return;
         }
-        if ((int32_t)(c->requests - until) >= 0 && c->state <= CONN_BODY &&
-            ((c->flags & CONN_AGAIN) || w->n_again < AGAIN_MAX)) {
+        if ((int32_t)(c->requests - until) >= 0 && c->state <= CONN_BODY) {
             /* Others first: nobody is served for ever in one pass. */
-            if (!(c->flags & CONN_AGAIN)) {
-                c->flags |= CONN_AGAIN;
-                w->again[w->n_again].i = i;
-                w->again[w->n_again++].gen = c->gen;
-            }
+            worker_again(w, i);
             return;
         }
         switch ((enum conn_state)c->state) {

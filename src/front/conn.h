@@ -28,7 +28,7 @@ enum conn_flags {
     CONN_HALF = 2,     /* the client sends no more */
     CONN_GONE = 4,     /* the client is gone */
     CONN_CLOSE = 8,    /* close when the reply has left */
-    CONN_AGAIN = 16,   /* stands in the list for the next pass */
+    CONN_AGAIN = 16,   /* had its share; goes on in the next pass */
 };
 
 struct conn { /* its index is its descriptor */

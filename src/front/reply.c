@@ -8,6 +8,7 @@
 #include "front/worker_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -408,14 +409,17 @@ reply_bytes(struct worker *w, uint32_t i, struct ring_result *result)
     launch_body(w, i, &h, p.status, result, result->data + p.head_len, len);
 }
 
-/* A descriptor that a door gave: a plain file with enough in it. */
+/* A descriptor that a door gave: a plain file, to be read, with enough in it.
+ */
 static bool
 is_good_fd(const struct ring_result *result)
 {
     struct stat st;
+    int flags = fcntl(result->fd, F_GETFL);
 
-    return fstat(result->fd, &st) == 0 && S_ISREG(st.st_mode) &&
-           result->fd_offset <= (uint64_t)st.st_size &&
+    return flags >= 0 && (flags & O_ACCMODE) != O_WRONLY &&
+           (flags & O_PATH) == 0 && fstat(result->fd, &st) == 0 &&
+           S_ISREG(st.st_mode) && result->fd_offset <= (uint64_t)st.st_size &&
            result->data_len <= (uint64_t)st.st_size - result->fd_offset;
 }
 
@@ -429,6 +433,8 @@ reply_door(struct worker *w, uint32_t i, struct ring_result *result)
     if (result->error == 0 && result->fd >= 0 &&
         (r->kind != RING_KIND_HTTP || !is_good_fd(result))) {
         result->error = EBADF;
+        door_close_foreign(r->fd);
+        r->fd = -1;
     }
     if (result->error != 0) {
         reply_error(w, i, 502,

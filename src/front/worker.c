@@ -111,7 +111,7 @@ wait_limit(struct worker *w)
     uint32_t tick = wheel_next(&w->wheel);
     int64_t limit = -1;
 
-    if (w->n_again > 0) {
+    if (w->n_again > 0 || w->again_all) {
         return 0;
     }
     if (tick != WHEEL_NONE) {
@@ -226,18 +226,50 @@ slow_tick(struct worker *w)
     }
 }
 
-/* Those that had their share of the pass before. */
+void
+worker_again(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+
+    if (c->flags & CONN_AGAIN) {
+        return;
+    }
+    c->flags |= CONN_AGAIN;
+    if (w->n_again < AGAIN_MAX) {
+        w->again[w->n_again].i = i;
+        w->again[w->n_again++].gen = c->gen;
+    } else {
+        w->again_all = true;
+    }
+}
+
+static void
+go_on(struct worker *w, uint32_t i)
+{
+    w->conns[i].flags &= (uint8_t)~CONN_AGAIN;
+    conn_go(w, i);
+}
+
+/* Those that had their share of the pass before. Each puts itself back behind
+ * what is read here. */
 static void
 go_again(struct worker *w)
 {
     uint32_t n = w->n_again;
+    bool all = w->again_all;
 
-    w->n_again = 0; /* each puts itself back behind what is read here */
-    for (uint32_t k = 0; k < n; k++) {
+    w->n_again = 0;
+    w->again_all = false;
+    for (uint32_t i = 0; all && i < w->core->top; i++) {
+        if (w->conns[i].state != CONN_FREE &&
+            (w->conns[i].flags & CONN_AGAIN)) {
+            go_on(w, i);
+        }
+    }
+    for (uint32_t k = 0; !all && k < n; k++) {
         uint32_t i = w->again[k].i, gen = w->again[k].gen;
         if (w->conns[i].state != CONN_FREE && w->conns[i].gen == gen) {
-            w->conns[i].flags &= (uint8_t)~CONN_AGAIN;
-            conn_go(w, i);
+            go_on(w, i);
         }
     }
 }
@@ -307,6 +339,7 @@ worker_rebuild(struct worker *w)
     w->nap = NAP_MIN;
     w->log_len = 0;
     w->n_again = 0;
+    w->again_all = true; /* the list of a worker before us is lost */
     memset(w->active, 0, sizeof w->active);
     wheel_init(&w->wheel, w->conns, sizeof(struct conn),
                offsetof(struct conn, timer), (uint32_t)(w->now / TICK_NS));

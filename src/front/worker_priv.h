@@ -68,6 +68,7 @@ struct worker {
         uint32_t i, gen;
     } again[AGAIN_MAX];
     uint32_t n_again;
+    bool again_all; /* the list was too short: whoever has CONN_AGAIN */
     char log[LOG_BATCH];
     size_t log_len;
     uint64_t log_lost; /* writes that the log did not take */
@@ -102,6 +103,8 @@ void worker_arm(struct worker *w, uint32_t i, uint64_t ns);
 void worker_arm_rate(struct worker *w, uint32_t i, uint64_t ns, uint64_t began,
                      uint64_t bytes);
 int worker_watch(struct worker *w, int fd, uint32_t events, uint64_t data);
+/* Connection I goes on in the next pass, without an event. */
+void worker_again(struct worker *w, uint32_t i);
 /* Says an event that concerns the worker itself. */
 void worker_event(struct worker *w, enum log_level level, const char *event,
                   const char *key, const char *value);
