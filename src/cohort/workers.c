@@ -223,10 +223,12 @@ end_trust(struct keeper_worker *w, const char *cause)
     log_num(&line, "pid", (uint64_t)w->unit.pid);
     log_text(&line, "cause", cause);
     keeper_log_end(k, &line);
-    keeper_unwatch(k, &w->control);
+    /* First the kill: the end of its socket would tell it to leave by itself,
+     * and give it time that it is not trusted with. */
     if (w->unit.pid > 0) {
         (void)kill_worker(w, w->unit.pid, w->unit.pidfd, SIGKILL, 0);
     }
+    keeper_unwatch(k, &w->control);
 }
 
 void
