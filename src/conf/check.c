@@ -102,7 +102,9 @@ conf_check_single(struct conf_check *check, const struct conf_word *name,
         conf_report_add(check->report, words->next->word.where,
                         "unexpected '%s' after the value of '%.*s'%s",
                         shown.text, (int)name->len, name->text,
-                        example[0] == '"'
+                        words->word.is_string
+                            ? ": a ';' or a new line must stand before it"
+                        : example[0] == '"'
                             ? ": put the whole command into \"double quotes\""
                             : "");
         return NULL;
