@@ -223,7 +223,15 @@ def test_a_client_that_leaves_is_499_in_the_log(server):
 
 def test_many_clients_leave_nothing_behind(server):
     assert server.request("/hello").status == 200
-    before = {w: server.fds(w) for w in server.workers()}
+    counts = []
+
+    def is_steady():
+        # A worker opens its rings when their doors come.
+        counts.append({w: server.fds(w) for w in server.workers()})
+        return counts[-5:].count(counts[-1]) == 5
+
+    until(is_steady, what="all rings being open")
+    before = counts[-1]
     wires = [server.wire() for _ in range(200)]
     for wire in wires:
         wire.ask("/hello")
