@@ -6,7 +6,7 @@
 
 #include "conf/text.h"
 
-static const char *const protocol_names[] = {"http", NULL};
+static const char *const protocol_names[] = {"http", "tcp", NULL};
 
 /* One map, added to LISTEN if nothing is wrong with it. */
 static void
@@ -91,10 +91,10 @@ forward_protocol(struct conf_check *check, const struct conf_word *word)
     struct conf_shown shown = conf_shown(word->text, word->len);
     const char *near;
 
-    if (conf_word_is(word, "http")) {
+    if (conf_word_is(word, "http") || conf_word_is(word, "tcp")) {
         return true;
     }
-    if (conf_word_is(word, "tcp") || conf_word_is(word, "https")) {
+    if (conf_word_is(word, "https") || conf_word_is(word, "udp")) {
         conf_report_add(check->report, word->where,
                         "'forward %s' is not available in this version",
                         shown.text);
@@ -103,7 +103,7 @@ forward_protocol(struct conf_check *check, const struct conf_word *word)
     near = conf_name_near(protocol_names, word->text, word->len);
     conf_report_add(check->report, word->where,
                     near ? "unknown protocol '%s': did you mean '%s'?"
-                         : "unknown protocol '%s': expected http%s",
+                         : "unknown protocol '%s': expected http or tcp%s",
                     shown.text, near ? near : "");
     return false;
 }
@@ -137,6 +137,32 @@ forward_address(struct conf_check *check, struct conf_listen *listen,
     return listen->text != NULL;
 }
 
+/* What becomes of a connection, and whether the target is fit for it. */
+static void
+forward_kind(struct conf_check *check, struct conf_listen *listen,
+             const struct conf_node *node)
+{
+    bool is_tcp = conf_word_is(&node->name, "tcp");
+
+    listen->protocol = !is_tcp         ? CONF_HTTP
+                       : node->is_pass ? CONF_TCP_PASS
+                                       : CONF_TCP_CALL;
+    if (node->is_pass && !is_tcp) {
+        conf_report_add(check->report, node->name.where,
+                        "only 'forward tcp' can pass a connection: write "
+                        "'to' for http");
+    }
+    if (is_tcp && node->aim == CONF_AIM_BLOCK) {
+        conf_report_add(check->report, node->target.where,
+                        "'forward tcp' has one target, no block: maps need "
+                        "'forward http'");
+    }
+    if (is_tcp && node->aim == CONF_AIM_FILES) {
+        conf_report_add(check->report, node->target.where,
+                        "'forward tcp' leads to a door, not to files");
+    }
+}
+
 static void
 forward_check(struct conf_check *check, const struct conf_node *node)
 {
@@ -154,6 +180,7 @@ forward_check(struct conf_check *check, const struct conf_node *node)
         *listen = spare; /* its maps are judged all the same */
         listen = &spare;
     }
+    forward_kind(check, listen, node);
     if (node->aim == CONF_AIM_BLOCK) {
         forward_block(check, listen, node);
     } else {

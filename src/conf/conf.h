@@ -41,8 +41,17 @@ struct conf_route {
 #define CONF_METHODS_MAX 16 /* different methods, HEAD beside GET included */
 #define CONF_ALLOW_MAX   (CONF_METHODS_MAX * (CONF_METHOD_LEN + 2))
 
+/* What a listener makes of a connection. */
+enum conf_protocol {
+    CONF_HTTP,     /* requests, by routes */
+    CONF_TCP_CALL, /* what one read gave is one call; its reply; close */
+    CONF_TCP_PASS, /* the connection's descriptor is the call's argument */
+};
+
 struct conf_listen {
-    char *text; /* as written, for messages */
+    char *text;                  /* as written, for messages */
+    enum conf_protocol protocol; /* but for HTTP there is one route, "/" */
+    mode_t mode;                 /* of a unix: address's socket file */
     struct sockaddr_storage addr;
     socklen_t addr_len;
     bool is_default_port; /* nobody wrote the port: a free one near will do */

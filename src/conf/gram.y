@@ -36,7 +36,7 @@ static void conf_gram_error(struct conf_where *where, struct conf_scan *scan,
     struct conf_target_tree target;
 }
 
-%token <word> WORD STRING FORWARD SET MODULE MAP TO FILES
+%token <word> WORD STRING FORWARD SET MODULE MAP TO FILES PASS
 %token <word> SEP OPEN CLOSE
 %type <word> value any
 %type <words> words
@@ -75,6 +75,15 @@ statement:
         $$->aim = $5.aim;
         $$->target = $5.word;
         $$->children = $5.children;
+    }
+    | FORWARD WORD value PASS target {
+        $$ = conf_node_make(scan, CONF_NODE_FORWARD, &$2, &$3);
+        if (!$$) {
+            YYNOMEM;
+        }
+        $$->aim = $5.aim;
+        $$->target = $5.word;
+        $$->is_pass = true;
     }
     | MODULE any OPEN options CLOSE {
         $$ = conf_node_make(scan, CONF_NODE_MODULE, &$2, NULL);
@@ -145,7 +154,7 @@ words:
 
 value: WORD | STRING ;
 
-any: WORD | STRING | FORWARD | SET | MODULE | MAP | TO | FILES ;
+any: WORD | STRING | FORWARD | SET | MODULE | MAP | TO | FILES | PASS ;
 
 lost:
     error SEP                       { scan->is_whole = false; }

@@ -201,7 +201,7 @@ place_expected(const struct conf_place *place)
 {
     static const char *const steps[2][4] = {
         {
-            "a protocol: http",
+            "a protocol: http or tcp",
             "an address, such as :8080 or 127.0.0.1:8080",
             "'to'",
             "a target: a module's name, a door's path, 'files FOLDER' or '{'",

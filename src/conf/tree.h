@@ -40,6 +40,7 @@ struct conf_node {
     enum conf_node_kind kind;
     struct conf_word name, value;
     enum conf_aim aim;       /* FORWARD and MAP: what kind of target */
+    bool is_pass;            /* FORWARD: the descriptor itself goes there */
     struct conf_word target; /* of all kinds but BLOCK */
     struct conf_words *words;
     struct conf_node *children; /* of a block */
