@@ -97,15 +97,26 @@ struct conf {
     char *run_folder;           /* NULL: chosen by the keeper */
 };
 
-/* Reads and checks FILE. The conf (free with conf_free), or NULL after one
- * "file:line:column: message" a mistake was written to ERRORS; nothing else is
- * touched. */
-struct conf *conf_load(const char *file, FILE *errors);
+/* What the command line adds to a file. */
+struct conf_options {
+    const char *const *defines; /* macros, "name=value" each */
+    size_t n_defines;
+};
+
+/* Reads and checks FILE with OPTIONS (NULL: none). The conf (free with
+ * conf_free), or NULL after one "file:line:column: message" a mistake was
+ * written to ERRORS; nothing else is touched. */
+struct conf *conf_load(const char *file, const struct conf_options *options,
+                       FILE *errors);
 
 /* The same of text in memory; NAME stands in messages and its folder is where
  * relative paths start. Used by tests and the fuzzer. */
 struct conf *conf_parse(const char *name, const char *text, size_t len,
                         FILE *errors);
+
+/* Writes CONF to OUT as a file of the same meaning, what was left to defaults
+ * included, with comments that say where each part comes from. */
+void conf_print(const struct conf *conf, FILE *out);
 
 /* NULL is allowed. */
 void conf_free(struct conf *conf);

@@ -171,12 +171,17 @@ file_read(int fd, char *buffer, size_t size)
 }
 
 struct conf *
-conf_load(const char *file, FILE *errors)
+conf_load(const char *file, const struct conf_options *options, FILE *errors)
 {
     CLEAN_FREE char *buffer = malloc(FILE_MAX + 1);
     CLEAN_FD int fd = -1;
     ssize_t len;
 
+    if (options && options->n_defines > 0) {
+        fprintf(errors, "-D %s: macros are not available in this version\n",
+                options->defines[0]);
+        return NULL;
+    }
     if (!buffer) {
         fprintf(errors, "%s: out of memory\n", file);
         return NULL;

@@ -606,13 +606,13 @@ test_load(void **state)
     assert_true(fd >= 0);
     assert_int_equal(write(fd, "forward http :0 to files .\n", 27), 27);
     close(fd);
-    conf = conf_load(name, errors);
+    conf = conf_load(name, NULL, errors);
     assert_non_null(conf);
     assert_string_equal(conf->targets[0].path, "/tmp");
     conf_free(conf);
     unlink(name);
-    assert_null(conf_load(name, errors));
-    assert_null(conf_load("/", errors));
+    assert_null(conf_load(name, NULL, errors));
+    assert_null(conf_load("/", NULL, errors));
     fclose(errors);
     assert_non_null(strstr(said, ": cannot open: No such file"));
     assert_non_null(strstr(said, "/: cannot read: Is a directory\n"));

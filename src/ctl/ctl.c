@@ -91,7 +91,7 @@ list_verbs(FILE *to)
 {
     fputs("usage: cardea VERB [OPTION...]\n\n", to);
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        fprintf(to, "  %-20s %s\n", verbs[i].usage, verbs[i].line);
+        fprintf(to, "  %s\n      %s\n", verbs[i].usage, verbs[i].line);
     }
     fputs("\ncardea help VERB explains one. See cardea(1).\n", to);
 }
@@ -165,7 +165,7 @@ verb_check(struct ctl *ctl, const struct options *options)
         return CTL_CONFIG;
     }
     status = ctl->check(ctl, file);
-    if (status == CTL_OK) {
+    if (status == CTL_OK && !ctl->is_verbose) {
         fprintf(ctl->out, "%s: ok\n", file);
     }
     return status;
@@ -198,6 +198,27 @@ takes(const struct verb *verb, const char *option)
     return strstr(verb->usage, option) != NULL;
 }
 
+/* Takes -D name=value, as one word or two, at argument *P_I. What is wrong with
+ * the two sides of the '=' is said by those who read the configuration. */
+static int
+read_define(struct ctl *ctl, const struct verb *verb, int argc,
+            char *const *argv, int *p_i)
+{
+    const char *word = argv[*p_i];
+    const char *text = word[2] != '\0'   ? word + 2
+                       : *p_i + 1 < argc ? argv[++*p_i]
+                                         : NULL;
+
+    if (text == NULL) {
+        return bad_usage(ctl, verb, "no name=value behind", word);
+    }
+    if (ctl->n_defines == CTL_DEFINES_MAX) {
+        return bad_usage(ctl, verb, "more than 64 -D:", text);
+    }
+    ctl->defines[ctl->n_defines++] = text;
+    return CTL_OK;
+}
+
 /* Reads the words behind the verb as its usage line allows them. */
 static int
 read_options(struct ctl *ctl, const struct verb *verb, int argc,
@@ -219,6 +240,14 @@ read_options(struct ctl *ctl, const struct verb *verb, int argc,
             }
         } else if (strcmp(word, "-n") == 0 && takes(verb, "-n")) {
             options->only_check = true;
+        } else if (strcmp(word, "-v") == 0 && takes(verb, "-v")) {
+            ctl->is_verbose = true;
+        } else if (strncmp(word, "-D", 2) == 0 && takes(verb, "-D")) {
+            int status = read_define(ctl, verb, argc, argv, &i);
+
+            if (status != CTL_OK) {
+                return status;
+            }
         } else if (word[0] == '-') {
             return bad_usage(ctl, verb, "no option", word);
         } else if (takes(verb, "VERB") && options->word == NULL) {

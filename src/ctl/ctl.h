@@ -1,7 +1,11 @@
 /* The command line: verbs, their options, exit statuses. */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
+
+#define CTL_DEFINES_MAX 64
 
 enum ctl_exit {
     CTL_OK = 0,
@@ -23,6 +27,10 @@ struct ctl {
     int (*check)(struct ctl *ctl, const char *file);
     /* Where a configuration is looked for; NULL-terminated. */
     const char *const *files;
+    /* Set by ctl_main() before it calls one of the two: */
+    const char *defines[CTL_DEFINES_MAX]; /* of -D: "name=value" */
+    size_t n_defines;
+    bool is_verbose; /* -v: print the configuration as it is understood */
 };
 
 /* Dispatches the words of a command line (ARGV[0] is our name). The exit

@@ -9,13 +9,27 @@
 #include "door/dial.h"
 #include "front/worker.h"
 
+static struct conf *
+load(struct ctl *ctl, const char *file)
+{
+    struct conf_options options = {
+        .defines = ctl->defines,
+        .n_defines = ctl->n_defines,
+    };
+
+    return conf_load(file, &options, ctl->errors);
+}
+
 int
 ctl_check(struct ctl *ctl, const char *file)
 {
-    struct conf *conf = conf_load(file, ctl->errors);
+    struct conf *conf = load(ctl, file);
 
     if (conf == NULL) {
         return CTL_CONFIG;
+    }
+    if (ctl->is_verbose) {
+        conf_print(conf, ctl->out);
     }
     conf_free(conf);
     return CTL_OK;
@@ -30,7 +44,7 @@ ctl_serve(struct ctl *ctl, const char *file)
         .out_fd = STDOUT_FILENO,
         .log_fd = STDERR_FILENO,
     };
-    struct conf *conf = conf_load(file, ctl->errors);
+    struct conf *conf = load(ctl, file);
     int status;
 
     if (conf == NULL) {

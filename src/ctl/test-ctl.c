@@ -31,7 +31,10 @@ fake_check(struct ctl *ctl, const char *file)
 {
     struct run *run = (struct run *)ctl;
 
-    snprintf(run->called, sizeof(run->called), "check %s", file);
+    snprintf(run->called, sizeof(run->called), "check %s%s%s%s%s", file,
+             ctl->is_verbose ? " verbose" : "", ctl->n_defines ? " " : "",
+             ctl->n_defines ? ctl->defines[0] : "",
+             ctl->n_defines > 1 ? ctl->defines[1] : "");
     if (strstr(file, "bad") != NULL) {
         fprintf(ctl->errors, "%s:1:1: bad\n", file);
         return 78;
@@ -81,13 +84,20 @@ static const struct row {
     {"cardea check", 0, "check /dev/null", "/dev/null: ok\n", ""},
     {"cardea check -f bad.conf", 78, "check bad.conf", "", "bad.conf:1:1: bad"},
     {"cardea -n -f a.conf", 0, "check a.conf", "a.conf: ok\n", ""},
+    {"cardea check -v -f a", 0, "check a verbose", "", ""},
+    {"cardea check -D a=1 -Db= -f a", 0, "check a a=1b=", "a: ok\n", ""},
+    {"cardea run -n -D a=1 -f a", 0, "check a a=1", "a: ok\n", ""},
+    {"cardea check -D", 64, "", "", "cardea check: no name=value behind -D\n"},
+    {"cardea run -v", 64, "", "", "cardea run: no option -v\n"},
     {"cardea version", 0, "", "cardea 0.", ""},
     {"cardea --version", 0, "", "cardea 0.", ""},
     {"cardea -V", 0, "", "cardea 0.", ""},
     {"cardea help", 0, "", "usage: cardea VERB", ""},
     {"cardea --help", 0, "", "usage: cardea VERB", ""},
-    {"cardea help run", 0, "", "usage: cardea run [-n] [-f FILE]\n", ""},
-    {"cardea help check", 0, "", "usage: cardea check [-f FILE]\n", ""},
+    {"cardea help run", 0, "",
+     "usage: cardea run [-n] [-D NAME=VALUE] [-f FILE]\n", ""},
+    {"cardea help check", 0, "",
+     "usage: cardea check [-v] [-D NAME=VALUE] [-f FILE]\n", ""},
     {"cardea help help", 0, "", "usage: cardea help [VERB]\n", ""},
     {"cardea run --help", 0, "", "usage: cardea run", ""},
     {"cardea check -h", 0, "", "usage: cardea check", ""},
@@ -153,10 +163,10 @@ test_list(void **state)
     char *errors;
 
     run_line(&run, "cardea help", NULL, &out, &errors);
-    assert_non_null(strstr(out, "\n  run [-n] [-f FILE]   start the server"));
-    assert_non_null(strstr(out, "\n  check [-f FILE]      check a config"));
-    assert_non_null(strstr(out, "\n  version              print the version"));
-    assert_non_null(strstr(out, "\n  help [VERB]          explain a verb"));
+    assert_non_null(strstr(out, "\n  run [-n] [-D NAME=VALUE] [-f FILE]\n"));
+    assert_non_null(strstr(out, "\n  check [-v] [-D NAME=VALUE] [-f FILE]\n"));
+    assert_non_null(strstr(out, "\n  version\n      print the version\n"));
+    assert_non_null(strstr(out, "\n  help [VERB]\n      explain a verb"));
     free(out);
     free(errors);
 }
