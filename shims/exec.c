@@ -30,7 +30,7 @@
 #define EXIT_USAGE 64
 #define OUT_MAX    ((size_t)16 * 1024 * 1024)
 #define TIME_MAX_S 86400.0
-#define N_INHERIT  4
+#define N_INHERIT  5 /* and a NULL */
 #define LINE_SIZE  1024
 
 /* Written once by main(), before there are threads. */
@@ -283,7 +283,7 @@ seconds_parse(const char *text)
 static int
 process_prepare(void)
 {
-    static const char *const names[] = {"PATH", "LANG", "TZ"};
+    static const char *const names[] = {"PATH", "LANG", "TZ", "CARDEA_STATE"};
     size_t i, n = 0;
     int fd;
 

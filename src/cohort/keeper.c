@@ -284,6 +284,7 @@ deinit(struct keeper *k)
     workers_deinit(k);
     modules_deinit(k);
     runfolder_remove(&k->folder);
+    statefolder_close(&k->state, k->conf);
     close_all(k->listen_fds, k->conf->n_listens);
     close_all(k->folder_fds, k->conf->n_targets);
     if (k->seats != NULL) {
@@ -343,6 +344,7 @@ keeper_run(const struct conf *conf, const struct keeper_options *options)
     k->epoll_fd = -1;
     k->log_write_fd = -1;
     k->folder.fd = -1;
+    k->state.fd = -1;
     k->signals.fd = -1;
     k->inotify.fd = -1;
     k->log_pipe.fd = -1;

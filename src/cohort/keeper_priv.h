@@ -15,6 +15,7 @@
 #include "cohort/restart.h"
 #include "cohort/runfolder.h"
 #include "cohort/sink.h"
+#include "cohort/statefolder.h"
 #include "conf/conf.h"
 #include "front/worker.h"
 #include "module/spawn.h"
@@ -55,7 +56,8 @@ struct keeper_module {
     struct world world; /* whose spawn makes pipes and folder first */
     struct spawn_plan plan;
     struct keeper_stream streams[2];
-    char *door; /* path */
+    char *door;  /* path */
+    char *state; /* path; NULL: there is no state folder */
     char **envp;
     char **argv; /* owned; for a shim, else NULL */
     char timeout[32];
@@ -101,6 +103,7 @@ struct keeper {
     struct keeper_source inotify;
     struct sink sink;
     struct runfolder folder;
+    struct statefolder state;
     int *listen_fds; /* conf->n_listens */
     int *folder_fds; /* conf->n_targets */
     struct seat *seats;

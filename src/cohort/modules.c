@@ -147,7 +147,7 @@ kill_module(void *ctx, pid_t pid, int pidfd, int signal, int group)
 static char **
 make_env(const struct keeper_module *m)
 {
-    char **env = calloc(ARRAY_LEN(env_kept) + 3, sizeof(*env));
+    char **env = calloc(ARRAY_LEN(env_kept) + 4, sizeof(*env));
     size_t n = 0;
 
     if (env == NULL) {
@@ -163,6 +163,10 @@ make_env(const struct keeper_module *m)
     }
     if (asprintf(&env[n++], "CARDEA_DOOR=%s", m->door) < 0 ||
         asprintf(&env[n++], "CARDEA_MODULE=%s", m->conf->name) < 0) {
+        env[n - 1] = NULL;
+    }
+    if (m->state != NULL &&
+        asprintf(&env[n++], "CARDEA_STATE=%s", m->state) < 0) {
         env[n - 1] = NULL;
     }
     return env;
@@ -196,6 +200,33 @@ make_shim_argv(struct keeper_module *m)
     return argv;
 }
 
+/* A module whose folder cannot be made gets none, and the log says why; where
+ * none can be, it was said before. */
+static int
+make_state(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+    struct log_line line;
+    int rc;
+
+    if (k->state.fd < 0) {
+        return 0;
+    }
+    rc = statefolder_module(&k->state, m->conf->name, m->conf->user);
+    if (rc < 0) {
+        keeper_log_begin(k, &line, LOG_WARN, "no-state");
+        log_text(&line, "module", m->conf->name);
+        log_text(&line, "cause", strerrordesc_np(-rc));
+        keeper_log_end(k, &line);
+        return 0;
+    }
+    if (asprintf(&m->state, "%s/%s", k->state.path, m->conf->name) < 0) {
+        m->state = NULL;
+        return -ENOMEM;
+    }
+    return 0;
+}
+
 static int
 init_module(struct keeper *k, size_t index)
 {
@@ -214,6 +245,9 @@ init_module(struct keeper *k, size_t index)
     restart_init(&m->unit, &m->world, &m->plan, true);
     if (asprintf(&m->door, "%s/%s/door", k->folder.path, m->conf->name) < 0) {
         m->door = NULL;
+        return -ENOMEM;
+    }
+    if (make_state(m) < 0) {
         return -ENOMEM;
     }
     m->envp = make_env(m);
@@ -274,6 +308,7 @@ modules_deinit(struct keeper *k)
         free(m->envp);
         free(m->argv);
         free(m->door);
+        free(m->state);
     }
     free(k->modules);
     k->modules = NULL;

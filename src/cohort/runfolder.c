@@ -11,8 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,10 +20,10 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/folder.h"
 #include "conf/conf.h"
 
-#define OPEN_FOLDER (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define DEPTH_MAX   16
+#define DEPTH_MAX 16
 
 void
 runfolder_name(const char *file, char *out, size_t size)
@@ -47,28 +45,6 @@ runfolder_name(const char *file, char *out, size_t size)
     free(whole);
 }
 
-/* PATH is a folder of ours that nobody else may write to; made if missing. */
-static int
-make_private(const char *path, mode_t mode)
-{
-    struct stat st;
-    int error = 0;
-
-    if (mkdir(path, mode) < 0) {
-        error = errno;
-    }
-    if (lstat(path, &st) < 0) {
-        return error != 0 ? -error : -errno;
-    }
-    if (!S_ISDIR(st.st_mode)) {
-        return -ENOTDIR;
-    }
-    if (st.st_uid != geteuid() || (st.st_mode & 022) != 0) {
-        return -EPERM;
-    }
-    return 0;
-}
-
 static int
 choose_parent(char *out, size_t size)
 {
@@ -77,26 +53,15 @@ choose_parent(char *out, size_t size)
 
     if (geteuid() == 0) {
         snprintf(out, size, "/run/cardea");
-        return make_private(out, 0755);
+        return folder_make(out, 0755);
     }
     if (xdg != NULL && xdg[0] == '/' && strlen(xdg) < size - 64 &&
         lstat(xdg, &st) == 0 && st.st_uid == geteuid()) {
         snprintf(out, size, "%s/cardea", xdg);
-        return make_private(out, 0711);
+        return folder_make(out, 0711);
     }
     snprintf(out, size, "/tmp/cardea-%u", (unsigned)geteuid());
-    return make_private(out, 0711);
-}
-
-static int __attribute__((format(printf, 4, 5)))
-say(int rc, char *why, size_t why_size, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(why, why_size, format, args);
-    va_end(args);
-    return rc;
+    return folder_make(out, 0711);
 }
 
 static int
@@ -118,10 +83,11 @@ choose_path(struct runfolder *folder, const struct conf *conf, char *why,
     }
     rc = choose_parent(parent, sizeof(parent));
     if (rc < 0) {
-        return say(rc, why, why_size,
-                   "%s: %s (it must be a folder of this user that nobody "
-                   "else may write to; or name another: run-folder PATH)",
-                   parent, strerrordesc_np(-rc));
+        return folder_say(
+            rc, why, why_size,
+            "%s: %s (it must be a folder of this user that nobody "
+            "else may write to; or name another: run-folder PATH)",
+            parent, strerrordesc_np(-rc));
     }
     runfolder_name(conf->file, name, sizeof(name));
     snprintf(folder->path, PATH_MAX, "%s/%s", parent, name);
@@ -135,12 +101,12 @@ try_lock(struct runfolder *folder)
     CLEAN_FD int fd = -1;
     struct stat mine;
     struct stat there;
-    int rc = make_private(folder->path, 0711);
+    int rc = folder_make(folder->path, 0711);
 
     if (rc < 0) {
         return rc;
     }
-    fd = open(folder->path, OPEN_FOLDER);
+    fd = open(folder->path, FOLDER_OPEN);
     if (fd < 0) {
         return errno == ENOENT ? 0 : -errno;
     }
@@ -177,34 +143,18 @@ runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
             return 0;
         }
         if (rc == -EWOULDBLOCK) {
-            return say(rc, why, why_size,
-                       "another cardea runs on this configuration (%s is "
-                       "locked)",
-                       folder->path);
+            return folder_say(
+                rc, why, why_size,
+                "another cardea runs on this configuration (%s is "
+                "locked)",
+                folder->path);
         }
         if (rc < 0) {
             break;
         }
     }
-    return say(rc < 0 ? rc : -EAGAIN, why, why_size, "%s: %s", folder->path,
-               strerrordesc_np(rc < 0 ? -rc : EAGAIN));
-}
-
-static int
-give_to(int fd, const char *user)
-{
-    struct passwd entry;
-    struct passwd *found = NULL;
-    char room[4096];
-
-    if (user == NULL || geteuid() != 0) {
-        return 0;
-    }
-    if (getpwnam_r(user, &entry, room, sizeof(room), &found) != 0 ||
-        found == NULL) {
-        return -ESRCH;
-    }
-    return fchown(fd, found->pw_uid, found->pw_gid) < 0 ? -errno : 0;
+    return folder_say(rc < 0 ? rc : -EAGAIN, why, why_size, "%s: %s",
+                      folder->path, strerrordesc_np(rc < 0 ? -rc : EAGAIN));
 }
 
 /* Removes what is in the folder FD (taken): everything, or sockets only. */
@@ -228,7 +178,7 @@ empty_folder(int take_fd, int depth, bool sockets_only)
             continue;
         }
         if (S_ISDIR(st.st_mode) && !sockets_only && depth < DEPTH_MAX) {
-            int inner = openat(take_fd, name, OPEN_FOLDER);
+            int inner = openat(take_fd, name, FOLDER_OPEN);
 
             if (inner >= 0) {
                 empty_folder(inner, depth + 1, false);
@@ -251,11 +201,11 @@ runfolder_module(const struct runfolder *folder, const char *name,
     if (mkdirat(folder->fd, name, 0711) < 0 && errno != EEXIST) {
         return -errno;
     }
-    fd = openat(folder->fd, name, OPEN_FOLDER);
+    fd = openat(folder->fd, name, FOLDER_OPEN);
     if (fd < 0) {
         return -errno;
     }
-    rc = give_to(fd, user);
+    rc = folder_give(fd, user);
     if (rc == 0 && fchmod(fd, 0711) < 0) {
         rc = -errno;
     }

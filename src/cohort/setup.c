@@ -165,6 +165,31 @@ setup_run_folder(struct keeper *k)
     return rc;
 }
 
+/* Only a folder that somebody named must be possible; without one, modules get
+ * none, which those that need it will say. */
+static int
+setup_state_folder(struct keeper *k)
+{
+    char why[PATH_MAX + 256];
+    struct log_line line;
+    int rc;
+
+    if (k->conf->n_modules == 0) {
+        return 0;
+    }
+    rc = statefolder_open(&k->state, k->conf, why, sizeof(why));
+    if (rc < 0 && k->conf->state_folder != NULL) {
+        keeper_say(k, why);
+        return rc;
+    }
+    if (rc < 0) {
+        keeper_log_begin(k, &line, LOG_WARN, "no-state");
+        log_text(&line, "cause", why);
+        keeper_log_end(k, &line);
+    }
+    return 0;
+}
+
 /* Is there a program at PLACE, seen from FOLDER? It is the shim then. */
 static bool
 try_shim(struct keeper *k, const char *folder, const char *place)
@@ -232,6 +257,7 @@ static const struct {
     {"folders", setup_folders, true},
     {"listeners", setup_listeners, true},
     {"run folder", setup_run_folder, true},
+    {"state folder", setup_state_folder, true},
     {"program folder", setup_shim, false},
     {"process", setup_process, false},
     {"seats", setup_seats, false},

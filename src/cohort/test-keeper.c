@@ -248,6 +248,7 @@ struct server {
     struct conf_target targets[1];
     char top[64];
     char run_folder[96];
+    char state_folder[96];
     pid_t pid;
     int log_fd, out_fd;
     char log[1 << 18]; /* all of it so far */
@@ -309,6 +310,8 @@ server_new(enum manner manner)
     assert_non_null(mkdtemp(s->top));
     snprintf(s->run_folder, sizeof(s->run_folder), "%s/run", s->top);
     s->conf.run_folder = s->run_folder;
+    snprintf(s->state_folder, sizeof(s->state_folder), "%s/state", s->top);
+    s->conf.state_folder = s->state_folder;
     return s;
 }
 
@@ -819,7 +822,7 @@ test_environment(void **state)
         "sort | tr '\\n' ' '; echo; pwd";
     static char *argv[] = {shell, dash_c, script, NULL};
     struct server *s = server_new(GOOD);
-    char want[256];
+    char want[512];
 
     setenv("CARDEA_SECRET", "1", 1);
     setenv("HOME", "/home", 1);
@@ -828,9 +831,10 @@ test_environment(void **state)
     add_module(s, "words", argv);
     server_start(s);
     snprintf(want, sizeof(want),
-             "text=\"CARDEA_DOOR=%s/words/door CARDEA_MODULE=words HOME=/home "
-             "LANG=C PATH=/usr/bin:/bin TZ=UTC \"\n",
-             s->run_folder);
+             "text=\"CARDEA_DOOR=%s/words/door CARDEA_MODULE=words "
+             "CARDEA_STATE=%s/words HOME=/home LANG=C PATH=/usr/bin:/bin "
+             "TZ=UTC \"\n",
+             s->run_folder, s->state_folder);
     wait_line(s, NULL, "event=output module=words text=/");
     assert_non_null(strstr(s->log, want));
     kill(s->pid, SIGTERM);

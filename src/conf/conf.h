@@ -95,6 +95,7 @@ struct conf {
     bool access_log;            /* on */
     char *user;                 /* workers run as; NULL: "nobody" when root */
     char *run_folder;           /* NULL: chosen by the keeper */
+    char *state_folder;         /* NULL: chosen by the keeper */
 };
 
 /* What the command line adds to a file. */

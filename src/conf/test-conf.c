@@ -104,7 +104,7 @@ static const char whole[] =
     "set grace 0s\n"
     "set access-log off\n"
     "set user www\n"
-    "set run-folder run/./x/../y/\n"
+    "set run-folder run/./x/../y/; set state-folder ../state\n"
     "forward http :80 to {\n"
     "    map GET /hello/ to hello\n"
     "    map any / to files site; map GET / to ./hello.door\n"
@@ -134,6 +134,7 @@ test_settings(void **state)
     assert_false(conf->access_log);
     assert_string_equal(conf->user, "www");
     assert_string_equal(conf->run_folder, "/etc/app/run/y");
+    assert_string_equal(conf->state_folder, "/etc/state");
     conf_free(conf);
 }
 
@@ -151,6 +152,7 @@ test_defaults(void **state)
     assert_true(conf->access_log);
     assert_null(conf->user);
     assert_null(conf->run_folder);
+    assert_null(conf->state_folder);
     assert_int_equal(conf->n_modules, 0);
     conf_free(conf);
     conf_free(NULL);

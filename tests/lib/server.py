@@ -104,6 +104,9 @@ class Server:
         run = os.path.join(self.folder, "run")
         os.makedirs(run, mode=0o700, exist_ok=True)
         self.environment.setdefault("XDG_RUNTIME_DIR", run)
+        state = os.path.join(self.folder, "state")
+        os.makedirs(state, mode=0o711, exist_ok=True)
+        self.environment.setdefault("STATE_DIRECTORY", state)
         name, value = self.mark.split("=")
         self.environment[name] = value
 
