@@ -14,6 +14,15 @@
 #define ARENA_RUN     16u /* segments of a run: 64 KiB */
 #define ARENA_NONE    0xffffffffu
 
+/* Free segments of one kind: a stack. What lies deep has not been used for
+ * long; its pages go back to the system first. */
+struct arena_pool {
+    uint32_t *free;
+    uint32_t n_free;
+    uint32_t low;  /* the least n_free since the last arena_trim */
+    uint32_t cold; /* entries below it have given their pages back */
+};
+
 struct arena {
     char *base; /* the same address in every heir */
     size_t size;
@@ -22,9 +31,10 @@ struct arena {
     uint32_t n_segs; /* singles, then runs */
     uint32_t n_singles;
     /* Private, made anew by arena_forget: */
-    uint32_t *free_singles, n_free_singles, next_single;
-    uint32_t *free_runs, n_free_runs, next_run;
+    struct arena_pool singles, runs;
+    uint32_t next_single, next_run; /* never used from here on */
     uint32_t in_use;
+    size_t lists_size; /* of the mapping that holds both stacks */
 };
 
 /* Makes an arena whose first HEAD bytes are the caller's, with room for
@@ -52,6 +62,8 @@ void arena_forget(struct arena *a);
 void arena_claim(struct arena *a, uint32_t seg);
 void arena_settle(struct arena *a);
 
-/* Gives the pages of segments that nobody uses back to the system, but for the
- * first KEEP. Only while nothing is in use. */
+/* Gives pages back to the system: of segments that were free all the time since
+ * the last call, but for KEEP singles. At most some hundred at once. */
 void arena_trim(struct arena *a, uint32_t keep);
+/* Are there free pages that further calls of arena_trim would give back? */
+bool arena_is_fat(const struct arena *a, uint32_t keep);

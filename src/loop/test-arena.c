@@ -175,7 +175,8 @@ resident(const struct arena *a)
     return (uint64_t)st.st_blocks * 512;
 }
 
-/* Pages go back to the system while nothing is in use, but for the first. */
+/* Pages of segments that were free from one look to the next go back to the
+ * system, but for the last few; what is in use keeps its bytes. */
 static void
 test_trim(void **state)
 {
@@ -183,6 +184,7 @@ test_trim(void **state)
     uint32_t segs[48], run;
 
     assert_int_equal(arena_make(&a, 4096, 64), 0);
+    assert_false(arena_is_fat(&a, 8));
     memset(a.base, 7, 4096);
     for (int i = 0; i < 48; i++) {
         segs[i] = arena_take(&a);
@@ -190,28 +192,66 @@ test_trim(void **state)
     }
     run = arena_take_run(&a);
     memset(arena_at(&a, run), 7, 65536);
+    arena_trim(&a, 8); /* all in use: nothing happens */
+    assert_false(arena_is_fat(&a, 8));
     assert_int_equal(resident(&a), 4096 + 48 * 4096 + 65536);
-    arena_trim(&a, 8); /* in use: nothing happens */
-    assert_int_equal(resident(&a), 4096 + 48 * 4096 + 65536);
-    assert_int_equal(((char *)arena_at(&a, segs[40]))[5], 7);
-    for (int i = 0; i < 48; i++) {
+    for (int i = 0; i < 47; i++) {
         arena_give(&a, segs[i]);
     }
-    arena_trim(&a, 8); /* the run still is */
+    assert_true(arena_is_fat(&a, 8));
+    arena_trim(&a, 8); /* free, but in use since the look before */
     assert_int_equal(resident(&a), 4096 + 48 * 4096 + 65536);
+    arena_trim(&a, 8);
+    assert_int_equal(resident(&a), 4096 + (1 + 8) * 4096 + 65536);
+    assert_false(arena_is_fat(&a, 8));
     arena_give(&a, run);
+    assert_true(arena_is_fat(&a, 8));
     arena_trim(&a, 8);
-    assert_int_equal(resident(&a), 4096 + 8 * 4096);
+    arena_trim(&a, 8);
+    assert_int_equal(resident(&a), 4096 + (1 + 8) * 4096);
     assert_int_equal(a.base[0], 7);
-    arena_trim(&a, 8);
-    unsigned char marks[256] = {0};
-    uint32_t n = 0, s;
-    while ((s = arena_take(&a)) != NONE) {
-        assert_int_equal(marks[s], 0);
-        marks[s] = 1;
-        n++;
+    assert_int_equal(((char *)arena_at(&a, segs[47]))[4095], 7);
+    arena_free(&a);
+}
+
+/* What is taken at every look is left alone, however much else goes. Taken
+ * again, trimmed segments are as good as others, and are trimmed again. */
+static void
+test_trim_again(void **state)
+{
+    struct arena a;
+    uint32_t segs[192], run;
+
+    assert_int_equal(arena_make(&a, 1, 256), 0);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 192; i++) {
+            segs[i] = arena_take(&a);
+            assert_true(segs[i] != NONE);
+            memset(arena_at(&a, segs[i]), 7, 4096);
+        }
+        run = arena_take_run(&a);
+        memset(arena_at(&a, run), 7, 65536);
+        for (int i = 0; i < 192; i++) {
+            arena_give(&a, segs[(i * 7 + round) % 192]);
+        }
+        arena_give(&a, run);
+        for (int look = 0; look < 4; look++) {
+            for (int i = 0; i < 20; i++) {
+                segs[i] = arena_take(&a);
+                memset(arena_at(&a, segs[i]), 7, 4096);
+            }
+            for (int i = 20; i-- > 0;) {
+                arena_give(&a, segs[i]);
+            }
+            arena_trim(&a, 0);
+        }
+        assert_int_equal(resident(&a), 20 * 4096);
     }
-    assert_int_equal(n, 48);
+    unsigned char marks[256] = {0};
+    take_all(&a, marks);
+    for (uint32_t s = 0; s < 256; s++) {
+        assert_int_equal(marks[s], s < 192 || s % 16 == 0);
+    }
     arena_free(&a);
 }
 
@@ -219,10 +259,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_make),
-        cmocka_unit_test(test_take_and_give),
-        cmocka_unit_test(test_made_anew),
-        cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_make),       cmocka_unit_test(test_take_and_give),
+        cmocka_unit_test(test_made_anew),  cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_trim_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
