@@ -14,6 +14,14 @@
 
 /* ---- opening and closing ---- */
 
+void
+ring_init(struct ring *r, struct ring_tables *tables)
+{
+    memset(r, 0, sizeof *r);
+    r->tables = tables;
+    r->door_fd = r->conn = r->request_fd = r->reply_fd = -1;
+}
+
 static void
 lay_out(struct ring *r, int cpu)
 {
@@ -38,9 +46,8 @@ ring_open(struct ring *r, int door_fd, int cpu, void *at)
                                .size = RING_SIZE};
     int pair[2];
 
-    memset(r, 0, sizeof *r);
+    ring_init(r, r->tables);
     r->door_fd = door_fd;
-    r->conn = r->request_fd = r->reply_fd = -1;
     r->cookie = door_random();
     r->epoch = door_random();
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
@@ -125,10 +132,27 @@ ring_greeted(struct ring *r)
 static void
 drop_fd(struct ring *r, uint32_t slot)
 {
-    if (r->fds[slot].fd != 0) {
-        door_close_foreign((int)r->fds[slot].fd - 1);
-        r->fds[slot].fd = 0;
+    struct ring_slot *s = &r->tables->slots[slot];
+
+    if (s->fd != 0) {
+        door_close_foreign((int)s->fd - 1);
+        s->fd = 0;
     }
+}
+
+static bool
+is_used(const struct ring *r, uint32_t slot)
+{
+    return (r->used[slot / 64] >> (slot % 64) & 1) != 0;
+}
+
+/* Only as far as it was ever used: the rest is zero, and was never touched. */
+static void
+clear_area(struct ring *r)
+{
+    size_t words = ((size_t)r->high_segment + 63) / 64;
+
+    memset(r->tables->area, 0, words * sizeof(uint64_t));
 }
 
 void
@@ -142,7 +166,9 @@ ring_close(struct ring *r)
         }
     }
     for (uint32_t i = 0; i < RING_SLOTS; i++) {
-        drop_fd(r, i);
+        if (is_used(r, i)) {
+            drop_fd(r, i);
+        }
     }
     if (r->request) {
         munmap(r->request, RING_SIZE);
@@ -150,14 +176,8 @@ ring_close(struct ring *r)
     if (r->reply) {
         munmap((void *)(uintptr_t)r->reply, r->reply_size);
     }
-    ring_forget(r);
-}
-
-void
-ring_forget(struct ring *r)
-{
-    memset(r, 0, sizeof *r);
-    r->door_fd = r->conn = r->request_fd = r->reply_fd = -1;
+    clear_area(r);
+    ring_init(r, r->tables);
 }
 
 /* ---- slots and segments ---- */
@@ -168,8 +188,10 @@ ring_slot_take(struct ring *r, uint32_t owner)
     for (uint32_t w = 0; w < WORDS(RING_SLOTS); w++) {
         if (r->used[w] != ~0ull) {
             uint32_t slot = w * 64 + (uint32_t)__builtin_ctzll(~r->used[w]);
+            r->tables->slots[slot] = (struct ring_slot){.owner = owner};
+            /* An heir believes the entry of a slot that is used. */
+            atomic_signal_fence(memory_order_seq_cst);
             r->used[w] |= 1ull << (slot % 64);
-            r->owner[slot] = owner;
             r->n_used++;
             return (int)slot;
         }
@@ -180,23 +202,24 @@ ring_slot_take(struct ring *r, uint32_t owner)
 void
 ring_slot_area(struct ring *r, uint32_t slot, uint64_t off, uint64_t len)
 {
-    r->slot_area[slot].off = off;
-    r->slot_area[slot].len = len;
+    r->tables->slots[slot].area_len = len;
+    r->tables->slots[slot].area_off = off;
 }
 
 void
 ring_slot_give(struct ring *r, uint32_t slot)
 {
-    drop_fd(r, slot);
+    struct ring_slot *s = &r->tables->slots[slot];
     struct ring_entry *e = ring_entry(r, slot);
 
+    drop_fd(r, slot);
     atomic_store_explicit(&e->released, e->generation, memory_order_release);
-    if (r->slot_area[slot].off != 0) {
-        ring_area_give(r, r->slot_area[slot].off, r->slot_area[slot].len);
-        r->slot_area[slot].off = 0;
+    if (s->area_off != 0) {
+        ring_area_give(r, s->area_off, s->area_len);
+        s->area_off = 0;
     }
     r->used[slot / 64] &= ~(1ull << (slot % 64));
-    r->owner[slot] = RING_NO_OWNER;
+    s->owner = RING_NO_OWNER;
     r->n_used--;
 }
 
@@ -204,7 +227,7 @@ static bool
 is_run_free(const struct ring *r, uint32_t first, uint32_t n)
 {
     for (uint32_t i = first; i < first + n; i++) {
-        if ((r->area[i / 64] >> (i % 64)) & 1) {
+        if ((r->tables->area[i / 64] >> (i % 64)) & 1) {
             return false;
         }
     }
@@ -214,13 +237,16 @@ is_run_free(const struct ring *r, uint32_t first, uint32_t n)
 static void
 mark_run(struct ring *r, uint32_t first, uint32_t n, bool used)
 {
-    for (uint32_t i = first; i < first + n; i++) {
-        uint64_t bit = 1ull << (i % 64);
-        r->segments_used += used ? 1u : -1u;
-        r->area[i / 64] = used ? r->area[i / 64] | bit : r->area[i / 64] & ~bit;
-    }
+    /* First: no bit is ever set above it, so clear_area() finds them all. */
     if (used && first + n > r->high_segment) {
         r->high_segment = first + n;
+    }
+    atomic_signal_fence(memory_order_seq_cst);
+    for (uint32_t i = first; i < first + n; i++) {
+        uint64_t *word = &r->tables->area[i / 64];
+        uint64_t bit = 1ull << (i % 64);
+        r->segments_used += used ? 1u : -1u;
+        *word = used ? *word | bit : *word & ~bit;
     }
 }
 
@@ -229,7 +255,7 @@ static uint32_t
 next_free(const struct ring *r, uint32_t from)
 {
     for (uint32_t w = from / 64; w < WORDS(RING_SEGMENTS); w++) {
-        uint64_t open = ~r->area[w];
+        uint64_t open = ~r->tables->area[w];
         if (w == from / 64) {
             open &= ~0ull << (from % 64);
         }
@@ -256,7 +282,7 @@ ring_area_take(struct ring *r, uint64_t len)
         }
         /* On behind the first used segment in the way. */
         uint32_t used = at;
-        while (!((r->area[used / 64] >> (used % 64)) & 1)) {
+        while (!((r->tables->area[used / 64] >> (used % 64)) & 1)) {
             used++;
         }
         at = next_free(r, used);
@@ -287,16 +313,17 @@ ring_area_claim(struct ring *r, uint64_t off, uint64_t len)
 void
 ring_rebuild(struct ring *r)
 {
-    memset(r->area, 0, sizeof r->area);
+    clear_area(r);
     r->segments_used = 0;
     r->n_used = 0;
     for (uint32_t slot = 0; slot < RING_SLOTS; slot++) {
-        if (!(r->used[slot / 64] >> (slot % 64) & 1)) {
+        if (!is_used(r, slot)) {
             continue;
         }
+        const struct ring_slot *s = &r->tables->slots[slot];
         r->n_used++;
-        if (r->slot_area[slot].off != 0) {
-            ring_area_claim(r, r->slot_area[slot].off, r->slot_area[slot].len);
+        if (s->area_off != 0) {
+            ring_area_claim(r, s->area_off, s->area_len);
         }
     }
 }
@@ -383,7 +410,7 @@ ring_poll(struct ring *r, ring_answered *answered, void *arg)
             bits ^= bit;
             r->seen[w] ^= bit;
             r->in_flight[w] ^= bit;
-            answered(arg, r, r->owner[slot], slot);
+            answered(arg, r, r->tables->slots[slot].owner, slot);
             n++;
             if (r->state != RING_READY) {
                 return n; /* it lied: the loop has given it up */
@@ -483,7 +510,7 @@ is_awaited(const struct ring *r, const struct door_note *note)
 {
     uint32_t slot = note->seq;
 
-    return slot < RING_SLOTS && (r->used[slot / 64] >> (slot % 64) & 1) != 0 &&
+    return slot < RING_SLOTS && is_used(r, slot) &&
            ring_entry(r, slot)->cookie == note->cookie;
 }
 
@@ -513,8 +540,8 @@ read_notes(struct ring *r)
             continue;
         }
         drop_fd(r, note.seq);
-        r->fds[note.seq].cookie = note.cookie;
-        r->fds[note.seq].fd = (uint32_t)fd + 1;
+        r->tables->slots[note.seq].fd_cookie = note.cookie;
+        r->tables->slots[note.seq].fd = (uint32_t)fd + 1;
     }
     r->wakes = 0;
 }
@@ -531,14 +558,16 @@ ring_woken(struct ring *r)
 static int
 take_fd(struct ring *r, uint32_t slot, uint64_t cookie)
 {
-    if (r->fds[slot].fd == 0 || r->fds[slot].cookie != cookie) {
+    struct ring_slot *s = &r->tables->slots[slot];
+
+    if (s->fd == 0 || s->fd_cookie != cookie) {
         read_notes(r);
     }
-    if (r->fds[slot].fd == 0 || r->fds[slot].cookie != cookie) {
+    if (s->fd == 0 || s->fd_cookie != cookie) {
         return -1;
     }
-    int fd = (int)r->fds[slot].fd - 1;
-    r->fds[slot].fd = 0;
+    int fd = (int)s->fd - 1;
+    s->fd = 0;
     return fd;
 }
 

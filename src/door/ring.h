@@ -1,7 +1,9 @@
 /* The calling side of a door ring, for an event loop: many calls in flight, one
  * wake a pass. Everything that a loop must know of its ring stands in struct
  * ring, which lies in shared memory (a worker's arena), so that an heir finds
- * it; there are no lists, only bit maps that can be made anew.
+ * it; there are no lists, only bit maps that can be made anew. The larger part
+ * of it lies apart, in struct ring_tables, and is touched only as far as calls
+ * used it: a ring that nobody calls costs its head, some 700 bytes.
  *
  * One call: ring_slot_take, ring_area_take, fill ring_entry(), ring_publish;
  * once a pass ring_flush; when ring_poll gives the slot back, ring_result, send
@@ -31,8 +33,23 @@ enum ring_state {
     RING_DEAD, /* hung up or lied; its calls end, then ring_close */
 };
 
+/* What a ring knows of a slot, while the slot is used. */
+struct ring_slot {
+    uint64_t area_off, area_len; /* its segments; 0: none */
+    uint64_t fd_cookie;          /* the call that FD came for */
+    uint32_t fd;    /* a descriptor ahead of its answer, plus one; 0: none */
+    uint32_t owner; /* the loop's own word */
+};
+
+/* All zero at the beginning. A slot's entry is made when the slot is taken. */
+struct ring_tables {
+    uint64_t area[RING_SEGMENTS / 64]; /* segments in use */
+    struct ring_slot slots[RING_SLOTS];
+};
+
 struct ring {
-    uint32_t state; /* enum ring_state */
+    struct ring_tables *tables; /* the caller's; zeroes when first given */
+    uint32_t state;             /* enum ring_state */
     int door_fd, conn, request_fd, reply_fd;
     uint64_t features; /* of the door: DOOR_FEATURE_... */
     uint64_t epoch;    /* which opening this is: tells an heir what it maps */
@@ -55,26 +72,20 @@ struct ring {
     uint32_t wakes;         /* notes that came since they were last read */
     uint64_t heap_off;      /* where the server's larger replies lie */
     uint64_t high_reply;    /* end of the highest of them so far */
-    /* The descriptor that came for a slot, ahead of its answer. */
-    struct {
-        uint64_t cookie;
-        uint32_t fd; /* plus one; 0: none */
-    } fds[RING_SLOTS];
     uint64_t used[RING_SLOTS / 64];      /* slots that somebody has */
     uint64_t in_flight[RING_SLOTS / 64]; /* published, not answered */
     uint64_t seen[RING_SLOTS / 64];      /* the done bits as last seen */
-    uint32_t owner[RING_SLOTS];          /* the loop's own word for a slot */
-    struct {
-        uint64_t off, len;
-    } slot_area[RING_SLOTS];
-    uint64_t area[RING_SEGMENTS / 64]; /* segments in use */
 };
+
+/* A ring that was never opened: RING_CLOSED, owning nothing but TABLES, which
+ * are the caller's, stay where they are, and hold zeroes. */
+void ring_init(struct ring *r, struct ring_tables *tables);
 
 /* Opens a ring on DOOR_FD (taken, also on failure): makes the request memory
  * and says hello. CPU: where the loop runs, -1: anywhere. AT: address for
- * RING_SIZE bytes, or NULL. The welcome comes on r->conn, which the loop must
- * watch. 0, or an errno (EPIPE: the door is dead; EAGAIN: it is flooded, try
- * later).
+ * RING_SIZE bytes, or NULL. R: from ring_init or ring_close. The welcome comes
+ * on r->conn, which the loop must watch. 0, or an errno (EPIPE: the door is
+ * dead; EAGAIN: it is flooded, try later).
  */
 int ring_open(struct ring *r, int door_fd, int cpu, void *at);
 
@@ -82,11 +93,8 @@ int ring_open(struct ring *r, int door_fd, int cpu, void *at);
  * else an errno, and the ring is dead. */
 int ring_greeted(struct ring *r);
 
-/* Closes everything. Its slots are gone with it. */
+/* Closes everything. Its slots are gone with it; it can be opened again. */
 void ring_close(struct ring *r);
-
-/* A ring that was never opened: RING_CLOSED, owning nothing. */
-void ring_forget(struct ring *r);
 
 /* Makes the map of segments anew from the slots that are used; then
  * ring_area_claim names what no slot has yet. */
@@ -95,6 +103,13 @@ void ring_area_claim(struct ring *r, uint64_t off, uint64_t len);
 
 /* A free slot, with OWNER noted; or -1: RING_SLOTS calls are in flight. */
 int ring_slot_take(struct ring *r, uint32_t owner);
+
+/* Nobody waits for what comes of SLOT: it is told to nobody. */
+static inline void
+ring_slot_disown(struct ring *r, uint32_t slot)
+{
+    r->tables->slots[slot].owner = RING_NO_OWNER;
+}
 
 /* The area belongs to the slot from now on and goes with it. */
 void ring_slot_area(struct ring *r, uint32_t slot, uint64_t off, uint64_t len);

@@ -10,6 +10,7 @@
 
 struct test_ring {
     struct ring r;
+    struct ring_tables tables;
     int epoll; /* edges, as a loop has them: wakes are read now and then */
     uint32_t n_answered;
     uint32_t answered[RING_SLOTS]; /* slots, in the order they came */
@@ -22,6 +23,7 @@ test_ring_new(void)
     struct test_ring *t = calloc(1, sizeof *t);
 
     assert_non_null(t);
+    ring_init(&t->r, &t->tables);
     t->epoll = epoll_create1(EPOLL_CLOEXEC);
     assert_true(t->epoll >= 0);
     return t;

@@ -48,7 +48,7 @@ call_drop(struct worker *w, struct conn *c)
 
     if (r->has_slot) {
         /* The slot and its memory stay the call's until it is answered. */
-        g->owner[c->slot] = RING_NO_OWNER;
+        ring_slot_disown(g, c->slot);
         ring_withdraw(g, c->slot);
         r->has_slot = false;
         r->area_off = 0;

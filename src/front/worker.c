@@ -134,7 +134,7 @@ wait_limit(struct worker *w)
         int64_t nap = (int64_t)(waiting ? NAP_MIN : w->nap);
         limit = limit < 0 || nap < limit ? nap : limit;
     }
-    if (rings_want_tidying(w)) {
+    if (rings_want_tidying(w) || arena_is_fat(&w->arena, SPARE_SEGS)) {
         limit = limit < 0 || (int64_t)SLOW_TICK < limit ? (int64_t)SLOW_TICK
                                                         : limit;
     }
@@ -219,7 +219,7 @@ slow_tick(struct worker *w)
     }
     w->slow_at = w->now + SLOW_TICK;
     rings_slow_tick(w);
-    arena_trim(&w->arena, 64);
+    arena_trim(&w->arena, SPARE_SEGS);
     /* An edge on a listener that another worker took and died with: try. */
     if (!w->core->stopping) {
         listener_pending(w, (uint32_t)((1ull << w->conf->n_listens) - 1));
@@ -429,12 +429,13 @@ static int
 make_core(struct worker *w)
 {
     uint32_t n_conns = grow_table();
-    size_t rings_off = (sizeof(struct core) + 127) / 128 * 128;
-    size_t conns_off =
-        (rings_off + w->conf->n_targets * sizeof(struct ring) + 127) / 128 *
-        128;
-    int e = arena_make(&w->arena, conns_off + n_conns * sizeof(struct conn),
-                       SEGMENTS);
+    size_t n_rings = w->conf->n_targets;
+    size_t rings_off = ROUND_UP(sizeof(struct core), 128);
+    size_t conns_off = ROUND_UP(rings_off + n_rings * sizeof(struct ring), 128);
+    size_t tables_off =
+        ROUND_UP(conns_off + n_conns * sizeof(struct conn), 128);
+    int e = arena_make(
+        &w->arena, tables_off + n_rings * sizeof(struct ring_tables), SEGMENTS);
 
     if (e != 0) {
         return e;
@@ -445,11 +446,14 @@ make_core(struct worker *w)
     core->n_rings = (uint32_t)w->conf->n_targets;
     core->rings_off = rings_off;
     core->conns_off = conns_off;
+    core->tables_off = tables_off;
     core->request_id = door_random();
     w->rings = (struct ring *)(void *)(w->arena.base + rings_off);
     w->conns = (struct conn *)(void *)(w->arena.base + conns_off);
     for (uint32_t g = 0; g < core->n_rings; g++) {
-        ring_forget(&w->rings[g]);
+        ring_init(&w->rings[g],
+                  (struct ring_tables *)(void *)(w->arena.base + tables_off) +
+                      g);
     }
     core->epoll = epoll_create1(EPOLL_CLOEXEC);
     return core->epoll < 0 ? errno : 0;

@@ -23,6 +23,7 @@
 #define LINGER_MAX  (16u << 20)
 #define TARGETS_MAX 1024u
 #define AGAIN_MAX   128u
+#define SPARE_SEGS  8u   /* segments kept warm when nobody needs them */
 #define SHARE       32u  /* requests of one connection in one pass */
 #define RATE_MIN    256u /* bytes a second, after the first timeout */
 
@@ -40,8 +41,10 @@ struct core {
     bool stopping;
     uint64_t stop_at; /* ns; what is not done by then is cut */
     uint64_t takeovers;
-    uint32_t n_rings; /* struct ring[n_rings] at rings_off */
-    uint64_t rings_off, conns_off;
+    /* struct ring[n_rings] and what lies apart of each; struct conn[n_conns].
+     * All zero until used, so each costs memory only as far as it was. */
+    uint32_t n_rings;
+    uint64_t rings_off, tables_off, conns_off;
 };
 
 struct worker {

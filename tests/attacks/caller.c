@@ -39,11 +39,13 @@ int
 main(int argc, char **argv)
 {
     static struct ring rings[RINGS];
+    static struct ring_tables tables[RINGS];
 
     for (int i = 0; argc == 2 && i < RINGS; i++) {
         pthread_t thread;
         int e, door = door_dial(argv[1]);
 
+        ring_init(&rings[i], &tables[i]);
         if (door < 0 || ring_open(&rings[i], door, -1, NULL) != 0) {
             perror("caller");
             return 1;
