@@ -36,11 +36,14 @@ build:
 	@scripts/configure.sh build
 	@ninja -C build --quiet
 
-run: build
+run:
+	@scripts/setup.sh build site
+	@scripts/configure.sh build
+	@ninja -C build --quiet
 	@exec build/cardea run -f examples/site/cardea.conf
 
 test:
-	@scripts/setup.sh build test
+	@scripts/setup.sh build site test
 	@exec scripts/test.py
 
 bench:

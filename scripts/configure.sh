@@ -4,11 +4,19 @@
 #   scripts/configure.sh FOLDER [option ...]
 #
 # The options and the compiler from the environment (CC, CFLAGS, LDFLAGS) are
-# remembered in the folder; when they differ from last time, it is made anew.
+# remembered in the folder, and which optional libraries there are; when they
+# differ from last time, it is made anew.
 set -eu
 folder=$1
 shift
-want="CC=${CC:-} CFLAGS=${CFLAGS:-} LDFLAGS=${LDFLAGS:-} $*"
+# A library that was installed since is found only when Meson looks again.
+found=
+for library in cmocka sqlite3 libcrypto jansson; do
+    if pkg-config --exists "$library" 2>/dev/null; then
+        found="$found $library"
+    fi
+done
+want="found:$found CC=${CC:-} CFLAGS=${CFLAGS:-} LDFLAGS=${LDFLAGS:-} $*"
 stamp=$folder/cardea-options
 if [ -f "$folder/build.ninja" ] && [ -f "$stamp" ] &&
     [ "$(cat "$stamp")" = "$want" ]; then

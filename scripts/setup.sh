@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a purpose needs and this machine lacks.
 #
-#   scripts/setup.sh [build] [test] [bench]        (build alone when unnamed)
+#   scripts/setup.sh [build] [site] [test] [bench]  (build alone when unnamed)
 #
 # Debian and its kin: asks dpkg first, and says what it installs and why. Does
 # nothing when all is there. Elsewhere it only looks, and fails with a sentence
@@ -26,6 +26,8 @@ build bison          bison       the parser of cardea.conf
 build flex           flex        the scanner of cardea.conf
 build pkg-config     pkg-config  finds libraries
 build python3        python3     the checks that are part of the build
+site  libsqlite3-dev pc:sqlite3  the example /visits
+site  libssl-dev     pc:libcrypto  the example /upload
 test  libcmocka-dev  pc:cmocka   unit tests
 test  python3-pytest py:pytest   scenario tests
 test  clang          clang       the second compiler, and the fuzzers
@@ -85,8 +87,8 @@ clang_rt() {
 wanted() {
     for purpose; do
         case $purpose in
-        build | test | bench) ;;
-        *) die "unknown purpose '$purpose': build, test or bench" ;;
+        build | site | test | bench) ;;
+        *) die "unknown purpose '$purpose': build, site, test or bench" ;;
         esac
     done
     needs | while read -r purpose package sign what; do
