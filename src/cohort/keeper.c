@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/descriptors.h"
 #include "cohort/listeners.h"
 
 uint64_t
@@ -303,12 +304,34 @@ deinit(struct keeper *k)
     free(k);
 }
 
+/* Says that there could be more connections, and how. */
+static void
+log_few_files(struct keeper *k)
+{
+    /* A worker's own, about: its doors take 4, its listeners and folders 1. */
+    uint64_t own = 16 + 5 * k->conf->n_targets + k->conf->n_listens;
+    struct log_line line;
+
+    if (k->n_files >= DESCRIPTORS) {
+        return;
+    }
+    keeper_log_begin(k, &line, LOG_WARN, "few-descriptors");
+    log_num(&line, "limit", k->n_files);
+    log_num(&line, "connections",
+            k->n_files > own ? (k->n_files - own) * (uint64_t)k->n_workers : 0);
+    log_text(&line, "hint",
+             "that many at once; for more, raise the hard limit before the "
+             "start: ulimit -Hn, or LimitNOFILE= of systemd");
+    keeper_log_end(k, &line);
+}
+
 static void
 run(struct keeper *k)
 {
     struct log_line line;
 
     k->started_at = keeper_now(k);
+    log_few_files(k);
     modules_start(k); /* first: they need longest to be ready */
     workers_start(k);
     loop(k);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/log.h"
@@ -109,9 +110,14 @@ struct keeper {
     struct seat *seats;
     struct keeper_worker *workers;
     int n_workers;
+    bool workers_change_user; /* they become UID and GID */
+    uid_t workers_uid;
+    gid_t workers_gid;
     struct keeper_module *modules; /* conf->n_modules */
     struct keeper_target *targets; /* conf->n_targets */
     char shim[PATH_MAX];
+    struct rlimit given_files; /* descriptors: what our modules have */
+    uint32_t n_files;          /* and what a worker has */
     enum keeper_phase phase;
     bool ready_said;
     bool failed; /* could not start */
@@ -163,6 +169,9 @@ void stop_note_end(struct keeper *k, const struct restart *unit, int status,
 void stop_orphans(struct keeper *k);
 
 /* workers.c */
+/* Who the workers will be. Asked once, in the keeper: in each worker the
+ * answer's libraries and buffers would stay. */
+int workers_find_user(struct keeper *k);
 int workers_init(struct keeper *k);
 void workers_start(struct keeper *k);
 void workers_deinit(struct keeper *k);

@@ -257,6 +257,7 @@ init_module(struct keeper *k, size_t index)
     m->plan = (struct spawn_plan){
         .argv = m->conf->kind == CONF_MODULE_EXEC ? m->argv : m->conf->argv,
         .envp = m->envp,
+        .files = &k->given_files,
         .folder = m->conf->folder,
         .user = m->conf->user,
     };

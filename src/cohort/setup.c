@@ -11,11 +11,11 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/descriptors.h"
 #include "cohort/listeners.h"
 
 /* A sanitizer's leak check looks at its own process from outside. */
@@ -33,16 +33,11 @@
 static int
 setup_process(struct keeper *k)
 {
-    struct rlimit files;
-
     if (!SANITIZED) {
         prctl(PR_SET_DUMPABLE, 0);
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    k->n_files = descriptors_raise(&k->given_files);
     return 0;
 }
 
@@ -261,6 +256,7 @@ static const struct {
     {"program folder", setup_shim, false},
     {"process", setup_process, false},
     {"seats", setup_seats, false},
+    {"user", workers_find_user, true},
     {"workers", workers_init, false},
     {"modules", modules_init, false},
     {"doors", doors_init, false},

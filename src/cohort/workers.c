@@ -4,6 +4,7 @@
 #include "cohort/keeper_priv.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -104,11 +105,7 @@ static void
 init_worker(struct keeper *k, int index, int cpu)
 {
     struct keeper_worker *w = &k->workers[index];
-    const char *user = k->conf->user;
 
-    if (user == NULL && geteuid() == 0) {
-        user = "nobody";
-    }
     w->keeper = k;
     w->index = index;
     w->deaf_deadline = UINT64_MAX;
@@ -129,9 +126,36 @@ init_worker(struct keeper *k, int index, int cpu)
         .listen_fds = k->listen_fds,
         .folder_fds = k->folder_fds,
         .seats = k->seats,
-        .user = user,
+        .change_user = k->workers_change_user,
+        .uid = k->workers_uid,
+        .gid = k->workers_gid,
     };
     restart_init(&w->unit, &w->world, &w->plan, false);
+}
+
+int
+workers_find_user(struct keeper *k)
+{
+    const char *name = k->conf->user != NULL ? k->conf->user : "nobody";
+    const struct passwd *user;
+    char why[256];
+
+    if (geteuid() != 0) {
+        return 0;
+    }
+    user = getpwnam(name);
+    if (user == NULL) {
+        snprintf(why, sizeof(why),
+                 "no user '%s' on this system for the workers: name another "
+                 "with 'set user'",
+                 name);
+        keeper_say(k, why);
+        return -ESRCH;
+    }
+    k->workers_change_user = true;
+    k->workers_uid = user->pw_uid;
+    k->workers_gid = user->pw_gid;
+    return 0;
 }
 
 int

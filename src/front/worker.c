@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
-#include <pwd.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -382,13 +381,10 @@ drop_rights(const struct worker_setup *s)
     struct rlimit none = {0, 0};
 
     setrlimit(RLIMIT_CORE, &none);
-    if (s->user && geteuid() == 0) {
-        struct passwd *pw = getpwnam(s->user);
-        if (!pw || setgroups(0, NULL) < 0 ||
-            setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
-            setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0) {
-            return errno ? errno : ENOENT;
-        }
+    if (s->change_user &&
+        (setgroups(0, NULL) < 0 || setresgid(s->gid, s->gid, s->gid) < 0 ||
+         setresuid(s->uid, s->uid, s->uid) < 0)) {
+        return errno;
     }
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct conf;
 struct world;
@@ -27,10 +29,12 @@ struct worker_setup {
     int control_fd; /* SEQPACKET to the keeper */
     int log_fd;     /* pipe, non-blocking: lines of at most 4096 bytes */
     const struct conf *conf;
-    const int *listen_fds;     /* one for each conf->listens */
-    const int *folder_fds;     /* one for each conf->targets; -1 if not FILES */
-    struct seat *seats;        /* SEATS_MAX of them */
-    const char *user;          /* to become, NULL: stay */
+    const int *listen_fds; /* one for each conf->listens */
+    const int *folder_fds; /* one for each conf->targets; -1 if not FILES */
+    struct seat *seats;    /* SEATS_MAX of them */
+    bool change_user;      /* become UID and GID */
+    uid_t uid;
+    gid_t gid;
     const struct world *world; /* NULL: the real one */
 };
 

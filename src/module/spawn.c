@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
@@ -205,6 +206,10 @@ prepare_child(const struct spawn_plan *plan, const struct identity *who,
         return -errno;
     }
     rc = place_fds(plan, p_error_fd);
+    if (rc == 0 && plan->files != NULL &&
+        setrlimit(RLIMIT_NOFILE, plan->files) < 0) {
+        rc = -errno;
+    }
     if (rc == 0) {
         rc = become_user(who);
     }

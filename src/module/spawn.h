@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+struct rlimit; /* sys/resource.h */
+
 struct spawn_fd {
     int from; /* ours */
     int to;   /* number in the child */
@@ -16,6 +18,7 @@ struct spawn_plan {
     const char *user;           /* NULL: ours; else its uid, gid and groups */
     const struct spawn_fd *fds; /* all others are closed */
     size_t n_fds;
+    const struct rlimit *files; /* RLIMIT_NOFILE; NULL: ours */
     /* Instead of an exec: run in the fork (a worker). Its return value is the
      * exit status. argv is then only the name. */
     int (*run)(void *arg);

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -83,6 +84,19 @@ test_no_leak(void **state)
     assert_string_equal(text, "0\n1\n2\n3\n/dev/null\n");
     close(leak);
     close(500);
+}
+
+/* The limit of descriptors that the plan names, before the program begins. */
+static void
+test_files(void **state)
+{
+    char *const argv[] = {"sh", "-c", "ulimit -Sn; ulimit -Hn", NULL};
+    struct rlimit files = {50, 60};
+    struct spawn_plan plan = {.argv = argv, .envp = env, .files = &files};
+    char text[256];
+
+    assert_int_equal(run(&plan, text, sizeof(text)), 0);
+    assert_string_equal(text, "50\n60\n");
 }
 
 /* Exchanged numbers arrive where they should. */
@@ -249,10 +263,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exec),     cmocka_unit_test(test_no_leak),
-        cmocka_unit_test(test_swap),     cmocka_unit_test(test_signals),
-        cmocka_unit_test(test_errors),   cmocka_unit_test(test_user),
-        cmocka_unit_test(test_run_form), cmocka_unit_test(test_world),
+        cmocka_unit_test(test_exec),   cmocka_unit_test(test_no_leak),
+        cmocka_unit_test(test_swap),   cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_errors), cmocka_unit_test(test_user),
+        cmocka_unit_test(test_files),  cmocka_unit_test(test_run_form),
+        cmocka_unit_test(test_world),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
