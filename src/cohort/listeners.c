@@ -167,9 +167,9 @@ explain(const struct conf *conf, const struct conf_listen *l, int error,
     } else if (error == EADDRNOTAVAIL) {
         mend = " (no such address on this machine: ip addr shows them)";
     }
-    snprintf(why, why_size, "%s:%d:%d: cannot listen on %s: %s%s", conf->file,
-             l->where.line, l->where.column, l->text, strerrordesc_np(error),
-             mend);
+    snprintf(why, why_size, "%s:%d:%d: cannot listen on %s: %s%s",
+             conf_where_file(conf, l->where), l->where.line, l->where.column,
+             l->text, strerrordesc_np(error), mend);
 }
 
 int

@@ -138,9 +138,9 @@ setup_folders(struct keeper *k)
         if (k->folder_fds[i] < 0) {
             int error = errno;
 
-            snprintf(why, sizeof(why), "%s:%d:%d: folder %s: %s", k->conf->file,
-                     t->where.line, t->where.column, t->path,
-                     strerrordesc_np(error));
+            snprintf(why, sizeof(why), "%s:%d:%d: folder %s: %s",
+                     conf_where_file(k->conf, t->where), t->where.line,
+                     t->where.column, t->path, strerrordesc_np(error));
             keeper_say(k, why);
             return -error;
         }

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/un.h>
 
 #define DEFAULT_PORT 8080
 
@@ -98,6 +99,13 @@ name:
            "addresses";
 }
 
+bool
+conf_address_like(const char *text, size_t len)
+{
+    return (len > 5 && memcmp(text, "unix:", 5) == 0) ||
+           (memchr(text, ':', len) && !memchr(text, '/', len));
+}
+
 const char *
 conf_address_parse(const char *text, size_t len, struct conf_listen *listen)
 {
@@ -107,8 +115,9 @@ conf_address_parse(const char *text, size_t len, struct conf_listen *listen)
     size_t host_len = len;
     int port = DEFAULT_PORT;
 
-    if (len > 5 && memcmp(text, "unix:", 5) == 0) {
-        return "unix: addresses are not available in this version";
+    if (memchr(text, '/', len)) {
+        return "the path of a socket is written behind unix:, such as "
+               "unix:/run/app.sock";
     }
     if (len > 0 && text[0] == '[' && !bracket) {
         return "']' is missing";
@@ -141,13 +150,17 @@ conf_address_parse(const char *text, size_t len, struct conf_listen *listen)
                    : address_host4(text, host_len, port, listen);
 }
 
+/* In the byte order of the network; 0 of a Unix socket. */
 static int
 address_port(const struct conf_listen *listen)
 {
     if (listen->addr.ss_family == AF_INET6) {
         return ((const struct sockaddr_in6 *)&listen->addr)->sin6_port;
     }
-    return ((const struct sockaddr_in *)&listen->addr)->sin_port;
+    if (listen->addr.ss_family == AF_INET) {
+        return ((const struct sockaddr_in *)&listen->addr)->sin_port;
+    }
+    return 0;
 }
 
 /* Does A listen at every address of B's family? [::] takes IPv4 as well. */
@@ -167,6 +180,10 @@ address_is_any(const struct conf_listen *a, const struct conf_listen *b)
 bool
 conf_address_overlap(const struct conf_listen *a, const struct conf_listen *b)
 {
+    if (a->addr.ss_family == AF_UNIX && b->addr.ss_family == AF_UNIX) {
+        return strcmp(((const struct sockaddr_un *)&a->addr)->sun_path,
+                      ((const struct sockaddr_un *)&b->addr)->sun_path) == 0;
+    }
     if (address_port(a) != address_port(b) || address_port(a) == 0) {
         return false;
     }

@@ -94,10 +94,26 @@ forward_protocol(struct conf_check *check, const struct conf_word *word)
     if (conf_word_is(word, "http") || conf_word_is(word, "tcp")) {
         return true;
     }
-    if (conf_word_is(word, "https") || conf_word_is(word, "udp")) {
+    if (conf_word_is(word, "https") || conf_word_is(word, "tls")) {
         conf_report_add(check->report, word->where,
-                        "'forward %s' is not available in this version",
-                        shown.text);
+                        "'forward %s' needs TLS, which this version does not "
+                        "have yet: write 'forward %s', and let a server in "
+                        "front of this one end TLS",
+                        shown.text, conf_word_is(word, "tls") ? "tcp" : "http");
+        return false;
+    }
+    if (conf_word_is(word, "udp")) {
+        conf_report_add(check->report, word->where,
+                        "'forward udp' needs UDP, which this version does not "
+                        "have yet: remove the line, or write 'forward tcp' if "
+                        "its clients can use that");
+        return false;
+    }
+    if (conf_address_like(word->text, word->len)) {
+        conf_report_add(check->report, word->where,
+                        "the protocol is missing: write 'forward tcp %s' for a "
+                        "door that takes bytes, 'forward http %s' for requests",
+                        shown.text, shown.text);
         return false;
     }
     near = conf_name_near(protocol_names, word->text, word->len);
@@ -106,35 +122,6 @@ forward_protocol(struct conf_check *check, const struct conf_word *word)
                          : "unknown protocol '%s': expected http or tcp%s",
                     shown.text, near ? near : "");
     return false;
-}
-
-/* The address of a forward, which must not meet that of an earlier one. */
-static bool
-forward_address(struct conf_check *check, struct conf_listen *listen,
-                const struct conf_word *word)
-{
-    const char *wrong = conf_address_parse(word->text, word->len, listen);
-    struct conf_shown shown = conf_shown(word->text, word->len);
-    const struct conf *conf = check->conf;
-
-    if (wrong) {
-        conf_report_add(check->report, word->where, "address '%s': %s",
-                        shown.text, wrong);
-        return false;
-    }
-    for (size_t i = 0; i < conf->n_listens; i++) {
-        const struct conf_listen *other = &conf->listens[i];
-
-        if (conf_address_overlap(other, listen)) {
-            conf_report_add(check->report, word->where,
-                            "address '%s' is already taken by '%s' in line %d",
-                            shown.text, other->text, other->where.line);
-            return false;
-        }
-    }
-    listen->text = conf_memory_text(check->memory, word->text, word->len);
-    listen->where = word->where;
-    return listen->text != NULL;
 }
 
 /* What becomes of a connection, and whether the target is fit for it. */
@@ -172,7 +159,7 @@ forward_check(struct conf_check *check, const struct conf_node *node)
     if (!forward_protocol(check, &node->name)) {
         return;
     }
-    if (forward_address(check, listen, &node->value)) {
+    if (conf_check_address(check, listen, node)) {
         check->conf->n_listens++;
     } else if (check->memory->failed) {
         return;

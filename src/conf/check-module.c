@@ -11,16 +11,16 @@
 
 #define NAME_LEN_MAX 32
 
-enum option { RUN, EXEC, OPTION_USER, TIMEOUT, FOLDER, N_OPTIONS };
-
-static const char *const option_names[N_OPTIONS + 1] = {
-    [RUN] = "run",         [EXEC] = "exec",     [OPTION_USER] = "user",
-    [TIMEOUT] = "timeout", [FOLDER] = "folder", [N_OPTIONS] = NULL,
+static const char *const option_names[CONF_OPTIONS + 1] = {
+    [CONF_OPTION_RUN] = "run",       [CONF_OPTION_EXEC] = "exec",
+    [CONF_OPTION_USER] = "user",     [CONF_OPTION_TIMEOUT] = "timeout",
+    [CONF_OPTION_FOLDER] = "folder", [CONF_OPTIONS] = NULL,
 };
 
-static const char *const option_examples[N_OPTIONS] = {
-    [RUN] = "\"./hello\"", [EXEC] = "\"./hello.sh\"", [OPTION_USER] = "nobody",
-    [TIMEOUT] = "30s",     [FOLDER] = "/srv/app",
+static const char *const option_examples[CONF_OPTIONS] = {
+    [CONF_OPTION_RUN] = "\"./hello\"", [CONF_OPTION_EXEC] = "\"./hello.sh\"",
+    [CONF_OPTION_USER] = "nobody",     [CONF_OPTION_TIMEOUT] = "30s",
+    [CONF_OPTION_FOLDER] = "/srv/app",
 };
 
 /* A file with a '/' in its name. The absolute path, or NULL: reported. */
@@ -85,7 +85,7 @@ program_find(struct conf_check *check, const struct conf_word *word,
             return path;
         }
     }
-    path = conf_path_absolute(check->memory, check->conf->folder, name,
+    path = conf_path_absolute(check->memory, conf_check_base(check, word), name,
                               strlen(name));
     if (path && outside->file(outside->ctx, path) >= 0) {
         mend = ": for the file beside this one write ./ before it";
@@ -120,7 +120,7 @@ option_command(struct conf_check *check, const struct conf_word *word)
 
 static void
 option_store(struct conf_check *check, struct conf_module *module,
-             enum option option, const struct conf_node *node)
+             enum conf_option option, const struct conf_node *node)
 {
     const struct conf_word *word = conf_check_single(
         check, &node->name, node->words, option_examples[option]);
@@ -129,23 +129,24 @@ option_store(struct conf_check *check, struct conf_module *module,
         return;
     }
     switch (option) {
-    case RUN:
-    case EXEC:
-        module->kind = option == RUN ? CONF_MODULE_RUN : CONF_MODULE_EXEC;
+    case CONF_OPTION_RUN:
+    case CONF_OPTION_EXEC:
+        module->kind =
+            option == CONF_OPTION_RUN ? CONF_MODULE_RUN : CONF_MODULE_EXEC;
         module->argv = option_command(check, word);
         break;
-    case OPTION_USER:
+    case CONF_OPTION_USER:
         module->user = conf_check_user(check, word);
         break;
-    case TIMEOUT:
+    case CONF_OPTION_TIMEOUT:
         conf_check_time(check, &node->name, word, NS_PER_MS,
                         24 * 3600ull * NS_PER_SEC, "1ms to 1d",
                         &module->timeout_ns);
         break;
-    case FOLDER:
+    case CONF_OPTION_FOLDER:
         module->folder = conf_check_folder(check, word);
         break;
-    case N_OPTIONS:
+    case CONF_OPTIONS:
         abort();
     }
 }
@@ -157,7 +158,7 @@ option_unknown(struct conf_check *check, const struct conf_word *name)
     const char *near;
 
     if (conf_word_is(name, "forward") || conf_word_is(name, "module") ||
-        conf_word_is(name, "set")) {
+        conf_word_is(name, "set") || conf_word_is(name, "include")) {
         conf_report_add(check->report, name->where,
                         "'%s' cannot stand inside 'module { }': is a '}' "
                         "missing before it?",
@@ -182,36 +183,40 @@ static void
 module_options(struct conf_check *check, struct conf_module *module,
                const struct conf_node *children, bool *p_has_command)
 {
-    struct conf_where seen[N_OPTIONS] = {{0}};
+    struct conf_where *seen = module->wheres;
 
     for (const struct conf_node *node = children; node; node = node->next) {
         size_t i = 0, same;
 
-        while (i < N_OPTIONS && !conf_word_is(&node->name, option_names[i])) {
+        while (i < CONF_OPTIONS &&
+               !conf_word_is(&node->name, option_names[i])) {
             i++;
         }
-        if (i == N_OPTIONS) {
+        if (i == CONF_OPTIONS) {
             option_unknown(check, &node->name);
             continue;
         }
-        same = i == RUN && !seen[RUN].line     ? (size_t)EXEC
-               : i == EXEC && !seen[EXEC].line ? (size_t)RUN
-                                               : i;
+        same = i == CONF_OPTION_RUN && !seen[i].line    ? CONF_OPTION_EXEC
+               : i == CONF_OPTION_EXEC && !seen[i].line ? CONF_OPTION_RUN
+                                                        : i;
         if (seen[same].line && same != i) {
-            conf_report_add(check->report, node->name.where,
-                            "a module has either run or exec: '%s' stands in "
-                            "line %d",
-                            option_names[same], seen[same].line);
+            conf_report_add(
+                check->report, node->name.where,
+                "a module has either run or exec: '%s' stands %s",
+                option_names[same],
+                conf_there(check->report, node->name.where, seen[same]).text);
         } else if (seen[i].line) {
-            conf_report_add(check->report, node->name.where,
-                            "'%s' is already given in line %d", option_names[i],
-                            seen[i].line);
+            conf_report_add(
+                check->report, node->name.where, "'%s' is already given %s",
+                option_names[i],
+                conf_there(check->report, node->name.where, seen[i]).text);
         } else {
             seen[i] = node->name.where;
-            option_store(check, module, (enum option)i, node);
+            conf_where_value(&seen[i], node->words);
+            option_store(check, module, (enum conf_option)i, node);
         }
     }
-    *p_has_command = seen[RUN].line || seen[EXEC].line;
+    *p_has_command = seen[CONF_OPTION_RUN].line || seen[CONF_OPTION_EXEC].line;
 }
 
 static bool
@@ -245,8 +250,10 @@ module_check(struct conf_check *check, const struct conf_node *node)
     for (size_t i = 0; i < conf->n_modules; i++) {
         if (conf_word_is(&node->name, conf->modules[i].name)) {
             conf_report_add(check->report, node->name.where,
-                            "module '%s' is already defined in line %d",
-                            shown.text, conf->modules[i].where.line);
+                            "module '%s' is already defined %s", shown.text,
+                            conf_there(check->report, node->name.where,
+                                       conf->modules[i].where)
+                                .text);
         }
     }
     module->name =
@@ -265,7 +272,7 @@ module_check(struct conf_check *check, const struct conf_node *node)
                         shown.text);
     }
     if (!module->folder) {
-        module->folder = conf->folder;
+        module->folder = conf_check_base(check, &node->name);
     }
 }
 

@@ -6,19 +6,45 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/util.h"
 #include "conf/text.h"
 
 #define ANY UINT32_MAX
 
+/* RFC 9110 and RFC 5789, and what stands in the place of one. */
 static const char *const known_methods[] = {
-    "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "any", NULL,
+    "GET",   "HEAD",    "POST",  "PUT", "DELETE",
+    "PATCH", "OPTIONS", "TRACE", "any", NULL,
 };
+
+/* Those of IANA's registry that could be taken for a mistyped one. */
+static const char *const other_methods[] = {
+    "BIND", "COPY", "LINK", "LOCK", "MOVE", "PRI", "UNLINK", "UNLOCK",
+};
+
+/* The known method that a word of capital letters was probably meant to be. */
+static const char *
+method_near(const struct conf_word *word)
+{
+    for (size_t i = 0; known_methods[i]; i++) {
+        if (conf_word_is(word, known_methods[i])) {
+            return NULL;
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(other_methods); i++) {
+        if (conf_word_is(word, other_methods[i])) {
+            return NULL;
+        }
+    }
+    return conf_name_near(known_methods, word->text, word->len);
+}
 
 /* RFC 9110 section 9: a method is a token, and its case matters. */
 bool
 conf_check_method(struct conf_check *check, const struct conf_word *word)
 {
     struct conf_shown shown = conf_shown(word->text, word->len);
+    const char *near;
     size_t upper = 0;
 
     if (conf_word_is(word, "any")) {
@@ -44,6 +70,14 @@ conf_check_method(struct conf_check *check, const struct conf_word *word)
                         "'%s' is no method: write up to %d capital letters, "
                         "such as GET, or 'any'",
                         shown.text, CONF_METHOD_LEN);
+        return false;
+    }
+    near = word->is_string ? NULL : method_near(word);
+    if (near) {
+        conf_report_add(check->report, word->where,
+                        "unknown method '%s': did you mean '%s'? (a method of "
+                        "your own is written in \"double quotes\")",
+                        shown.text, near);
         return false;
     }
     if (conf_word_is(word, "CONNECT")) {
@@ -180,15 +214,6 @@ methods_assign(struct conf_check *check, struct conf_listen *listen)
     }
 }
 
-static int
-where_compare(const struct conf_where *a, const struct conf_where *b)
-{
-    if (a->line != b->line) {
-        return a->line < b->line ? -1 : 1;
-    }
-    return (a->column > b->column) - (a->column < b->column);
-}
-
 /* How special a route's method is: HEAD before GET, which answers it as well,
  * and any last. */
 static int
@@ -217,7 +242,7 @@ route_compare(const void *a, const void *b)
     if (order == 0 && x->method) {
         order = strcmp(x->method, y->method);
     }
-    return order ? order : where_compare(&x->where, &y->where);
+    return order ? order : conf_where_compare(x->where, y->where);
 }
 
 static void
@@ -233,10 +258,11 @@ routes_sort(struct conf_check *check, struct conf_listen *listen)
             memcmp(a->path, b->path, a->path_len) == 0 &&
             method_rank(a->method) == method_rank(b->method) &&
             (!a->method || strcmp(a->method, b->method) == 0)) {
-            conf_report_add(
-                check->report, b->where, "'%s %s' is already mapped in line %d",
-                b->method ? b->method : "any",
-                conf_shown(b->path, b->path_len).text, a->where.line);
+            conf_report_add(check->report, b->where,
+                            "'%s %s' is already mapped %s",
+                            b->method ? b->method : "any",
+                            conf_shown(b->path, b->path_len).text,
+                            conf_there(check->report, b->where, a->where).text);
         }
     }
 }

@@ -12,7 +12,7 @@
 #define DAY    (24ull * 3600 * SECOND)
 #define MEGA   (1024ull * 1024)
 
-enum setting_kind { SIZE, TIME, SWITCH, USER, PATH };
+enum setting_kind { SIZE, TIME, SWITCH, USER, PATH, NAME };
 
 struct setting {
     const char *name;
@@ -38,8 +38,6 @@ static const char *const setting_names[] = {
     NULL,
 };
 
-static const char *const later_names[] = {"certificate", "domain"};
-
 static void *
 setting_member(struct conf *conf, const struct setting *setting)
 {
@@ -64,7 +62,9 @@ static void
 setting_size(struct conf_check *check, const struct setting *setting,
              const struct conf_word *word, uint64_t *p_value)
 {
+    static const char *const units[] = {"K", "M", "G", NULL};
     struct conf_shown shown = conf_shown(word->text, word->len);
+    const char *near;
     uint64_t value;
 
     switch (conf_size_parse(word->text, word->len, &value)) {
@@ -85,9 +85,12 @@ setting_size(struct conf_check *check, const struct setting *setting,
                         shown.text);
         return;
     case CONF_NUMBER_UNIT:
+        near = conf_unit_near(word->text, word->len, units);
         conf_report_add(check->report, word->where,
-                        "unknown unit in '%s': the units are K, M and G",
-                        shown.text);
+                        near ? "unknown unit in '%s': did you mean '%s'?"
+                             : "unknown unit in '%s': the units are K, M and "
+                               "G%s",
+                        shown.text, near ? near : "");
         return;
     default:
         conf_report_add(check->report, word->where,
@@ -108,6 +111,64 @@ setting_switch(struct conf_check *check, const struct setting *setting,
     }
     conf_report_add(check->report, word->where, "'%s': %s is on or off",
                     conf_shown(word->text, word->len).text, setting->name);
+}
+
+/* What is wrong with TEXT as the name of a host (RFC 1123, section 2.1); NULL:
+ * nothing. */
+static const char *
+host_wrong(const char *text, size_t len)
+{
+    size_t label = 0;
+    bool has_letter = false;
+
+    if (len == 0 || len > 253) {
+        return "a name has 1 to 253 bytes";
+    }
+    for (size_t i = 0; i <= len; i++) {
+        char c = i < len ? text[i] : '.';
+        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+
+        has_letter = has_letter || is_letter;
+        if (c == '.') {
+            if (label == 0 || text[i - 1] == '-') {
+                return "between its dots are names that neither start nor end "
+                       "with '-'";
+            }
+            label = 0;
+        } else if (is_letter || (c >= '0' && c <= '9') ||
+                   (c == '-' && label > 0)) {
+            if (++label > 63) {
+                return "between its dots are at most 63 bytes";
+            }
+        } else if ((unsigned char)c >= 0x80) {
+            return "letters beyond a-z are written in the form xn--...";
+        } else {
+            return "a name is made of letters, digits, '-' and dots";
+        }
+    }
+    return has_letter ? NULL : "that is a number: a name has letters";
+}
+
+/* In lower case, since the case of host names is of no meaning. */
+static void
+setting_name(struct conf_check *check, const struct conf_word *word,
+             char **p_name)
+{
+    const char *wrong = host_wrong(word->text, word->len);
+    char *name;
+
+    if (wrong) {
+        conf_report_add(check->report, word->where, "'%s' is no host name: %s",
+                        conf_shown(word->text, word->len).text, wrong);
+        return;
+    }
+    name = conf_memory_text(check->memory, word->text, word->len);
+    for (size_t i = 0; name && i < word->len; i++) {
+        if (name[i] >= 'A' && name[i] <= 'Z') {
+            name[i] |= 0x20;
+        }
+    }
+    *p_name = name;
 }
 
 static void
@@ -138,6 +199,9 @@ setting_store(struct conf_check *check, const struct setting *setting,
     case PATH:
         *(char **)member = conf_check_path(check, word);
         break;
+    case NAME:
+        setting_name(check, word, member);
+        break;
     }
 }
 
@@ -147,13 +211,13 @@ setting_unknown(struct conf_check *check, const struct conf_word *name)
     struct conf_shown shown = conf_shown(name->text, name->len);
     const char *near;
 
-    for (size_t i = 0; i < ARRAY_LEN(later_names); i++) {
-        if (conf_word_is(name, later_names[i])) {
-            conf_report_add(check->report, name->where,
-                            "'set %s' is not available in this version",
-                            shown.text);
-            return;
-        }
+    if (conf_word_is(name, "certificate") || conf_word_is(name, "key")) {
+        conf_report_add(check->report, name->where,
+                        "'set %s' needs TLS, which this version does not have "
+                        "yet: remove the line, and let a server in front of "
+                        "this one end TLS",
+                        shown.text);
+        return;
     }
     near = conf_name_near(setting_names, name->text, name->len);
     conf_report_add(check->report, name->where, "unknown setting '%s'%s%s%s",
@@ -164,8 +228,13 @@ setting_unknown(struct conf_check *check, const struct conf_word *name)
 void
 conf_check_settings(struct conf_check *check)
 {
-    struct conf_where seen[ARRAY_LEN(settings)] = {{0}};
+    struct conf_where *seen =
+        conf_memory_take(check->memory, ARRAY_LEN(settings), sizeof(*seen));
 
+    if (!seen) {
+        return;
+    }
+    check->conf->settings = seen;
     for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
         setting_preset(check->conf, &settings[i]);
     }
@@ -183,11 +252,13 @@ conf_check_settings(struct conf_check *check)
         if (i == ARRAY_LEN(settings)) {
             setting_unknown(check, &node->name);
         } else if (seen[i].line) {
-            conf_report_add(check->report, node->name.where,
-                            "'%s' is already set in line %d", settings[i].name,
-                            seen[i].line);
+            conf_report_add(
+                check->report, node->name.where, "'%s' is already set %s",
+                settings[i].name,
+                conf_there(check->report, node->name.where, seen[i]).text);
         } else {
             seen[i] = node->name.where;
+            conf_where_value(&seen[i], node->words);
             setting_store(check, &settings[i], node);
         }
     }

@@ -15,22 +15,33 @@ conf_word_is(const struct conf_word *word, const char *text)
            memcmp(text, word->text, word->len) == 0;
 }
 
+void
+conf_where_value(struct conf_where *where, const struct conf_words *words)
+{
+    if (words && words->word.where.macro) {
+        where->macro = words->word.where.macro;
+        where->is_mixed = words->word.where.is_mixed;
+    }
+}
+
+char *
+conf_check_base(const struct conf_check *check, const struct conf_word *word)
+{
+    return check->conf->files[word->where.file].folder;
+}
+
 char *
 conf_check_path(struct conf_check *check, const struct conf_word *word)
 {
+    const char *wrong = conf_path_wrong(word->text, word->len);
     char *path;
 
-    if (word->len == 0) {
-        conf_report_add(check->report, word->where, "the path is empty");
+    if (wrong) {
+        conf_report_add(check->report, word->where, "%s", wrong);
         return NULL;
     }
-    if (word->text[0] == '~') {
-        conf_report_add(check->report, word->where,
-                        "'~' is not expanded: write the whole path");
-        return NULL;
-    }
-    path = conf_path_absolute(check->memory, check->conf->folder, word->text,
-                              word->len);
+    path = conf_path_absolute(check->memory, conf_check_base(check, word),
+                              word->text, word->len);
     if (path && strlen(path) > CONF_PATH_MAX) {
         conf_report_add(check->report, word->where,
                         "the path is longer than %d bytes", CONF_PATH_MAX);
@@ -97,6 +108,13 @@ conf_check_single(struct conf_check *check, const struct conf_word *name,
                         name->text, example);
         return NULL;
     }
+    if (words->word.len == 1 && words->word.text[0] == '=' &&
+        !words->word.is_string) {
+        conf_report_add(check->report, words->word.where,
+                        "no '=' stands between '%.*s' and its value",
+                        (int)name->len, name->text);
+        return NULL;
+    }
     if (words->next) {
         shown = conf_shown(words->next->word.text, words->next->word.len);
         conf_report_add(check->report, words->next->word.where,
@@ -117,11 +135,15 @@ conf_check_time(struct conf_check *check, const struct conf_word *name,
                 const struct conf_word *word, uint64_t min, uint64_t max,
                 const char *range, uint64_t *p_value)
 {
+    static const char *const units[] = {"ms", "s", "m", "h", "d", NULL};
     struct conf_shown shown = conf_shown(word->text, word->len);
+    const char *near;
+    uint64_t value;
 
-    switch (conf_time_parse(word->text, word->len, p_value)) {
+    switch (conf_time_parse(word->text, word->len, &value)) {
     case CONF_NUMBER_OK:
-        if (*p_value >= min && *p_value <= max) {
+        if (value >= min && value <= max) {
+            *p_value = value;
             return 0;
         }
         /* fallthrough */
@@ -136,9 +158,17 @@ conf_check_time(struct conf_check *check, const struct conf_word *name,
                         shown.text);
         return -1;
     case CONF_NUMBER_UNIT:
+        near = conf_unit_near(word->text, word->len, units);
         conf_report_add(check->report, word->where,
-                        "unknown unit in '%s': the units are ms, s, m, h and "
-                        "d",
+                        near ? "unknown unit in '%s': did you mean '%s'?"
+                             : "unknown unit in '%s': the units are ms, s, m, "
+                               "h and d%s",
+                        shown.text, near ? near : "");
+        return -1;
+    case CONF_NUMBER_SUM:
+        conf_report_add(check->report, word->where,
+                        "'%s' is not a time: its parts have the units d, h, m, "
+                        "s and ms, the larger first, such as 1m30s",
                         shown.text);
         return -1;
     default:

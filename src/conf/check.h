@@ -17,7 +17,7 @@ struct conf_check {
     const struct conf_tree *tree;
     struct conf_memory *memory; /* of what the conf keeps */
     struct conf_report *report;
-    struct conf *conf; /* file and folder are set, the rest is zero */
+    struct conf *conf; /* its files and macros are set, the rest is zero */
 };
 
 /* Fills CHECK->conf. It is complete only if the report stayed empty and the
@@ -30,8 +30,15 @@ void conf_check_settings(struct conf_check *check);
 void conf_check_modules(struct conf_check *check);
 void conf_check_forwards(struct conf_check *check);
 
+/* Notes in *WHERE, the place of a name, from which macro its value came. */
+void conf_where_value(struct conf_where *where, const struct conf_words *words);
+
 /* Shared by the parts. NULL: a mistake was reported, or no memory. */
 
+/* The folder where WORD starts if it is a relative path: that of its file.
+ * Never NULL; the conf's. */
+char *conf_check_base(const struct conf_check *check,
+                      const struct conf_word *word);
 /* WORD as an absolute path. */
 char *conf_check_path(struct conf_check *check, const struct conf_word *word);
 /* WORD as the path of a folder that exists. */
@@ -48,6 +55,10 @@ int conf_check_time(struct conf_check *check, const struct conf_word *name,
                     const struct conf_word *word, uint64_t min, uint64_t max,
                     const char *range, uint64_t *p_value);
 
+/* The address of NODE (forward), with its mode; one that meets an earlier one
+ * is a mistake. false: reported, or no memory; *LISTEN means nothing. */
+bool conf_check_address(struct conf_check *check, struct conf_listen *listen,
+                        const struct conf_node *node);
 /* Index in conf.targets of what NODE (forward or map) leads to. -1 instead of
  * NULL. */
 ssize_t conf_check_target(struct conf_check *check,

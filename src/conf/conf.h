@@ -10,7 +10,27 @@
 #include <sys/types.h>
 
 struct conf_where {
-    int line, column; /* both from 1 */
+    int line, column; /* both from 1; 0: nowhere, a default */
+    uint16_t file;    /* index into conf.files; 0 is the file that was named */
+    uint16_t macro;   /* 1 + index into conf.macros: what stands there came from
+                       * it; 0: was written there */
+    bool is_mixed;    /* from other macros as well */
+};
+
+/* A file that was read. */
+struct conf_input {
+    char *name;   /* for messages: as given, or beside the including file */
+    char *path;   /* absolute */
+    char *folder; /* its folder: its relative paths start here */
+    uint64_t device, inode; /* both 0: not known */
+    struct conf_where from; /* of its include; line 0: the first file */
+};
+
+struct conf_macro {
+    char *name, *value;
+    struct conf_where where; /* line 0: -D, and no file defines it */
+    bool is_given;           /* by -D: a file's definition does not count */
+    bool is_used;
 };
 
 enum conf_target_kind {
@@ -51,7 +71,9 @@ enum conf_protocol {
 struct conf_listen {
     char *text;                  /* as written, for messages */
     enum conf_protocol protocol; /* but for HTTP there is one route, "/" */
-    mode_t mode;                 /* of a unix: address's socket file */
+    mode_t mode; /* of the socket file of a unix: address (AF_UNIX, a path
+                  * that is absolute and ends with NUL): 0666 unless written */
+    struct conf_where mode_where; /* line 0: unless written */
     struct sockaddr_storage addr;
     socklen_t addr_len;
     bool is_default_port; /* nobody wrote the port: a free one near will do */
@@ -60,6 +82,16 @@ struct conf_listen {
     char *methods[CONF_METHODS_MAX]; /* sorted; bit I of a route is entry I */
     size_t n_methods;
     struct conf_where where;
+};
+
+/* The options of a module, in the order of their names' table. */
+enum conf_option {
+    CONF_OPTION_RUN,
+    CONF_OPTION_EXEC,
+    CONF_OPTION_USER,
+    CONF_OPTION_TIMEOUT,
+    CONF_OPTION_FOLDER,
+    CONF_OPTIONS
 };
 
 enum conf_module_kind {
@@ -72,14 +104,23 @@ struct conf_module {
     enum conf_module_kind kind;
     char **argv;         /* NULL-terminated; words of the command, no shell */
     char *user;          /* NULL: Cardea's own */
-    char *folder;        /* working folder: the file's folder unless set */
+    char *folder;        /* working folder: that of its file unless set */
     uint64_t timeout_ns; /* of one call: 30 s unless set */
     struct conf_where where;
+    struct conf_where wheres[CONF_OPTIONS]; /* of its options */
 };
 
 struct conf {
-    char *file;   /* path as given */
-    char *folder; /* absolute folder of the file: relative paths start here */
+    char *file;               /* path as given */
+    char *folder;             /* absolute folder of it */
+    struct conf_input *files; /* [0] is FILE; the others in the order in which
+                               * they were included */
+    size_t n_files;
+    char **left_out; /* names in included folders that were not read */
+    size_t n_left_out;
+    struct conf_macro *macros;
+    size_t n_macros;
+    struct conf_where *settings; /* where each was set, as in settings.def */
     struct conf_listen *listens;
     size_t n_listens;
     struct conf_module *modules;
@@ -93,9 +134,11 @@ struct conf {
     uint64_t call_timeout_ns;   /* door call of a plain door, 30 s */
     uint64_t grace_ns;          /* at stop: in-flight requests, 30 s */
     bool access_log;            /* on */
-    char *user;                 /* workers run as; NULL: "nobody" when root */
-    char *run_folder;           /* NULL: chosen by the keeper */
-    char *state_folder;         /* NULL: chosen by the keeper */
+    char *domain; /* lower case; the site's own name, for requests that name no
+                   * host; NULL: none */
+    char *user;   /* workers run as; NULL: "nobody" when root */
+    char *run_folder;   /* NULL: chosen by the keeper */
+    char *state_folder; /* NULL: chosen by the keeper */
 };
 
 /* What the command line adds to a file. */
@@ -115,9 +158,19 @@ struct conf *conf_load(const char *file, const struct conf_options *options,
 struct conf *conf_parse(const char *name, const char *text, size_t len,
                         FILE *errors);
 
-/* Writes CONF to OUT as a file of the same meaning, what was left to defaults
- * included, with comments that say where each part comes from. */
+/* Writes CONF to OUT as one file of the same meaning: macros replaced, paths
+ * absolute, includes and defaults written out; comments say where each part
+ * comes from. */
 void conf_print(const struct conf *conf, FILE *out);
+
+/* The name of the file that WHERE stands in, for messages; lives as long as
+ * CONF. */
+static inline const char *
+conf_where_file(const struct conf *conf, struct conf_where where)
+{
+    return where.file < conf->n_files ? conf->files[where.file].name
+                                      : conf->file;
+}
 
 /* NULL is allowed. */
 void conf_free(struct conf *conf);

@@ -64,8 +64,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *said = NULL;
     size_t said_len = 0;
     FILE *errors = open_memstream(&said, &said_len);
-    struct conf *conf =
-        conf_parse_with(&outside, "f/x.conf", (const char *)data, size, errors);
+    struct conf *conf = conf_parse_with(&outside, NULL, "f/x.conf",
+                                        (const char *)data, size, errors);
 
     fclose(errors);
     if (!conf == (said_len == 0)) {

@@ -1,6 +1,7 @@
 /* The grammar of cardea.conf. It knows how statements are built, not which
  * settings or protocols there are: check.c judges those, and says more about
- * them than a grammar can. Every statement ends with SEP: the scanner's side
+ * them than a grammar can. Macros and includes are carried out as soon as their
+ * statement ends, before what follows it is read. Every statement ends with SEP: the scanner's side
  * (scan.c) puts one before and after each '}'. A statement with a mistake is
  * skipped up to its SEP, together with its block. */
 %code requires {
@@ -9,6 +10,7 @@
 
 %code {
 #include "conf/gram.h"
+#include "conf/macro.h"
 
 #define YYLLOC_DEFAULT(here, parts, n) \
     ((here) = YYRHSLOC(parts, (n) ? 1 : 0))
@@ -36,9 +38,10 @@ static void conf_gram_error(struct conf_where *where, struct conf_scan *scan,
     struct conf_target_tree target;
 }
 
-%token <word> WORD STRING FORWARD SET MODULE MAP TO FILES PASS
+%token <word> WORD STRING FORWARD SET MODULE MAP TO FILES PASS INCLUDE MODE
+%token <word> DEFINE
 %token <word> SEP OPEN CLOSE
-%type <word> value any
+%type <word> value any mode
 %type <words> words
 %type <node> statement map option
 %type <nodes> statements maps options
@@ -49,13 +52,18 @@ static void conf_gram_error(struct conf_where *where, struct conf_scan *scan,
 %%
 
 file:
-    statements                      { scan->statements = $1.first; }
+    statements                      { *scan->statements = $1; }
     ;
 
 statements:
-    %empty                          { $$ = (struct conf_nodes_list){0}; }
+    %empty                          { $$ = *scan->statements; }
     | statements SEP                { $$ = $1; }
     | statements statement SEP      { $$ = $1; conf_nodes_add(&$$, $2); }
+    | statements define SEP         { $$ = $1; }
+    | statements INCLUDE words SEP  {
+        $$ = $1;
+        conf_scan_include(scan, &$2, $3.first, &$$);
+    }
     | statements lost               { $$ = $1; yyerrok; }
     ;
 
@@ -67,22 +75,24 @@ statement:
         }
         $$->words = $3.first;
     }
-    | FORWARD WORD value TO goal {
+    | FORWARD WORD value mode TO goal {
         $$ = conf_node_make(scan, CONF_NODE_FORWARD, &$2, &$3);
         if (!$$) {
             YYNOMEM;
         }
-        $$->aim = $5.aim;
-        $$->target = $5.word;
-        $$->children = $5.children;
+        $$->mode = $4;
+        $$->aim = $6.aim;
+        $$->target = $6.word;
+        $$->children = $6.children;
     }
-    | FORWARD WORD value PASS target {
+    | FORWARD WORD value mode PASS target {
         $$ = conf_node_make(scan, CONF_NODE_FORWARD, &$2, &$3);
         if (!$$) {
             YYNOMEM;
         }
-        $$->aim = $5.aim;
-        $$->target = $5.word;
+        $$->mode = $4;
+        $$->aim = $6.aim;
+        $$->target = $6.word;
         $$->is_pass = true;
     }
     | MODULE any OPEN options CLOSE {
@@ -94,6 +104,17 @@ statement:
     }
     ;
 
+define:
+    DEFINE words                    {
+        conf_macro_define(scan->source, &$1, $2.first);
+    }
+    ;
+
+mode:
+    %empty                          { $$ = (struct conf_word){0}; }
+    | MODE value                    { $$ = $2; }
+    ;
+
 goal:
     target
     | OPEN maps CLOSE {
@@ -103,6 +124,8 @@ goal:
 
 target:
     value        { $$ = (struct conf_target_tree){CONF_AIM_PATH, $1, NULL}; }
+    | MODE       { $$ = (struct conf_target_tree){CONF_AIM_PATH, $1, NULL}; }
+    | INCLUDE    { $$ = (struct conf_target_tree){CONF_AIM_PATH, $1, NULL}; }
     | MODULE any { $$ = (struct conf_target_tree){CONF_AIM_MODULE, $2, NULL}; }
     | FILES any  { $$ = (struct conf_target_tree){CONF_AIM_FILES, $2, NULL}; }
     ;
@@ -115,7 +138,7 @@ maps:
     ;
 
 map:
-    MAP WORD value TO target {
+    MAP value value TO target {
         $$ = conf_node_make(scan, CONF_NODE_MAP, &$2, &$3);
         if (!$$) {
             YYNOMEM;
@@ -154,14 +177,17 @@ words:
 
 value: WORD | STRING ;
 
-any: WORD | STRING | FORWARD | SET | MODULE | MAP | TO | FILES | PASS ;
-
-lost:
-    error SEP                       { scan->is_whole = false; }
-    | error OPEN junk CLOSE SEP     { scan->is_whole = false; }
+any:
+    WORD | STRING | FORWARD | SET | MODULE | MAP | TO | FILES | PASS | INCLUDE
+    | MODE
     ;
 
-junk: %empty | junk any | junk SEP | junk OPEN junk CLOSE | junk error ;
+lost:
+    error SEP                       { scan->source->is_whole = false; }
+    | error OPEN junk CLOSE SEP     { scan->source->is_whole = false; }
+    ;
+
+junk: %empty | junk any | junk DEFINE | junk SEP | junk OPEN junk CLOSE | junk error ;
 
 %%
 

@@ -8,13 +8,14 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/util.h"
 #include "conf/check.h"
+#include "conf/macro.h"
 #include "conf/outside.h"
+#include "conf/source.h"
 #include "conf/text.h"
-
-#define FILE_MAX ((size_t)1024 * 1024)
 
 /* A conf and what it points to: a caller only sees the first. */
 struct conf_box {
@@ -33,103 +34,113 @@ conf_free(struct conf *conf)
     }
 }
 
-/* Line and column (of characters) of the byte at AT. */
-static struct conf_where
-where_of(const char *text, size_t at)
-{
-    struct conf_where where = {1, 1};
-
-    for (size_t i = 0; i < at; i++) {
-        if (text[i] == '\n') {
-            where.line++;
-            where.column = 1;
-        } else if (((unsigned char)text[i] & 0xc0) != 0x80) {
-            where.column++;
-        }
-    }
-    return where;
-}
-
 /* Names of the file and of its folder. */
 static void
-box_name(struct conf_box *box, const struct conf_outside *outside,
-         const char *name)
+box_name(struct conf_source *source, const char *name)
 {
-    const char *slash = strrchr(name, '/');
+    struct conf *conf = source->conf;
+    size_t len = strlen(name);
+    char *path =
+        conf_path_absolute(source->scratch, source->outside->folder, name, len);
 
-    box->conf.file = conf_memory_text(&box->memory, name, strlen(name));
-    box->conf.folder =
-        conf_path_absolute(&box->memory, outside->folder, name,
-                           slash ? (size_t)(slash - name) + 1 : 0);
+    if (path &&
+        conf_source_add(source, name, path, (struct conf_where){0}) == 0) {
+        conf->file = conf->files[0].name;
+        conf->folder = conf->files[0].folder;
+    }
 }
 
 static void
-box_fill(struct conf_box *box, const struct conf_outside *outside,
-         const char *text, size_t len, struct conf_report *report)
+box_fill(struct conf_source *source, const struct conf_options *options,
+         const char *text, size_t len)
 {
-    struct conf_memory scratch = {0};
-    struct conf_tree tree = {0};
-    char *copy = conf_memory_take(&scratch, len + 2, 1);
+    struct conf_nodes_list list = {0};
+    struct conf_tree tree;
 
-    if (copy) {
-        if (len > 0) {
-            memcpy(copy, text, len);
-        }
-        conf_tree_parse(copy, len, &scratch, report, &tree);
+    conf_macros_give(source, options);
+    if (!conf_source_judge(source, 0, text, len)) {
+        return;
     }
-    if (!scratch.failed) {
+    conf_source_parse(source, 0, text, len, &list);
+    conf_macros_unused(source);
+    tree = (struct conf_tree){list.first, source->is_whole};
+    if (!source->scratch->failed && !source->memory->failed) {
         conf_check(&(struct conf_check){
-            .outside = outside,
+            .outside = source->outside,
             .tree = &tree,
-            .memory = &box->memory,
-            .report = report,
-            .conf = &box->conf,
+            .memory = source->memory,
+            .report = source->report,
+            .conf = source->conf,
         });
     }
-    box->memory.failed |= scratch.failed;
-    conf_memory_free(&scratch);
 }
 
-struct conf *
-conf_parse_with(const struct conf_outside *outside, const char *name,
-                const char *text, size_t len, FILE *errors)
+/* As conf_parse_with(); the file was found to be DEVICE and INODE. */
+static struct conf *
+parse_known(const struct conf_outside *outside,
+            const struct conf_options *options, const char *name,
+            const char *text, size_t len, uint64_t device, uint64_t inode,
+            FILE *errors)
 {
     struct conf_box *box = calloc(1, sizeof(*box));
+    struct conf_memory scratch = {0};
     struct conf_report report = {.n = 0};
-    const char *why = NULL;
-    size_t bad;
+    struct conf_source source = {
+        .outside = outside,
+        .scratch = &scratch,
+        .report = &report,
+        .is_whole = true,
+    };
 
     if (!box) {
         goto memory;
     }
-    if (len > FILE_MAX) {
-        conf_report_add(&report, (struct conf_where){1, 1},
-                        "the file is larger than 1 MiB");
-        goto mistake;
+    source.memory = &box->memory;
+    source.conf = &box->conf;
+    report.conf = &box->conf;
+    box_name(&source, name);
+    if (!scratch.failed && !box->memory.failed) {
+        box->conf.files[0].device = device;
+        box->conf.files[0].inode = inode;
+        box_fill(&source, options, text, len);
     }
-    bad = conf_bytes_check(text, len, &why);
-    if (bad < len) {
-        conf_report_add(&report, where_of(text, bad), "%s", why);
-        goto mistake;
-    }
-    box_name(box, outside, name);
-    if (!box->memory.failed) {
-        box_fill(box, outside, text, len, &report);
-    }
-    if (box->memory.failed) {
+    if (scratch.failed || box->memory.failed) {
         goto memory;
     }
+    conf_memory_free(&scratch);
     if (report.n == 0) {
         return &box->conf;
     }
-mistake:
-    conf_report_write(&report, name, errors);
-    conf_free(box ? &box->conf : NULL);
+    conf_report_write(&report, errors);
+    conf_free(&box->conf);
     return NULL;
 memory:
     fprintf(errors, "%s: out of memory\n", name);
+    conf_memory_free(&scratch);
     conf_free(box ? &box->conf : NULL);
     return NULL;
+}
+
+struct conf *
+conf_parse_with(const struct conf_outside *outside,
+                const struct conf_options *options, const char *name,
+                const char *text, size_t len, FILE *errors)
+{
+    return parse_known(outside, options, name, text, len, 0, 0, errors);
+}
+
+/* The real outside; FOLDER has PATH_MAX bytes. false: said why not. */
+static bool
+outside_find(struct conf_outside *outside, char *folder, const char *name,
+             FILE *errors)
+{
+    int r = conf_outside_real(outside, folder);
+
+    if (r < 0) {
+        fprintf(errors, "%s: the working folder cannot be found: %s\n", name,
+                strerror(-r));
+    }
+    return r == 0;
 }
 
 struct conf *
@@ -137,64 +148,41 @@ conf_parse(const char *name, const char *text, size_t len, FILE *errors)
 {
     struct conf_outside outside;
     char folder[PATH_MAX];
-    int r = conf_outside_real(&outside, folder);
 
-    if (r < 0) {
-        fprintf(errors, "%s: the working folder cannot be found: %s\n", name,
-                strerror(-r));
+    if (!outside_find(&outside, folder, name, errors)) {
         return NULL;
     }
-    return conf_parse_with(&outside, name, text, len, errors);
-}
-
-/* Reads FD into BUFFER, at most SIZE bytes. Their number, or -1 with errno. */
-static ssize_t
-file_read(int fd, char *buffer, size_t size)
-{
-    size_t n = 0;
-
-    while (n < size) {
-        ssize_t r = read(fd, buffer + n, size - n);
-
-        if (r < 0 && errno == EINTR) {
-            continue;
-        }
-        if (r < 0) {
-            return -1;
-        }
-        if (r == 0) {
-            break;
-        }
-        n += (size_t)r;
-    }
-    return (ssize_t)n;
+    return conf_parse_with(&outside, NULL, name, text, len, errors);
 }
 
 struct conf *
 conf_load(const char *file, const struct conf_options *options, FILE *errors)
 {
-    CLEAN_FREE char *buffer = malloc(FILE_MAX + 1);
+    CLEAN_FREE char *buffer = malloc(CONF_FILE_MAX + 1);
     CLEAN_FD int fd = -1;
+    struct conf_outside outside;
+    char folder[PATH_MAX];
+    struct stat st;
     ssize_t len;
 
-    if (options && options->n_defines > 0) {
-        fprintf(errors, "-D %s: macros are not available in this version\n",
-                options->defines[0]);
-        return NULL;
-    }
     if (!buffer) {
         fprintf(errors, "%s: out of memory\n", file);
         return NULL;
     }
+    /* a pipe or a terminal is good here: who names it waits for it */
     fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (fd < 0) {
+    if (fd < 0 || fstat(fd, &st) < 0) {
         fprintf(errors, "%s: cannot open: %s\n", file, strerror(errno));
         return NULL;
     }
-    len = file_read(fd, buffer, FILE_MAX + 1);
+    len = conf_outside_fill(fd, buffer, CONF_FILE_MAX + 1);
     if (len < 0) {
-        fprintf(errors, "%s: cannot read: %s\n", file, strerror(errno));
+        fprintf(errors, "%s: cannot read: %s\n", file, strerror((int)-len));
         return NULL;
     }
-    return conf_parse(file, buffer, (size_t)len, errors);
+    if (!outside_find(&outside, folder, file, errors)) {
+        return NULL;
+    }
+    return parse_known(&outside, options, file, buffer, (size_t)len,
+                       (uint64_t)st.st_dev, (uint64_t)st.st_ino, errors);
 }

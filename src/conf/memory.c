@@ -39,6 +39,34 @@ conf_memory_text(struct conf_memory *memory, const char *text, size_t len)
     return copy;
 }
 
+char *
+conf_memory_join(struct conf_memory *memory, const char *a, const char *b)
+{
+    size_t a_len = strlen(a), b_len = strlen(b);
+    char *text = conf_memory_take(memory, a_len + b_len + 1, 1);
+
+    if (text) {
+        memcpy(text, a, a_len);
+        memcpy(text + a_len, b, b_len);
+    }
+    return text;
+}
+
+void *
+conf_memory_grow(struct conf_memory *memory, void *list, size_t n, size_t size)
+{
+    void *larger;
+
+    if (n > 0 && (n & (n - 1)) != 0) {
+        return list; /* its room is the next power of two */
+    }
+    larger = conf_memory_take(memory, n > 0 ? 2 * n : 1, size);
+    if (larger && n > 0) {
+        memcpy(larger, list, n * size);
+    }
+    return larger;
+}
+
 void
 conf_memory_free(struct conf_memory *memory)
 {

@@ -20,5 +20,14 @@ void *conf_memory_take(struct conf_memory *memory, size_t n, size_t size);
 char *conf_memory_text(struct conf_memory *memory, const char *text,
                        size_t len);
 
+/* A and B one after the other, as above. */
+char *conf_memory_join(struct conf_memory *memory, const char *a,
+                       const char *b);
+
+/* LIST (NULL at first) of N elements of SIZE bytes, perhaps moved, with room
+ * for one more. NULL: as above. */
+void *conf_memory_grow(struct conf_memory *memory, void *list, size_t n,
+                       size_t size);
+
 /* Frees every block; MEMORY may be used again. */
 void conf_memory_free(struct conf_memory *memory);

@@ -1,6 +1,7 @@
 /* The real outside of a configuration. Nothing here is kept or written. */
 #include "conf/outside.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -8,6 +9,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/util.h"
 
 static int
 outside_file(void *ctx, const char *path)
@@ -26,6 +29,83 @@ outside_file(void *ctx, const char *path)
     }
     return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0 ? CONF_FILE_PROGRAM
                                                             : CONF_FILE_PLAIN;
+}
+
+/* Reads FD into BUFFER, at most SIZE bytes. Their number, or -errno. */
+ssize_t
+conf_outside_fill(int fd, char *buffer, size_t size)
+{
+    size_t n = 0;
+
+    while (n < size) {
+        ssize_t r = read(fd, buffer + n, size - n);
+
+        if (r < 0 && errno == EINTR) {
+            continue;
+        }
+        if (r < 0) {
+            return -errno;
+        }
+        if (r == 0) {
+            break;
+        }
+        n += (size_t)r;
+    }
+    return (ssize_t)n;
+}
+
+/* Looked at before it is opened, since opening some devices does something; and
+ * again behind O_NONBLOCK, since a pipe may have taken its place. */
+static ssize_t
+outside_read(void *ctx, const char *path, char *buffer, size_t size,
+             uint64_t *p_device, uint64_t *p_inode)
+{
+    CLEAN_FD int fd = -1;
+    struct stat st;
+
+    (void)ctx;
+    if (stat(path, &st) < 0) {
+        return -errno;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return -EINVAL;
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return -errno;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return -EINVAL;
+    }
+    *p_device = st.st_dev;
+    *p_inode = st.st_ino;
+    return conf_outside_fill(fd, buffer, size);
+}
+
+static int
+outside_list(void *ctx, const char *path,
+             int (*each)(void *arg, const char *name), void *arg)
+{
+    DIR *folder = opendir(path);
+    int rc = 0;
+
+    (void)ctx;
+    if (!folder) {
+        return -errno;
+    }
+    while (rc == 0) {
+        const struct dirent *entry;
+
+        errno = 0;
+        entry = readdir(folder);
+        if (!entry) {
+            rc = -errno;
+            break;
+        }
+        rc = each(arg, entry->d_name);
+    }
+    closedir(folder);
+    return rc;
 }
 
 static bool
@@ -52,6 +132,8 @@ conf_outside_real(struct conf_outside *outside, char *folder)
         .folder = folder,
         .path = path && *path ? path : "/usr/local/bin:/usr/bin:/bin",
         .file = outside_file,
+        .read = outside_read,
+        .list = outside_list,
         .user = outside_user,
     };
     return 0;

@@ -1,8 +1,345 @@
-/* A configuration as text again. */
+/* A configuration as text again: what `check -v` shows. The text is a
+ * configuration of the same meaning, so that it can be kept, compared and used;
+ * what cannot be said in the language stands in comments. */
 #include "conf/conf.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "conf/text.h"
+
+#define KEEP "  # "
+
+/* Where something was written, as a comment that ends the line. */
+static void
+print_origin(const struct conf *conf, struct conf_where where, FILE *out)
+{
+    const struct conf_macro *macro;
+
+    if (where.line == 0) {
+        fputs(KEEP "default\n", out);
+        return;
+    }
+    fprintf(out, KEEP "%s:%d", conf_where_file(conf, where), where.line);
+    if (where.macro) {
+        macro = &conf->macros[where.macro - 1];
+        fprintf(out, ", $%s%s%s", macro->name, macro->is_given ? " of -D" : "",
+                where.is_mixed ? " and others" : "");
+    }
+    fputc('\n', out);
+}
+
+/* TEXT as a string, in double quotes. */
+static void
+print_string(const char *text, FILE *out)
+{
+    fputc('"', out);
+    for (; *text; text++) {
+        if (strchr("\"\\$", *text)) {
+            fputc('\\', out);
+        }
+        fputc(*text, out);
+    }
+    fputc('"', out);
+}
+
+/* TEXT as a word: in quotes only if it needs them. */
+static void
+print_word(const char *text, FILE *out)
+{
+    if (text[0] && !text[strcspn(text, " \t\\\"'#{};$=")] &&
+        !conf_word_is_key(text, strlen(text))) {
+        fputs(text, out);
+    } else {
+        print_string(text, out);
+    }
+}
+
+/* One argument of a command; it stands inside a string, where \ is doubled. */
+static void
+print_argument(const char *text, FILE *out)
+{
+    if (text[0] && !text[strcspn(text, " \t\\\"'$")]) {
+        fputs(text, out);
+        return;
+    }
+    fputc('\'', out);
+    for (; *text; text++) {
+        if (*text == '\'') {
+            fputs("'\\\\''", out);
+        } else {
+            fprintf(out, strchr("\"\\$", *text) ? "\\%c" : "%c", *text);
+        }
+    }
+    fputc('\'', out);
+}
+
+/* In the largest unit that leaves no rest. */
+static void
+print_time(uint64_t ns, FILE *out)
+{
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } units[] = {
+        {"d", 24 * 3600 * 1000},
+        {"h", 3600 * 1000},
+        {"m", 60 * 1000},
+        {"s", 1000},
+        {"ms", 1},
+    };
+    uint64_t ms = ns / NS_PER_MS;
+
+    if (ms == 0) {
+        fputs("0s", out);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(units); i++) {
+        if (ms % units[i].ms == 0) {
+            fprintf(out, "%" PRIu64 "%s", ms / units[i].ms, units[i].name);
+            return;
+        }
+    }
+}
+
+static void
+print_size(uint64_t size, FILE *out)
+{
+    static const char units[] = "KMG";
+    size_t unit = 0;
+
+    size /= 1024;
+    while (size > 0 && size % 1024 == 0 && unit < 2) {
+        size /= 1024;
+        unit++;
+    }
+    fprintf(out, "%" PRIu64 "%c", size, units[unit]);
+}
+
+/* What it means that a setting of text is not set. */
+static const char *
+unset_text(const char *name)
+{
+    static const struct {
+        const char *name, *text;
+    } table[] = {
+        {"domain", "none"},
+        {"user", "nobody, where Cardea is started as root"},
+        {"run-folder", "chosen at the start"},
+        {"state-folder", "chosen at the start"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (strcmp(table[i].name, name) == 0) {
+            return table[i].text;
+        }
+    }
+    return "none";
+}
+
+static void
+print_setting(const struct conf *conf, const char *name, const void *member,
+              char kind, struct conf_where where, FILE *out)
+{
+    const char *text = NULL;
+
+    if (kind == 'W') {
+        text = *(char *const *)member;
+        if (!text) {
+            fprintf(out, "# %s: %s" KEEP "default\n", name, unset_text(name));
+            return;
+        }
+    }
+    fprintf(out, "set %s ", name);
+    if (kind == 'T') {
+        print_time(*(const uint64_t *)member, out);
+    } else if (kind == 'B') {
+        print_size(*(const uint64_t *)member, out);
+    } else if (kind == 'S') {
+        fputs(*(const bool *)member ? "on" : "off", out);
+    } else {
+        print_word(text, out);
+    }
+    print_origin(conf, where, out);
+}
+
+/* Kinds of settings.def: bytes, a time, a switch, words. */
+#define KIND_SIZE   'B'
+#define KIND_TIME   'T'
+#define KIND_SWITCH 'S'
+#define KIND_USER   'W'
+#define KIND_PATH   'W'
+#define KIND_NAME   'W'
+
+static void
+print_settings(const struct conf *conf, FILE *out)
+{
+    size_t i = 0;
+
+#define SETTING(name, member, kind, min, max, preset, range, example)          \
+    print_setting(conf, name, &conf->member, KIND_##kind, conf->settings[i++], \
+                  out);
+#include "conf/settings.def"
+#undef SETTING
+}
+
+/* TARGET as it stands behind `to`. */
+static void
+print_target(const struct conf *conf, const struct conf_target *target,
+             FILE *out)
+{
+    const char *name;
+
+    switch (target->kind) {
+    case CONF_TARGET_MODULE:
+        name = conf->modules[target->module].name;
+        fprintf(out, "%s%s",
+                conf_word_is_key(name, strlen(name)) ? "module " : "", name);
+        break;
+    case CONF_TARGET_FILES:
+        fputs("files ", out);
+        print_word(target->path, out);
+        break;
+    case CONF_TARGET_DOOR:
+        print_word(target->path, out);
+        break;
+    }
+}
+
+static void
+print_map(const struct conf *conf, const struct conf_route *route, FILE *out)
+{
+    fputs("    map ", out);
+    if (route->method) {
+        print_string(route->method, out);
+    } else {
+        fputs("any", out);
+    }
+    fputc(' ', out);
+    print_word(route->path, out);
+    fputs(" to ", out);
+    print_target(conf, &conf->targets[route->target], out);
+    print_origin(conf, route->where, out);
+}
+
+static void
+print_listen(const struct conf *conf, const struct conf_listen *listen,
+             FILE *out)
+{
+    const struct conf_route *first = listen->routes;
+    bool is_single = listen->n_routes == 1 && !first->method &&
+                     strcmp(first->path, "/") == 0;
+
+    fprintf(out, "\nforward %s ",
+            listen->protocol == CONF_HTTP ? "http" : "tcp");
+    print_word(listen->text, out);
+    if (listen->addr.ss_family == AF_UNIX) {
+        fprintf(out, " mode %04o", (unsigned)listen->mode);
+    }
+    fputs(listen->protocol == CONF_TCP_PASS ? " pass " : " to ", out);
+    if (is_single) {
+        print_target(conf, &conf->targets[first->target], out);
+        print_origin(conf, listen->where, out);
+        return;
+    }
+    fputs("{", out);
+    print_origin(conf, listen->where, out);
+    for (size_t i = 0; i < listen->n_routes; i++) {
+        print_map(conf, &listen->routes[i], out);
+    }
+    fputs("}\n", out);
+}
+
+static void
+print_module(const struct conf *conf, const struct conf_module *module,
+             FILE *out)
+{
+    bool is_run = module->kind == CONF_MODULE_RUN;
+    const struct conf_where *wheres = module->wheres;
+
+    fputs("\nmodule ", out);
+    print_word(module->name, out);
+    fputs(" {", out);
+    print_origin(conf, module->where, out);
+    fprintf(out, "    %s \"", is_run ? "run" : "exec");
+    for (size_t i = 0; module->argv[i]; i++) {
+        fputs(i > 0 ? " " : "", out);
+        print_argument(module->argv[i], out);
+    }
+    fputc('"', out);
+    print_origin(conf, wheres[is_run ? CONF_OPTION_RUN : CONF_OPTION_EXEC],
+                 out);
+    fputs("    folder ", out);
+    print_word(module->folder, out);
+    print_origin(conf, wheres[CONF_OPTION_FOLDER], out);
+    if (module->user) {
+        fputs("    user ", out);
+        print_word(module->user, out);
+        print_origin(conf, wheres[CONF_OPTION_USER], out);
+    } else {
+        fputs("    # user: Cardea's own" KEEP "default\n", out);
+    }
+    fputs("    timeout ", out);
+    print_time(module->timeout_ns, out);
+    print_origin(conf, wheres[CONF_OPTION_TIMEOUT], out);
+    fputs("}\n", out);
+}
+
+/* Which files were read, and by what. */
+static void
+print_files(const struct conf *conf, FILE *out)
+{
+    for (size_t i = 0; i < conf->n_files; i++) {
+        const struct conf_input *file = &conf->files[i];
+
+        fprintf(out, "# read: %s", file->name);
+        if (file->from.line > 0) {
+            fprintf(out, " (included in %s:%d)",
+                    conf_where_file(conf, file->from), file->from.line);
+        }
+        fputc('\n', out);
+    }
+    for (size_t i = 0; i < conf->n_left_out; i++) {
+        fprintf(out, "# left out: %s (only names *.conf are read)\n",
+                conf->left_out[i]);
+    }
+}
+
+static void
+print_macros(const struct conf *conf, FILE *out)
+{
+    if (conf->n_macros > 0) {
+        fputs("\n# Macros: below, their values stand in their places.\n", out);
+    }
+    for (size_t i = 0; i < conf->n_macros; i++) {
+        const struct conf_macro *macro = &conf->macros[i];
+
+        fprintf(out, "%s = ", macro->name);
+        print_string(macro->value, out);
+        if (macro->where.line == 0) {
+            fputs(KEEP "-D\n", out);
+        } else if (macro->is_given) {
+            fprintf(out, KEEP "-D, before %s:%d\n",
+                    conf_where_file(conf, macro->where), macro->where.line);
+        } else {
+            print_origin(conf, macro->where, out);
+        }
+    }
+}
 
 void
 conf_print(const struct conf *conf, FILE *out)
 {
-    fprintf(out, "# read: %s\n", conf->file);
+    print_files(conf, out);
+    print_macros(conf, out);
+    fputc('\n', out);
+    print_settings(conf, out);
+    for (size_t i = 0; i < conf->n_modules; i++) {
+        print_module(conf, &conf->modules[i], out);
+    }
+    for (size_t i = 0; i < conf->n_listens; i++) {
+        print_listen(conf, &conf->listens[i], out);
+    }
 }

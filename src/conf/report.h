@@ -10,6 +10,7 @@
 #define CONF_MISTAKES_MAX 20
 #define CONF_MESSAGE_MAX  320
 #define CONF_SHOWN_MAX    72
+#define CONF_THERE_MAX    (CONF_SHOWN_MAX + 24)
 
 struct conf_mistake {
     struct conf_where where;
@@ -17,6 +18,7 @@ struct conf_mistake {
 };
 
 struct conf_report {
+    const struct conf *conf; /* for names of files and macros */
     struct conf_mistake list[CONF_MISTAKES_MAX];
     size_t n;
     bool more; /* there were others */
@@ -33,10 +35,27 @@ void conf_report_add(struct conf_report *report, struct conf_where where,
                      const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Writes one "NAME:line:column: message" a mistake. */
-void conf_report_write(struct conf_report *report, const char *name,
-                       FILE *errors);
+/* Writes one "file:line:column: message" a mistake, with the macro that the
+ * place came from; "file: message" of line 0, and the message alone of line 0
+ * in the first file. */
+void conf_report_write(struct conf_report *report, FILE *errors);
+
+/* By file, line and column. */
+int conf_where_compare(struct conf_where a, struct conf_where b);
+
+/* Part of a message: where something else stands. */
+struct conf_there {
+    char text[CONF_THERE_MAX];
+};
+
+/* "in line 3", or "in conf.d/x.conf:3" if THERE is in another file than HERE.
+ */
+struct conf_there conf_there(const struct conf_report *report,
+                             struct conf_where here, struct conf_where there);
 
 /* LEN bytes of TEXT to stand in a message; "..." at the end where it was cut
  * (never inside a UTF-8 sequence). */
 struct conf_shown conf_shown(const char *text, size_t len);
+
+/* The same of a path, cut at its beginning. */
+struct conf_shown conf_shown_end(const char *path);

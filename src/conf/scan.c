@@ -1,20 +1,43 @@
 /* The grammar wants two things that a regular scanner cannot give: a separator
  * at the end of every statement, also of one that a '}' or the file's end ends,
- * and braces that pair. Both are made here. And since only this side knows how
- * far a statement had come, it also finds the words for what was not expected:
- * a parser's set of acceptable tokens is no help to a person. */
+ * and braces that pair. Both are made here. It also keeps how far a statement
+ * had come, for scan-say.c, which finds the words for what was not expected. */
 #include "conf/scan.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
 #include "conf/gram.h"
 #include "conf/text.h"
 
-static const char *const top_words[] = {"forward", "module", "set", NULL};
-static const char *const map_words[] = {"map", NULL};
-static const char *const to_words[] = {"to", NULL};
+int
+conf_scan_word(const char *text, size_t len)
+{
+    static const struct {
+        const char *name;
+        int token;
+    } keywords[] = {
+        {"forward", CONF_T_FORWARD}, {"set", CONF_T_SET},
+        {"module", CONF_T_MODULE},   {"map", CONF_T_MAP},
+        {"to", CONF_T_TO},           {"files", CONF_T_FILES},
+        {"pass", CONF_T_PASS},       {"include", CONF_T_INCLUDE},
+        {"mode", CONF_T_MODE},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(keywords); i++) {
+        if (strlen(keywords[i].name) == len &&
+            memcmp(keywords[i].name, text, len) == 0) {
+            return keywords[i].token;
+        }
+    }
+    return CONF_T_WORD;
+}
+
+bool
+conf_word_is_key(const char *text, size_t len)
+{
+    return conf_scan_word(text, len) != CONF_T_WORD;
+}
 
 struct conf_node *
 conf_node_make(struct conf_scan *scan, enum conf_node_kind kind,
@@ -62,6 +85,19 @@ conf_nodes_add(struct conf_nodes_list *list, struct conf_node *node)
     list->last = node;
 }
 
+/* `mode 0660` behind an address can be left out: it does not count as steps on
+ * the statement's way. */
+static bool
+scan_mode(struct conf_place *place, int token)
+{
+    bool is_mode = token == CONF_T_MODE && place->at == 3 &&
+                   place->first == CONF_T_FORWARD && !place->is_mode;
+    bool is_value = place->is_mode;
+
+    place->is_mode = is_mode;
+    return is_mode || is_value;
+}
+
 /* Notes that TOKEN is given now, and where in its statement it stands. */
 static int
 scan_give(struct conf_scan *scan, int token, const struct conf_word *word)
@@ -76,13 +112,20 @@ scan_give(struct conf_scan *scan, int token, const struct conf_word *word)
     scan->given = token;
     scan->given_word = *word;
     scan->closed = token == CONF_T_CLOSE;
+    if (place->at == 1) {
+        place->second = *word;
+    }
     if (place->at == 4) {
+        place->goal = *word;
         place->target = token;
     }
-    place->at++;
+    if (!scan_mode(place, token)) {
+        place->at++;
+    }
     if (token == CONF_T_SEP || token == CONF_T_OPEN || token == CONF_T_CLOSE) {
         place->at = 0;
         place->target = 0;
+        place->is_mode = false;
         place->block =
             scan->depth > 0
                 ? scan->opens[MIN_OF(scan->depth, CONF_DEPTH_MAX) - 1].block
@@ -185,7 +228,7 @@ conf_scan_next(struct conf_scan *scan, struct conf_word *word,
             return scan_ends(scan, token, word);
         case CONF_T_YYEOF:
             *word = (struct conf_word){
-                .where = {scan->line, scan->column},
+                .where = {scan->line, scan->column, .file = scan->file},
             };
             *where = word->where;
             return scan_ends(scan, token, word);
@@ -196,174 +239,46 @@ conf_scan_next(struct conf_scan *scan, struct conf_word *word,
     }
 }
 
-static const char *
-place_expected(const struct conf_place *place)
+void
+conf_scan_include(struct conf_scan *scan, const struct conf_word *name,
+                  const struct conf_words *words, struct conf_nodes_list *list)
 {
-    static const char *const steps[2][4] = {
-        {
-            "a protocol: http or tcp",
-            "an address, such as :8080 or 127.0.0.1:8080",
-            "'to'",
-            "a target: a module's name, a door's path, 'files FOLDER' or '{'",
-        },
-        {
-            "a method, such as GET, or 'any'",
-            "a path, such as /hello",
-            "'to'",
-            "a target: a module's name, a door's path or 'files FOLDER'",
-        },
-    };
-    static const char *const module[] = {"the module's name", "'{'"};
-
-    switch (place->first) {
-    case CONF_T_FORWARD:
-    case CONF_T_MAP:
-        if (place->at >= 1 && place->at <= 4) {
-            return steps[place->first == CONF_T_MAP][place->at - 1];
-        }
-        if (place->at == 5 && place->target == CONF_T_MODULE) {
-            return "a module's name";
-        }
-        if (place->at == 5 && place->target == CONF_T_FILES) {
-            return "a folder";
-        }
-        break;
-    case CONF_T_MODULE:
-        if (place->at >= 1 && place->at <= 2) {
-            return module[place->at - 1];
-        }
-        break;
-    case CONF_T_SET:
-        if (place->at == 1) {
-            return "the name of a setting";
-        }
-        break;
-    default:
-        break;
+    if (!words || words->next) {
+        conf_report_add(scan->report,
+                        words ? words->next->word.where : name->where,
+                        words ? "'include' takes one file or folder: write an "
+                                "'include' for each"
+                              : "'include' needs a file or a folder, such as "
+                                "\"conf.d\"");
+        scan->source->is_whole = false;
+        return;
     }
-    return "the end of the line";
-}
-
-/* Something in a statement that is of no use in this block, seen by its first
- * word. */
-static bool
-report_misplaced(struct conf_scan *scan)
-{
-    const struct conf_place *place = &scan->before;
-    const struct conf_word *word = &place->word;
-    int first = place->first;
-
-    if (place->block == 0 && first == CONF_T_MAP) {
-        conf_report_add(scan->report, word->where,
-                        "'map' belongs inside 'forward http ADDRESS to { }'");
-        return true;
-    }
-    if (place->block != 0 && (first == CONF_T_FORWARD || first == CONF_T_SET ||
-                              first == CONF_T_MODULE)) {
-        conf_report_add(scan->report, word->where,
-                        "'%.*s' cannot stand inside '%s { }': is a '}' missing "
-                        "before it?",
-                        (int)word->len, word->text,
-                        place->block == CONF_T_MODULE ? "module" : "forward");
-        return true;
-    }
-    return false;
-}
-
-/* A statement that starts with no word we know. */
-static void
-report_start(struct conf_scan *scan, const struct conf_word *word)
-{
-    bool is_map = scan->before.block == CONF_T_FORWARD;
-    const char *near =
-        conf_name_near(is_map ? map_words : top_words, word->text, word->len);
-    struct conf_shown shown = conf_shown(word->text, word->len);
-
-    if (scan->given == CONF_T_STRING) {
-        conf_report_add(scan->report, word->where,
-                        "a line does not start with a \"string\": expected %s",
-                        is_map ? "'map' or '}'"
-                               : "'forward', 'module' or 'set'");
-    } else if (!is_map && word->len == 7 &&
-               memcmp(word->text, "include", 7) == 0) {
-        conf_report_add(scan->report, word->where,
-                        "'include' is not available in this version");
-    } else if (near) {
-        conf_report_add(scan->report, word->where,
-                        "unknown word '%s': did you mean '%s'?", shown.text,
-                        near);
-    } else {
-        conf_report_add(scan->report, word->where,
-                        "unknown word '%s': expected %s", shown.text,
-                        is_map ? "'map' or '}'"
-                               : "'forward', 'module' or 'set'");
-    }
-}
-
-#define FOUND_MAX (CONF_SHOWN_MAX + 2)
-
-/* How the token given last is called in a message. */
-static void
-scan_found(const struct conf_scan *scan, char out[FOUND_MAX])
-{
-    const struct conf_word *word = &scan->given_word;
-
-    if (word->len == 0 && scan->given != CONF_T_STRING) {
-        snprintf(out, FOUND_MAX, "the end of the file");
-    } else if (scan->given == CONF_T_SEP && word->text[0] == '\n') {
-        snprintf(out, FOUND_MAX, "the end of the line");
-    } else {
-        snprintf(out, FOUND_MAX, "'%s'",
-                 conf_shown(word->text, word->len).text);
-    }
+    conf_source_include(scan->source, &words->word, list);
 }
 
 void
-conf_scan_unexpected(struct conf_scan *scan)
-{
-    const struct conf_word *word = &scan->given_word;
-    const struct conf_place *place = &scan->before;
-    const char *near = NULL;
-    char found[FOUND_MAX];
-
-    if (report_misplaced(scan)) {
-        return;
-    }
-    if (place->at == 0 && word->len > 0 && scan->given != CONF_T_OPEN) {
-        report_start(scan, word);
-        return;
-    }
-    scan_found(scan, found);
-    if (place->at == 3 && scan->given == CONF_T_WORD &&
-        (place->first == CONF_T_FORWARD || place->first == CONF_T_MAP)) {
-        near = conf_name_near(to_words, word->text, word->len);
-    }
-    conf_report_add(scan->report, word->where, "expected %s, found %s%s",
-                    place->at == 0 ? "a word before the '{'"
-                                   : place_expected(place),
-                    found, near ? ": did you mean 'to'?" : "");
-}
-
-void
-conf_tree_parse(char *text, size_t len, struct conf_memory *memory,
-                struct conf_report *report, struct conf_tree *tree)
+conf_tree_parse(struct conf_source *source, size_t file, char *text, size_t len,
+                struct conf_nodes_list *list)
 {
     struct conf_scan scan = {
-        .memory = memory,
-        .report = report,
+        .source = source,
+        .memory = source->scratch,
+        .report = source->report,
+        .file = (uint16_t)file,
         .line = 1,
         .column = 1,
-        .is_whole = true,
+        .statements = list,
     };
+    int status;
 
     if (conf_flex_start(&scan, text, len) < 0) {
-        memory->failed = true;
+        source->scratch->failed = true;
         return;
     }
-    if (conf_gram_parse(&scan) != 0 && report->n == 0) {
-        memory->failed = true; /* mistakes are recovered from */
+    status = conf_gram_parse(&scan);
+    if (status == 2 || (status != 0 && source->report->n == 0)) {
+        source->scratch->failed = true; /* mistakes are recovered from */
     }
+    source->is_whole = source->is_whole && status == 0;
     conf_flex_stop(&scan);
-    tree->statements = scan.statements;
-    tree->is_whole = scan.is_whole;
 }

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "conf/tree.h"
+#include "conf/source.h"
 
 /* A token that was reported already: the grammar only recovers. */
 #define CONF_T_LOST CONF_T_CONF_GRAM_error
@@ -19,7 +19,10 @@ struct conf_place {
     int first;
     struct conf_word word; /* the statement's first */
     int at;
-    int target; /* token 4 of forward and map */
+    bool is_mode; /* `mode` was given: its value, which does not count, follows
+                   */
+    int target;   /* token 4 of forward and map */
+    struct conf_word second, goal; /* words 1 and 4 */
     int block;
 };
 
@@ -29,8 +32,10 @@ struct conf_open {
 };
 
 struct conf_scan {
-    struct conf_memory *memory;
-    struct conf_report *report;
+    struct conf_source *source;
+    struct conf_memory *memory; /* the source's scratch memory */
+    struct conf_report *report; /* the source's as well */
+    uint16_t file;
     void *flex;
     int line, column;         /* of the next byte */
     struct conf_place place;  /* of the next token */
@@ -43,8 +48,7 @@ struct conf_scan {
     bool is_held; /* a token is to be given next: */
     int held;
     struct conf_word word; /* of the held token */
-    struct conf_node *statements;
-    bool is_whole;
+    struct conf_nodes_list *statements;
     size_t scratch_used;
     _Alignas(max_align_t) char scratch[CONF_SCRATCH_MAX]; /* flex's memory */
 };
@@ -54,8 +58,16 @@ struct conf_scan {
 int conf_scan_next(struct conf_scan *scan, struct conf_word *word,
                    struct conf_where *where);
 
+/* `include WORDS` (NAME is the first word): adds to LIST what stands there. */
+void conf_scan_include(struct conf_scan *scan, const struct conf_word *name,
+                       const struct conf_words *words,
+                       struct conf_nodes_list *list);
+
 /* Reports that the grammar did not expect the token given last. */
 void conf_scan_unexpected(struct conf_scan *scan);
+
+/* The token of a bare word: a keyword's, or CONF_T_WORD. */
+int conf_scan_word(const char *text, size_t len);
 
 /* Makers for the grammar's actions; NULL or false: no memory. */
 struct conf_node *conf_node_make(struct conf_scan *scan,

@@ -11,64 +11,134 @@ struct unit {
     uint64_t factor;
 };
 
+/* Whole digits from TEXT + *P_AT on. false: more than 64 bits. */
+static bool
+digits_parse(const char *text, size_t len, size_t *p_at, uint64_t *p_value)
+{
+    size_t at = *p_at;
+
+    *p_value = 0;
+    for (; at < len && text[at] >= '0' && text[at] <= '9'; at++) {
+        if (__builtin_mul_overflow(*p_value, 10, p_value) ||
+            __builtin_add_overflow(*p_value, (uint64_t)(text[at] - '0'),
+                                   p_value)) {
+            return false;
+        }
+    }
+    *p_at = at;
+    return true;
+}
+
+/* The unit at TEXT + AT; its name ends at a digit or at LEN. */
+static const struct unit *
+unit_find(const struct unit *units, const char *text, size_t len, size_t at,
+          size_t *p_end)
+{
+    size_t end = at;
+
+    while (end < len && (text[end] < '0' || text[end] > '9')) {
+        end++;
+    }
+    *p_end = end;
+    for (; units->name; units++) {
+        if (strlen(units->name) == end - at &&
+            memcmp(units->name, text + at, end - at) == 0) {
+            return units;
+        }
+    }
+    return NULL;
+}
+
+/* Numbers with units (largest first in UNITS), one or, if IS_SUM, several that
+ * become smaller. */
 static enum conf_number
 number_parse(const struct unit *units, const char *text, size_t len,
-             uint64_t *p_value)
+             bool is_sum, uint64_t *p_value)
 {
-    uint64_t value = 0;
-    size_t at = 0;
+    uint64_t sum = 0, value;
+    size_t at = 0, end = 0;
 
-    for (; at < len && text[at] >= '0' && text[at] <= '9'; at++) {
-        if (__builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, (uint64_t)(text[at] - '0'), &value)) {
+    do {
+        size_t digits = at;
+        const struct unit *unit;
+
+        if (!digits_parse(text, len, &at, &value)) {
             return CONF_NUMBER_RANGE;
         }
+        if (at == digits || (at < len && text[at] == '.')) {
+            return CONF_NUMBER_BAD;
+        }
+        if (at == len) {
+            return CONF_NUMBER_NO_UNIT;
+        }
+        unit = unit_find(units, text, len, at, &end);
+        if (!unit) {
+            bool is_earlier = end < len || digits > 0;
+
+            return is_earlier && is_sum ? CONF_NUMBER_SUM : CONF_NUMBER_UNIT;
+        }
+        if (__builtin_mul_overflow(value, unit->factor, &value) ||
+            __builtin_add_overflow(sum, value, &sum)) {
+            return CONF_NUMBER_RANGE;
+        }
+        at = end;
+        units = unit + 1;
+        if (!is_sum && at < len) {
+            return CONF_NUMBER_UNIT;
+        }
+    } while (at < len);
+    *p_value = sum;
+    return CONF_NUMBER_OK;
+}
+
+const char *
+conf_unit_near(const char *text, size_t len, const char *const *units)
+{
+    size_t at = 0;
+    bool is_milli;
+
+    while (at < len && text[at] >= '0' && text[at] <= '9') {
+        at++;
     }
-    if (at == 0 || (at < len && text[at] == '.')) {
-        return CONF_NUMBER_BAD;
-    }
-    if (at == len) {
-        return CONF_NUMBER_NO_UNIT;
-    }
-    for (const struct unit *unit = units; unit->name; unit++) {
-        if (strlen(unit->name) == len - at &&
-            memcmp(unit->name, text + at, len - at) == 0) {
-            if (__builtin_mul_overflow(value, unit->factor, &value)) {
-                return CONF_NUMBER_RANGE;
-            }
-            *p_value = value;
-            return CONF_NUMBER_OK;
+    is_milli = (len - at >= 2 && memcmp(text + at, "ms", 2) == 0) ||
+               (len - at >= 3 && memcmp(text + at, "mil", 3) == 0);
+    for (; at < len && *units; units++) {
+        bool is_long = (*units)[1] != '\0'; /* "ms" */
+
+        if (((*units)[0] | 0x20) == (text[at] | 0x20) &&
+            (is_milli || !is_long)) {
+            return *units;
         }
     }
-    return CONF_NUMBER_UNIT;
+    return NULL;
 }
 
 enum conf_number
 conf_size_parse(const char *text, size_t len, uint64_t *p_value)
 {
     static const struct unit units[] = {
-        {"K", 1024ull},
-        {"M", 1024ull * 1024},
         {"G", 1024ull * 1024 * 1024},
+        {"M", 1024ull * 1024},
+        {"K", 1024ull},
         {NULL, 0},
     };
 
-    return number_parse(units, text, len, p_value);
+    return number_parse(units, text, len, false, p_value);
 }
 
 enum conf_number
 conf_time_parse(const char *text, size_t len, uint64_t *p_value)
 {
     static const struct unit units[] = {
-        {"ms", NS_PER_MS},
-        {"s", NS_PER_SEC},
-        {"m", 60ull * NS_PER_SEC},
-        {"h", 3600ull * NS_PER_SEC},
         {"d", 24 * 3600ull * NS_PER_SEC},
+        {"h", 3600ull * NS_PER_SEC},
+        {"m", 60ull * NS_PER_SEC},
+        {"s", NS_PER_SEC},
+        {"ms", NS_PER_MS},
         {NULL, 0},
     };
 
-    return number_parse(units, text, len, p_value);
+    return number_parse(units, text, len, true, p_value);
 }
 
 #define NAME_MAX_NEAR 40
@@ -124,6 +194,18 @@ conf_name_near(const char *const *names, const char *text, size_t len)
         }
     }
     return nearest;
+}
+
+const char *
+conf_path_wrong(const char *text, size_t len)
+{
+    if (len == 0) {
+        return "the path is empty";
+    }
+    if (text[0] == '~') {
+        return "'~' is not expanded: write the whole path";
+    }
+    return NULL;
 }
 
 static bool

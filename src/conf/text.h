@@ -16,21 +16,34 @@ enum conf_number {
     CONF_NUMBER_BAD,     /* does not start with a digit, or a sign or point */
     CONF_NUMBER_NO_UNIT, /* digits only */
     CONF_NUMBER_UNIT,    /* digits and a unit that is none */
+    CONF_NUMBER_SUM,     /* several, of which one has no unit that may follow */
     CONF_NUMBER_RANGE,   /* does not fit 64 bits */
 };
 
-/* "16M" to bytes (K, M, G: powers of 1024); "30s" to nanoseconds (ms s m h d).
- * *P_VALUE is set only with CONF_NUMBER_OK. */
+/* "16M" to bytes (K, M, G: powers of 1024); "30s" or "1m30s" to nanoseconds (d
+ * h m s ms, each at most once, in this order). *P_VALUE is set only with
+ * CONF_NUMBER_OK. */
 enum conf_number conf_size_parse(const char *text, size_t len,
                                  uint64_t *p_value);
 enum conf_number conf_time_parse(const char *text, size_t len,
                                  uint64_t *p_value);
+
+/* The one of UNITS (ends with NULL) that was probably meant by what follows the
+ * digits of TEXT: "sec", "MB", "k". NULL: none. */
+const char *conf_unit_near(const char *text, size_t len,
+                           const char *const *units);
 
 /* The one of NAMES (ends with NULL) that TEXT was probably meant to be: fewest
  * letters left out, added, changed or swapped, at most a third of its length.
  * NULL: none is near. */
 const char *conf_name_near(const char *const *names, const char *text,
                            size_t len);
+
+/* Is TEXT one of the words that the grammar is made of? (Of scan.c.) */
+bool conf_word_is_key(const char *text, size_t len);
+
+/* What is wrong with TEXT as a path, as a phrase; NULL: nothing. */
+const char *conf_path_wrong(const char *text, size_t len);
 
 /* Words of a command, separated by blanks; '...' takes bytes as they are, a
  * backslash takes the next one. *P_ARGV (ends with NULL) belongs to MEMORY.
@@ -50,6 +63,9 @@ char *conf_path_absolute(struct conf_memory *memory, const char *folder,
  * address "any". NULL: done. Else what is wrong and how to mend it. */
 const char *conf_address_parse(const char *text, size_t len,
                                struct conf_listen *listen);
+
+/* Does TEXT look like an address, and not like a word or an URL? */
+bool conf_address_like(const char *text, size_t len);
 
 /* Would one of the two take connections meant for the other? Ports of 0 are
  * free ones, and so never the same. */

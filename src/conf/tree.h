@@ -9,6 +9,8 @@
 #include "conf/memory.h"
 #include "conf/report.h"
 
+struct conf_source;
+
 struct conf_word {
     const char *text; /* not terminated */
     size_t len;
@@ -22,8 +24,9 @@ struct conf_words {
 };
 
 enum conf_node_kind {
-    CONF_NODE_SET,     /* NAME: the setting; WORDS: its value */
-    CONF_NODE_FORWARD, /* NAME: protocol; VALUE: address */
+    CONF_NODE_NONE, /* a statement that was carried out: `include`, a macro */
+    CONF_NODE_SET,  /* NAME: the setting; WORDS: its value */
+    CONF_NODE_FORWARD, /* NAME: protocol; VALUE: address; MODE */
     CONF_NODE_MAP,     /* NAME: method; VALUE: path */
     CONF_NODE_MODULE,  /* NAME; CHILDREN are options */
     CONF_NODE_OPTION,  /* NAME: the option; WORDS: its value */
@@ -39,6 +42,7 @@ enum conf_aim {
 struct conf_node {
     enum conf_node_kind kind;
     struct conf_word name, value;
+    struct conf_word mode;   /* FORWARD: its text is NULL if none is written */
     enum conf_aim aim;       /* FORWARD and MAP: what kind of target */
     bool is_pass;            /* FORWARD: the descriptor itself goes there */
     struct conf_word target; /* of all kinds but BLOCK */
@@ -67,8 +71,10 @@ struct conf_tree {
     bool is_whole; /* no statement was lost to a mistake */
 };
 
-/* Scans and parses TEXT, LEN bytes that may be written to, with two NULs behind
- * them. What it makes belongs to MEMORY and points into TEXT. Mistakes go to
- * REPORT. MEMORY->failed may be set: then *TREE means nothing. */
-void conf_tree_parse(char *text, size_t len, struct conf_memory *memory,
-                     struct conf_report *report, struct conf_tree *tree);
+/* Scans and parses TEXT of file FILE: LEN bytes that may be written to, with
+ * two NULs behind them. Macros are defined and replaced, and what is included
+ * is parsed, on the way. The statements, which are added to LIST, belong to the
+ * scratch memory of SOURCE and point into TEXT. Mistakes are reported. Either
+ * memory may be found failed: then LIST means nothing. */
+void conf_tree_parse(struct conf_source *source, size_t file, char *text,
+                     size_t len, struct conf_nodes_list *list);
