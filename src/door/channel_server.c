@@ -73,10 +73,8 @@ close_descs(const door_desc_t *descs, uint32_t n)
     }
 }
 
-/* Fills the entry that tells a receiver about FD: exactly DOOR_DESCRIPTOR for
- * what is not a door. */
-static void
-describe(door_desc_t *desc, int fd)
+void
+channel_describe(door_desc_t *desc, int fd)
 {
     uint64_t uniquifier;
     uint32_t attributes;
@@ -123,7 +121,7 @@ receive_descs(struct thread *t, uint32_t seq, uint32_t n)
         }
         for (size_t i = 0; i < got; i++) {
             if (note.kind == DOOR_NOTE_FDS && note.seq == seq && have < n) {
-                describe(&t->descs[have++], fds[i]);
+                channel_describe(&t->descs[have++], fds[i]);
             } else {
                 close(fds[i]);
             }

@@ -213,6 +213,7 @@ ring_slot_give(struct ring *r, uint32_t slot)
     struct ring_entry *e = ring_entry(r, slot);
 
     drop_fd(r, slot);
+    e->n_fds = 0;
     atomic_store_explicit(&e->released, e->generation, memory_order_release);
     if (s->area_off != 0) {
         ring_area_give(r, s->area_off, s->area_len);
@@ -330,6 +331,28 @@ ring_rebuild(struct ring *r)
 
 /* ---- publishing ---- */
 
+static void
+stamp(struct ring *r, struct ring_entry *e)
+{
+    e->cookie = r->cookie += 0x9e3779b97f4a7c15ull;
+}
+
+int
+ring_pass(struct ring *r, uint32_t slot, int fd)
+{
+    struct ring_entry *e = ring_entry(r, slot);
+
+    /* An heir finds the mark of a note that may have been sent, and sends it
+     * once more under the same cookie. */
+    if (e->n_fds == 0) {
+        stamp(r, e);
+        e->n_fds = 1;
+    }
+    struct door_note note = {
+        .kind = DOOR_NOTE_FDS, .seq = slot, .cookie = e->cookie, .n_fds = 1};
+    return door_send(r->conn, &note, sizeof note, &fd, 1);
+}
+
 void
 ring_publish(struct ring *r, uint32_t slot)
 {
@@ -338,7 +361,9 @@ ring_publish(struct ring *r, uint32_t slot)
 
     e->generation++;
     e->generation += e->generation == 0;
-    e->cookie = r->cookie += 0x9e3779b97f4a7c15ull;
+    if (e->n_fds == 0) {
+        stamp(r, e);
+    }
     atomic_store_explicit(&e->withdrawn, 0, memory_order_relaxed);
     order[r->pub % RING_SLOTS] = slot;
     r->in_flight[slot / 64] |= 1ull << (slot % 64);

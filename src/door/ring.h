@@ -134,6 +134,12 @@ ring_at(const struct ring *r, uint64_t off)
     return (char *)r->request + off;
 }
 
+/* The call in SLOT, which must be published next, brings FD (borrowed): it is
+ * sent ahead. Only where r->features has DOOR_FEATURE_DESCS. Said again for the
+ * same call, the later one counts. 0; EAGAIN or ETOOMANYREFS: nothing was sent,
+ * try again later; else an errno of sendmsg (EPIPE: the server is gone). */
+int ring_pass(struct ring *r, uint32_t slot, int fd);
+
 /* The entry is complete: kind, arguments, deadline, request id. Sets generation
  * and cookie. Nobody is told before ring_flush. */
 void ring_publish(struct ring *r, uint32_t slot);

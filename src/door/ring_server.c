@@ -6,9 +6,11 @@
 #include "door/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define REPLY_SLOTS_OFF 0x200000u /* after the head and its maps */
@@ -17,6 +19,9 @@
 #define REPLIES_OFF     0x100000u
 #define ARGS_MAX        (128u << 20) /* that a plain door copies */
 #define HEAP_PAGES      (RING_HEAP / RING_SEGMENT)
+/* A caller that sends as fast as it is read must not hold a thread: more than a
+ * socket buffer can hold at once. */
+#define NOTES_A_TURN    1024
 
 _Static_assert(sizeof(struct ring_reply_head) <= REPLIES_OFF, "head fits");
 _Static_assert(REPLIES_OFF + RING_SLOTS * sizeof(struct ring_reply) <=
@@ -90,7 +95,8 @@ ring_accept(struct source *src, int memory_fd, int *p_fd)
     h->magic = DOOR_WIRE_MAGIC;
     h->major = DOOR_WIRE_MAJOR;
     h->n_slots = src->n_slots;
-    h->features = src->door->features;
+    h->features = src->door->features |
+                  (ring_takes_descs(src->door) ? DOOR_FEATURE_DESCS : 0);
     h->replies_off = REPLIES_OFF;
     h->slots_off = REPLY_SLOTS_OFF;
     h->heap_off = REPLY_HEAP_OFF;
@@ -237,6 +243,145 @@ door_task_grow(struct door_task *task, size_t used, size_t want)
     return 0;
 }
 
+/* ---- descriptors that come with calls ---- */
+
+bool
+ring_takes_descs(const struct door *d)
+{
+    return !d->native && (d->attributes & DOOR_REFUSE_DESC) == 0;
+}
+
+static void
+let_go(struct held *h)
+{
+    if (h->fd > 0) {
+        door_close_foreign(h->fd - 1);
+    }
+    h->fd = 0;
+}
+
+/* Holds FD for the call that NOTE names. FD is -1 where the note came without
+ * it: this process has no room for it (EMFILE), or the caller sent another
+ * number of them. Returns FD, or -1 if it is held now. */
+static int
+hold(struct source *src, const struct door_note *note, int fd)
+{
+    if (note->kind != DOOR_NOTE_FDS || note->seq >= src->n_slots ||
+        !ring_takes_descs(src->door)) {
+        return fd;
+    }
+    if (!src->held) {
+        src->held = calloc(RING_SLOTS, sizeof *src->held);
+    }
+    if (!src->held) {
+        return fd;
+    }
+    struct held *h = &src->held[note->seq];
+    let_go(h);
+    h->cookie = note->cookie;
+    h->fd = fd >= 0 ? fd + 1 : -EMFILE;
+    return -1;
+}
+
+static void
+read_notes_locked(struct source *src)
+{
+    for (int most = NOTES_A_TURN; most > 0; most--) {
+        struct door_note note = {0};
+        int fd = -1;
+        size_t n = 1;
+        int e = door_receive(src->conn, &note, sizeof note, &fd, &n, NULL,
+                             MSG_DONTWAIT);
+        if (e != 0 && e != EPROTO) {
+            return;
+        }
+        fd = hold(src, &note, e == 0 && n == 1 ? fd : -1);
+        if (fd >= 0) {
+            door_close_foreign(fd);
+        }
+    }
+}
+
+void
+ring_read_notes(struct source *src)
+{
+    pthread_mutex_lock(&src->held_lock);
+    read_notes_locked(src);
+    pthread_mutex_unlock(&src->held_lock);
+}
+
+void
+ring_drop_held(struct source *src, bool lock)
+{
+    if (lock) {
+        pthread_mutex_lock(&src->held_lock);
+    }
+    for (uint32_t i = 0; src->held && i < RING_SLOTS; i++) {
+        let_go(&src->held[i]);
+    }
+    free(src->held);
+    src->held = NULL;
+    if (lock) {
+        pthread_mutex_unlock(&src->held_lock);
+    }
+}
+
+/* The descriptor that came for SLOT and COOKIE; one of another call is closed.
+ * It was sent before the call was published: it is held, or lies on the
+ * connection, or never came. That is read in any case: what an heir sent a
+ * second time must not stay behind. The descriptor, or a negative errno. */
+static int
+take_held(struct source *src, uint32_t slot, uint64_t cookie)
+{
+    int fd = -EPROTO;
+
+    pthread_mutex_lock(&src->held_lock);
+    read_notes_locked(src);
+    if (src->held) {
+        struct held *h = &src->held[slot];
+        if (h->fd != 0 && h->cookie == cookie) {
+            fd = h->fd > 0 ? h->fd - 1 : h->fd;
+            h->fd = 0;
+        }
+        let_go(h);
+    }
+    pthread_mutex_unlock(&src->held_lock);
+    return fd;
+}
+
+/* What the call C brings becomes the procedure's. With an ERROR it is fetched
+ * all the same, and closed: nobody else would. 0 or an errno. */
+static int
+take_descs(struct thread *t, int error)
+{
+    struct call *c = &t->call;
+
+    if (c->entry.n_fds > 1) {
+        return error != 0 ? error : E2BIG; /* a ring's call brings one */
+    }
+    int fd = take_held(c->src, c->slot, c->cookie);
+    if (error == 0 && !ring_takes_descs(c->src->door)) {
+        error = ENOTSUP;
+    } else if (error == 0 && fd < 0) {
+        error = -fd;
+    }
+    if (error == 0) {
+        free(t->descs);
+        t->descs = calloc(1, sizeof *t->descs);
+        error = t->descs ? 0 : ENOMEM;
+    }
+    if (error != 0) {
+        if (fd >= 0) {
+            door_close_foreign(fd);
+        }
+        return error;
+    }
+    fcntl(fd, F_SETFD, 0); /* as doors give them; held, it must not leak */
+    channel_describe(t->descs, fd);
+    c->n_fds = 1;
+    return 0;
+}
+
 /* ---- one call ---- */
 
 /* Is [off, off + len) inside the caller's memory behind its head? */
@@ -371,6 +516,9 @@ ring_take(struct source *src, struct thread *t)
             e = c->entry.kind == RING_KIND_HTTP ? 0 : ENOTSUP;
         } else if (e == 0) {
             e = copy_args(t);
+        }
+        if (c->entry.n_fds > 0) {
+            e = take_descs(t, e);
         }
         if (e == 0) {
             return true;

@@ -20,10 +20,6 @@
 struct server door_server = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1, .kick = -1};
 
-/* A caller that sends as fast as it is read must not hold this thread: more
- * than a socket buffer can hold at once. */
-#define NOTES_A_TURN 1024
-
 /* What an epoll event names. */
 enum item_kind { ITEM_KICK, ITEM_DOOR, ITEM_LISTENER, ITEM_SOURCE };
 
@@ -62,6 +58,8 @@ source_unref(struct source *src)
     if (src->conn >= 0) {
         door_close_foreign(src->conn);
     }
+    ring_drop_held(src, true);
+    pthread_mutex_destroy(&src->held_lock);
     free(src->runs);
     free(src);
 }
@@ -240,7 +238,7 @@ welcome_init(struct door_welcome *w, const struct door *d, int error)
     w->magic = DOOR_WIRE_MAGIC;
     w->major = DOOR_WIRE_MAJOR;
     w->error = error;
-    w->features = d->features;
+    w->features = d->features | (ring_takes_descs(d) ? DOOR_FEATURE_DESCS : 0);
     w->proc = (uint64_t)(uintptr_t)d->procedure;
     w->cookie = (uint64_t)(uintptr_t)d->cookie;
     w->uniquifier = d->uniquifier;
@@ -267,6 +265,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
         return ENOMEM;
     }
     atomic_init(&src->refs, 1);
+    pthread_mutex_init(&src->held_lock, NULL);
     src->kind = ring ? SOURCE_RING : SOURCE_CHANNEL;
     src->door = d;
     src->peer = *peer;
@@ -430,18 +429,9 @@ static void
 source_event(struct item *item, uint32_t events)
 {
     struct source *src = item->src;
-    struct door_note note;
 
     if (src->kind == SOURCE_RING) {
-        /* Nobody else reads a ring's connection. Notes with descriptors are
-         * not for us: closed by the receive. */
-        size_t n = 0;
-        for (int i = 0; i < NOTES_A_TURN &&
-                        door_receive(src->conn, &note, sizeof note, NULL, &n,
-                                     NULL, MSG_DONTWAIT) == 0;
-             i++) {
-            n = 0;
-        }
+        ring_read_notes(src);
     }
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
         pthread_mutex_lock(&door_server.lock);
@@ -449,6 +439,7 @@ source_event(struct item *item, uint32_t events)
         atomic_store(&src->dead, true);
         pool_rouse_locked(src);
         pthread_mutex_unlock(&door_server.lock);
+        ring_drop_held(src, true); /* calls that nobody will take now */
         source_unref(src);
         return;
     }
@@ -518,6 +509,9 @@ forget_after_fork(void)
     for (struct item *i = all_items; i; i = i->next) {
         if (i->kind != ITEM_KICK && i->fd >= 0) {
             close(i->fd);
+        }
+        if (i->src) {
+            ring_drop_held(i->src, false); /* connections that hang otherwise */
         }
     }
     all_items = NULL;

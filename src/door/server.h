@@ -62,6 +62,12 @@ struct source {
     const uint32_t *order;
     uint32_t n_slots;
 
+    /* Ring: descriptors that came ahead of their calls, one a slot at the
+     * most; made with the first. Under its lock, and the receive with it: who
+     * misses one may read the connection and then knows. */
+    pthread_mutex_t held_lock;
+    struct held *held; /* RING_SLOTS of them, or NULL */
+
     bool watched; /* under the server's lock */
     struct source *watch_next;
     /* Heap pages a slot's last reply holds: page + 1, count (ring). */
@@ -69,6 +75,11 @@ struct source {
         uint32_t page;
         _Atomic uint32_t count; /* changed under the server's lock */
     } * runs;
+};
+
+struct held {
+    uint64_t cookie;
+    int fd; /* plus one; 0: none; < 0: lost, an errno */
 };
 
 struct call {
@@ -187,3 +198,15 @@ bool ring_take(struct source *src, struct thread *t);
 int ring_answer(struct thread *t, int error, const char *data, size_t size);
 /* Wakes the caller's loop if it sleeps. */
 void ring_announce(struct source *src);
+/* Takes what has come on the connection: bells have done their work,
+ * descriptors are held for their calls. */
+void ring_read_notes(struct source *src);
+/* Closes the descriptors that are held. In the child of a fork too: LOCK is
+ * false there. */
+void ring_drop_held(struct source *src, bool lock);
+/* Does a ring's call to D take a descriptor? */
+bool ring_takes_descs(const struct door *d);
+
+/* Fills the entry that tells a procedure about FD: exactly DOOR_DESCRIPTOR for
+ * what is not a door. */
+void channel_describe(door_desc_t *desc, int fd);

@@ -388,6 +388,42 @@ test_descriptors(void **state)
     close(file);
 }
 
+/* A server that never reads its notes: what is in flight to it is bounded, the
+ * caller is told, and its close brings all of it back. */
+static void
+test_passes_that_nobody_takes(void **state)
+{
+    struct liar l;
+    int pair[2], e = 0;
+    char byte;
+
+    begin(&l);
+    int outer = test_fds();
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    for (int n = 0; n < 2000 && e == 0; n++) {
+        int slot = ring_slot_take(&l.t->r, 0);
+        assert_true(slot >= 0);
+        e = ring_pass(&l.t->r, (uint32_t)slot, pair[0]);
+        if (e == 0) {
+            ring_publish(&l.t->r, (uint32_t)slot);
+        } else {
+            assert_true(n > 100); /* a burst has room */
+            ring_slot_give(&l.t->r, (uint32_t)slot);
+        }
+    }
+    assert_int_equal(e, EAGAIN);
+    ring_flush(&l.t->r); /* its bell has no room either: no harm */
+    close(pair[0]);
+    assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), -1);
+    assert_int_equal(errno, EAGAIN); /* the notes hold it open ... */
+    close(l.conn);
+    l.conn = -1;
+    assert_int_equal(recv(pair[1], &byte, 1, 0), 0); /* ... and only they */
+    close(pair[1]);
+    assert_int_equal(test_fds(), outer - 1);
+    end(&l);
+}
+
 /* Its counters are hints: nonsense in them ends nothing. */
 static void
 test_counters(void **state)
@@ -429,6 +465,7 @@ main(void)
         cmocka_unit_test(test_forged),
         cmocka_unit_test(test_unasked_answers),
         cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_passes_that_nobody_takes),
         cmocka_unit_test(test_counters),
     };
 

@@ -51,7 +51,10 @@ struct door_hello {
     uint64_t spare[4];
 };
 
-#define DOOR_FEATURE_HTTP 1u /* the procedure takes struct door_http */
+#define DOOR_FEATURE_HTTP  1u /* the procedure takes struct door_http */
+/* A ring's call may bring one descriptor: a note with the entry's slot and
+ * cookie, sent before the call is published. */
+#define DOOR_FEATURE_DESCS 2u
 
 /* The answer on the connection. */
 struct door_welcome {
@@ -72,7 +75,11 @@ struct door_welcome {
 enum door_note_kind {
     DOOR_NOTE_BELL = 1, /* there is work and nobody attends */
     DOOR_NOTE_WAKE = 3, /* ring: the loop sleeps, and there are answers */
-    DOOR_NOTE_FDS = 2,  /* descriptors of the call SEQ (ring: of COOKIE) */
+    /* Descriptors of the call SEQ; ring, both ways: SEQ is the slot, of the
+     * call with COOKIE, and there is one. A second note of a call takes the
+     * place of the first, so a caller that does not know whether it sent the
+     * first may send it again. */
+    DOOR_NOTE_FDS = 2,
 };
 
 /* Later messages on the connection, both ways. */
@@ -156,7 +163,7 @@ struct ring_entry { /* one slot's request */
     uint64_t body_off, body_len;
     uint64_t request_id;
     uint32_t route;
-    uint32_t n_fds;
+    uint32_t n_fds;       /* 0 or 1, sent ahead: DOOR_FEATURE_DESCS */
     uint8_t trace_id[16]; /* W3C trace context */
     uint8_t span_id[8];
     uint32_t trace_flags;
