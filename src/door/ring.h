@@ -104,6 +104,13 @@ void ring_area_claim(struct ring *r, uint64_t off, uint64_t len);
 /* A free slot, with OWNER noted; or -1: RING_SLOTS calls are in flight. */
 int ring_slot_take(struct ring *r, uint32_t owner);
 
+/* Who that is, while the slot is used. */
+static inline uint32_t
+ring_slot_owner(const struct ring *r, uint32_t slot)
+{
+    return r->tables->slots[slot].owner;
+}
+
 /* Nobody waits for what comes of SLOT: it is told to nobody. */
 static inline void
 ring_slot_disown(struct ring *r, uint32_t slot)

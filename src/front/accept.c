@@ -80,15 +80,24 @@ adopt(struct worker *w, int fd, uint32_t listener,
     c->slot = RING_NO_OWNER;
     c->gen = ++core->next_gen & 0xffffff;
     note_peer(c, peer);
-    c->state = CONN_IDLE;
+    enum conf_protocol protocol = w->conf->listens[listener].protocol;
+    c->state = protocol == CONF_HTTP ? CONN_IDLE : CONN_RAW;
     core->top = MAX_OF(core->top, i + 1);
     core->live++;
+    if (protocol == CONF_TCP_PASS) {
+        /* Its events are the door's. In our set they would be ours as well,
+         * even after our copy is closed. */
+        conn_go(w, i);
+        return;
+    }
     if (worker_watch(w, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                      EVENT_DATA(TAG_CONN, c->gen, i)) != 0) {
         conn_close(w, i);
         return;
     }
-    worker_arm(w, i, w->conf->idle_timeout_ns);
+    worker_arm(w, i,
+               protocol == CONF_HTTP ? w->conf->idle_timeout_ns
+                                     : w->conf->header_timeout_ns);
 }
 
 /* false: the queue is empty (or cannot be read just now). */

@@ -27,6 +27,7 @@ cause_name(enum reply_cause cause)
         [CAUSE_NO_ANSWER] = "no-answer",
         [CAUSE_LIMIT] = "limit",
         [CAUSE_FILES] = "files",
+        [CAUSE_NO_DESCS] = "no-descriptors",
     };
 
     return cause < CAUSE_N && names[cause] ? names[cause] : "none";
@@ -80,6 +81,21 @@ log_target(struct worker *w, struct log_line *line, const struct request *r)
     }
 }
 
+/* Nothing is known of the protocol, so there is no status: how it came to the
+ * door, and for `to` the bytes of the read. */
+static void
+log_raw(struct worker *w, struct log_line *line, const struct conn *c,
+        const struct request *r)
+{
+    bool pass = w->conf->listens[c->listener].protocol == CONF_TCP_PASS;
+
+    log_text(line, "proto", "tcp");
+    log_text(line, "how", pass ? "pass" : "call");
+    if (!pass) {
+        log_num(line, "in", r->body_have);
+    }
+}
+
 void
 access_log(struct worker *w, const struct conn *c, const struct request *r)
 {
@@ -101,7 +117,11 @@ access_log(struct worker *w, const struct conn *c, const struct request *r)
         log_bytes(&line, "target", in + r->uri.off, MIN_OF(r->uri.len, 512u));
         log_bytes(&line, "host", in + r->host.off, MIN_OF(r->host.len, 256u));
     }
-    log_num(&line, "status", r->status);
+    if (r->raw) {
+        log_raw(w, &line, c, r);
+    } else {
+        log_num(&line, "status", r->status);
+    }
     log_num(&line, "bytes", r->sent);
     log_target(w, &line, r);
     if (r->called != 0 && r->answered >= r->called) {
@@ -111,6 +131,10 @@ access_log(struct worker *w, const struct conn *c, const struct request *r)
     log_ms(&line, "total_ms", w->now - r->began);
     if (r->cause != CAUSE_NONE) {
         log_text(&line, "cause", cause_name(r->cause));
+    }
+    if (r->raw && r->error != 0) {
+        const char *name = strerrorname_np(r->error);
+        log_text(&line, "error", name ? name : "unknown");
     }
     if (w->log_lost > 0) {
         log_num(&line, "lost_before", w->log_lost);

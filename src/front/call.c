@@ -466,7 +466,7 @@ call_publish(struct worker *w, uint32_t i)
     struct conn *c = &w->conns[i];
     struct request *r = request_of(w, c);
     struct ring *g = &w->rings[c->ring];
-    int slot = ring_slot_take(g, i);
+    int slot = r->has_slot ? (int)c->slot : ring_slot_take(g, i);
 
     if (slot < 0) {
         reply_error(w, i, 503, CAUSE_FULL, "Retry-After: 1\r\n");

@@ -16,8 +16,8 @@
 
 /* ---- memory ---- */
 
-static bool
-take_segment(struct worker *w, struct conn *c)
+bool
+conn_take_segment(struct worker *w, struct conn *c)
 {
     c->seg = arena_take(&w->arena);
     if (c->seg == ARENA_NONE) {
@@ -46,8 +46,8 @@ take_run(struct worker *w, struct conn *c)
     return true;
 }
 
-static void
-give_segments(struct worker *w, struct conn *c)
+void
+conn_give_segments(struct worker *w, struct conn *c)
 {
     if (c->out_seg != ARENA_NONE) {
         arena_give(&w->arena, c->out_seg);
@@ -77,7 +77,7 @@ conn_close(struct worker *w, uint32_t i)
             close(r->fd);
         }
     }
-    give_segments(w, c);
+    conn_give_segments(w, c);
     wheel_disarm(&w->wheel, i);
     c->state = CONN_FREE;
     w->core->live--;
@@ -97,7 +97,8 @@ client_gone(struct worker *w, uint32_t i)
     }
     if (c->state == CONN_HEAD || c->state == CONN_BODY ||
         c->state == CONN_WAIT || c->state == CONN_CALL ||
-        c->state == CONN_SEND) {
+        c->state == CONN_SEND ||
+        (c->state == CONN_RAW && c->seg != ARENA_NONE)) {
         struct request *r = request_of(w, c);
         if (c->state != CONN_SEND) {
             r->status = 499;
@@ -105,16 +106,17 @@ client_gone(struct worker *w, uint32_t i)
         r->cause = CAUSE_CLIENT_GONE;
         r->answered = w->now;
         access_log(w, c, r);
+        if (r->raw) {
+            raw_cut(w, i); /* it may be there, and only slow */
+        }
     }
     conn_close(w, i);
 }
 
 /* ---- reading ---- */
 
-/* One recv into TO. >0 bytes; 0: nothing now; -1: the client sends no more, or
- * is gone (see flags). */
-static ssize_t
-read_some(struct conn *c, uint32_t i, void *to, size_t room)
+ssize_t
+conn_read(struct conn *c, uint32_t i, void *to, size_t room)
 {
     c->target = (uint64_t)(uintptr_t)to;
     c->target_len = (uint32_t)room;
@@ -217,21 +219,21 @@ go_head(struct worker *w, uint32_t i)
     }
     if (!(c->flags & CONN_READABLE)) {
         if (c->state == CONN_IDLE && c->seg != ARENA_NONE) {
-            give_segments(w, c);
+            conn_give_segments(w, c);
         }
         if (c->flags & CONN_HALF) {
             client_gone(w, i);
         }
         return false;
     }
-    if (c->seg == ARENA_NONE && !take_segment(w, c)) {
+    if (c->seg == ARENA_NONE && !conn_take_segment(w, c)) {
         conn_close(w, i); /* out of segments: nothing can be said either */
         return false;
     }
     if (!make_room(w, i)) {
         return true;
     }
-    ssize_t n = read_some(c, i, input_of(w, c) + c->in_len,
+    ssize_t n = conn_read(c, i, input_of(w, c) + c->in_len,
                           input_size(w, c) - c->in_len);
     if (n > 0) {
         c->in_len += (uint32_t)n;
@@ -346,7 +348,7 @@ read_body(struct worker *w, uint32_t i)
         room = MIN_OF(room, 1u << 20);
     }
     ssize_t n =
-        read_some(c, i, ring_at(&w->rings[c->ring], r->body_off + r->body_have),
+        conn_read(c, i, ring_at(&w->rings[c->ring], r->body_off + r->body_have),
                   (size_t)room);
     if (n <= 0) {
         if (n < 0) {
@@ -372,8 +374,10 @@ say_continue(struct worker *w, uint32_t i)
 {
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct conn *c = &w->conns[i];
-    ssize_t n = send((int)i, text, sizeof text - 1, MSG_NOSIGNAL);
 
+    c->flags |= CONN_SENDING;
+    ssize_t n = send((int)i, text, sizeof text - 1, MSG_NOSIGNAL);
+    c->flags &= (uint8_t)~CONN_SENDING;
     if (n > 0) {
         c->tx += (uint64_t)n;
         if (n != (ssize_t)(sizeof text - 1)) {
@@ -424,7 +428,7 @@ go_linger(struct worker *w, uint32_t i)
     if (!(c->flags & CONN_READABLE) && !(c->flags & CONN_HALF)) {
         return false;
     }
-    ssize_t n = read_some(c, i, dropped, sizeof dropped);
+    ssize_t n = conn_read(c, i, dropped, sizeof dropped);
     c->in_len += n > 0 ? (uint32_t)n : 0;
     /* Not before the end of what it sent: a close with bytes unread resets. */
     if (n < 0 || c->in_len > LINGER_MAX) {
@@ -465,6 +469,9 @@ conn_go(struct worker *w, uint32_t i)
         case CONN_LINGER:
             on = go_linger(w, i);
             break;
+        case CONN_RAW:
+            on = raw_go(w, i);
+            break;
         case CONN_FREE:
         case CONN_WAIT:
         case CONN_CALL:
@@ -499,7 +506,7 @@ conn_done(struct worker *w, uint32_t i)
         c->state = CONN_LINGER;
         c->in_len = c->in_pos = 0;
         c->flags |= CONN_READABLE;
-        give_segments(w, c);
+        conn_give_segments(w, c);
         worker_arm(w, i, 2 * NS_PER_SEC);
         return;
     }
@@ -510,7 +517,7 @@ conn_done(struct worker *w, uint32_t i)
         memset(r, 0, sizeof *r);
         r->fd = -1;
     } else {
-        give_segments(w, c);
+        conn_give_segments(w, c);
     }
     c->in_len = rest;
     c->in_pos = 0;
@@ -523,7 +530,9 @@ conn_event(struct worker *w, uint32_t i, uint32_t events)
     struct conn *c = &w->conns[i];
 
     if (events & (EPOLLERR | EPOLLHUP)) {
-        c->flags |= CONN_GONE;
+        /* A Unix socket says so with bytes still to be read: the read tells. */
+        c->flags |=
+            c->state == CONN_RAW ? CONN_HALF | CONN_READABLE : CONN_GONE;
     }
     if (events & EPOLLRDHUP) {
         c->flags |= CONN_HALF | CONN_READABLE;
@@ -564,6 +573,9 @@ conn_due(struct worker *w, uint32_t i)
     case CONN_IDLE:
     case CONN_LINGER:
         conn_close(w, i);
+        break;
+    case CONN_RAW:
+        raw_due(w, i);
         break;
     }
     conn_go(w, i);

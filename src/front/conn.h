@@ -21,6 +21,7 @@ enum conn_state {
     CONN_CALL,   /* published: slot names the call */
     CONN_SEND,   /* the reply is leaving */
     CONN_LINGER, /* answered early: what still comes is dropped, then close */
+    CONN_RAW,    /* forward tcp: nothing read, or passed, yet */
 };
 
 enum conn_flags {
@@ -29,6 +30,7 @@ enum conn_flags {
     CONN_GONE = 4,     /* the client is gone */
     CONN_CLOSE = 8,    /* close when the reply has left */
     CONN_AGAIN = 16,   /* had its share; goes on in the next pass */
+    CONN_SENDING = 32, /* within a send: what left is not recorded yet */
 };
 
 struct conn { /* its index is its descriptor */
@@ -69,7 +71,11 @@ struct request {
     uint16_t status;
     uint8_t method, minor;
     bool head_only, wants_json, chunked, continued, parsed, routed, has_slot;
+    bool raw;                                /* of forward tcp */
+    bool passed, handed;                     /* sent to the door; it alone */
+    uint8_t tries;                           /* to send it */
     uint8_t cause;                           /* enum reply_cause, for the log */
+    uint16_t error;                          /* errno with it; 0: none */
     struct http_span method_name, uri, host; /* in the input */
     uint32_t head_len;
     uint32_t number; /* of the call, as it was published */

@@ -30,13 +30,15 @@ stop(struct worker *w, uint64_t grace_ns)
     for (uint32_t i = 0; i < w->core->top; i++) {
         struct conn *c = &w->conns[i];
         uint32_t gen = c->gen;
-        if (c->state != CONN_IDLE) {
+        if (c->state != CONN_IDLE && c->state != CONN_RAW) {
             continue;
         }
         /* A request may be in the socket already: it is answered. */
         c->flags |= CONN_READABLE;
         conn_go(w, i);
-        if (c->state == CONN_IDLE && c->gen == gen) {
+        if ((c->state == CONN_IDLE ||
+             (c->state == CONN_RAW && c->seg == ARENA_NONE)) &&
+            c->gen == gen) {
             conn_close(w, i);
         }
     }

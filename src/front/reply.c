@@ -273,6 +273,10 @@ reply_error(struct worker *w, uint32_t i, int status, enum reply_cause cause,
     struct head h;
     char page[1024];
 
+    if (r->raw) {
+        raw_fail(w, i, cause);
+        return;
+    }
     call_release(w, c);
     if (r->fd >= 0) {
         close(r->fd);
@@ -409,6 +413,21 @@ reply_bytes(struct worker *w, uint32_t i, struct ring_result *result)
     launch_body(w, i, &h, p.status, result, result->data + p.head_len, len);
 }
 
+/* A connection of forward tcp: the bytes as they are. */
+static void
+reply_raw(struct worker *w, uint32_t i, const struct ring_result *result)
+{
+    struct conn *c = &w->conns[i];
+    struct head h;
+
+    if (request_of(w, c)->passed) {
+        raw_passed(w, i);
+        return;
+    }
+    head_begin(w, c, &h, false);
+    launch_body(w, i, &h, 200, result, result->data, result->data_len);
+}
+
 /* A descriptor that a door gave: a plain file, to be read, with enough in it.
  */
 static bool
@@ -437,9 +456,12 @@ reply_door(struct worker *w, uint32_t i, struct ring_result *result)
         r->fd = -1;
     }
     if (result->error != 0) {
+        r->error = (uint16_t)result->error;
         reply_error(w, i, 502,
                     result->error == EINTR ? CAUSE_CRASH : CAUSE_NO_ANSWER,
                     NULL);
+    } else if (r->raw) {
+        reply_raw(w, i, result);
     } else if (r->kind == RING_KIND_HTTP) {
         reply_struct(w, i, result);
     } else {
@@ -596,7 +618,13 @@ reply_send(struct worker *w, uint32_t i)
     struct request *r = request_of(w, c);
 
     while (r->out_pos < r->out_len || r->body_pos < r->body_len) {
+        c->flags |= CONN_SENDING;
+        atomic_signal_fence(memory_order_seq_cst); /* intent, call, record */
         ssize_t n = send_some(w, i, r);
+        atomic_signal_fence(memory_order_seq_cst);
+        if (n < 0) {
+            c->flags &= (uint8_t)~CONN_SENDING;
+        }
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -613,6 +641,7 @@ reply_send(struct worker *w, uint32_t i)
         r->sent += (uint64_t)n;
         r->out_pos += of_head;
         r->body_pos += (uint64_t)n - of_head;
+        c->flags &= (uint8_t)~CONN_SENDING;
         if (r->body_pos < r->body_len) {
             worker_arm_rate(w, i, w->conf->body_timeout_ns, r->answered,
                             r->sent);

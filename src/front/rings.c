@@ -22,7 +22,7 @@ wait_over(struct worker *w, uint32_t target, bool ready)
         if (ready) {
             /* As if the head had just come: it is parsed once more. */
             struct request *r = request_of(w, c);
-            c->state = CONN_HEAD;
+            c->state = r->raw ? CONN_RAW : CONN_HEAD;
             r->scan = 0;
             c->in_pos = 0;
             conn_go(w, i);
@@ -124,12 +124,22 @@ fail_calls(struct worker *w, uint32_t target, enum worker_cause cause)
             c->flags |= CONN_CLOSE;
             reply_error(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
             conn_go(w, i);
+        } else if (c->state == CONN_RAW) {
+            /* A descriptor on its way to the door, or bytes that a worker
+             * before us had read: that memory is gone with the ring. */
+            r->has_slot = false;
+            r->area_off = 0;
+            c->target = 0;
+            raw_fail(w, i, CAUSE_NO_DOOR);
         } else if (c->state == CONN_SEND && r->has_slot) {
             /* The body's memory goes with the ring: what has not left is
              * lost, and the client must see that it was cut. */
             r->has_slot = false;
             r->cause = CAUSE_CRASH;
             access_log(w, c, r);
+            if (r->raw) {
+                raw_cut(w, i);
+            }
             conn_close(w, i);
         }
     }

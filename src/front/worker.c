@@ -297,6 +297,9 @@ worker_pass(struct worker *w, bool may_block)
     } else {
         w->nap = MIN_OF(w->nap * 2, NAP_MAX);
     }
+    if (w->n_passed > 0) {
+        raw_hand_over(w);
+    }
     for (uint32_t g = 0; g < core->n_rings; g++) {
         if (w->active[g / 64] >> (g % 64) & 1) {
             ring_nudge(&w->rings[g], w->now, NUDGE_NS);
@@ -323,6 +326,7 @@ worker_loop(struct worker *w)
     while (!w->leaving) {
         worker_pass(w, true);
     }
+    raw_cut_all(w);
     return 0;
 }
 
@@ -339,6 +343,7 @@ worker_rebuild(struct worker *w)
     w->log_len = 0;
     w->n_again = 0;
     w->again_all = true; /* the list of a worker before us is lost */
+    w->n_passed = 1;     /* look */
     memset(w->active, 0, sizeof w->active);
     wheel_init(&w->wheel, w->conns, sizeof(struct conn),
                offsetof(struct conn, timer), (uint32_t)(w->now / TICK_NS));

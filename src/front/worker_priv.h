@@ -75,6 +75,7 @@ struct worker {
     char log[LOG_BATCH];
     size_t log_len;
     uint64_t log_lost; /* writes that the log did not take */
+    uint32_t n_passed; /* passed connections, not claimed when last seen */
     int leaving;       /* 1: leave the loop, status 0 */
 };
 
@@ -87,6 +88,25 @@ enum event_tag {
 };
 #define EVENT_DATA(tag, gen, i)                                                \
     (((uint64_t)(tag) << 56) | ((uint64_t)(gen) << 32) | (uint32_t)(i))
+
+/* Why a request ended as it did, for the log. */
+enum reply_cause {
+    CAUSE_NONE,
+    CAUSE_BAD_REQUEST,
+    CAUSE_TIMEOUT_CLIENT,
+    CAUSE_NO_ROUTE,
+    CAUSE_NO_DOOR,
+    CAUSE_FULL,
+    CAUSE_CRASH,
+    CAUSE_LIED,
+    CAUSE_DEADLINE,
+    CAUSE_CLIENT_GONE,
+    CAUSE_NO_ANSWER,
+    CAUSE_LIMIT,
+    CAUSE_FILES,
+    CAUSE_NO_DESCS,
+    CAUSE_N,
+};
 
 /* ---- worker.c ---- */
 
@@ -145,6 +165,12 @@ void conn_done(struct worker *w, uint32_t i);
 void conn_close(struct worker *w, uint32_t i);
 /* Reads and goes on, in whatever state it is. */
 void conn_go(struct worker *w, uint32_t i);
+/* A segment with an empty request. false: none is to be had. */
+bool conn_take_segment(struct worker *w, struct conn *c);
+void conn_give_segments(struct worker *w, struct conn *c);
+/* One recv into TO. >0 bytes; 0: nothing now; -1: the client sends no more, or
+ * is gone (see flags). */
+ssize_t conn_read(struct conn *c, uint32_t i, void *to, size_t room);
 
 /* ---- call.c ---- */
 /* A request head has been understood: finds its target and begins. */
@@ -160,6 +186,23 @@ void call_drop(struct worker *w, struct conn *c);
 void call_release(struct worker *w, struct conn *c);
 /* Makes the body's room at least WANT bytes. 0, or a status to answer. */
 int call_grow_body(struct worker *w, struct conn *c, uint64_t want);
+
+/* ---- raw.c: forward tcp ---- */
+/* Goes on in CONN_RAW. true: the state changed, or there is more to read. */
+bool raw_go(struct worker *w, uint32_t i);
+void raw_due(struct worker *w, uint32_t i);
+/* Ends it without an answer: logged, and the connection is reset, unless the
+ * door has it. It is closed when this returns. */
+void raw_fail(struct worker *w, uint32_t i, enum reply_cause cause);
+/* The door has answered the call that it was passed by: closed. */
+void raw_passed(struct worker *w, uint32_t i);
+/* Resets connection I so that no answer seems whole that is not; it is still to
+ * be closed. */
+void raw_cut(struct worker *w, uint32_t i);
+/* The same for all that wait for an answer or its rest: the worker leaves. */
+void raw_cut_all(struct worker *w);
+/* Lets go of the passed connections whose calls have been claimed since. */
+void raw_hand_over(struct worker *w);
 
 /* ---- rings.c ---- */
 void ring_take_door(struct worker *w, uint32_t target, int fd);
@@ -177,22 +220,6 @@ void rings_slow_tick(struct worker *w);
 bool rings_want_tidying(const struct worker *w);
 
 /* ---- reply.c ---- */
-enum reply_cause {
-    CAUSE_NONE,
-    CAUSE_BAD_REQUEST,
-    CAUSE_TIMEOUT_CLIENT,
-    CAUSE_NO_ROUTE,
-    CAUSE_NO_DOOR,
-    CAUSE_FULL,
-    CAUSE_CRASH,
-    CAUSE_LIED,
-    CAUSE_DEADLINE,
-    CAUSE_CLIENT_GONE,
-    CAUSE_NO_ANSWER,
-    CAUSE_LIMIT,
-    CAUSE_FILES,
-    CAUSE_N,
-};
 /* An answer of our own: page or JSON. EXTRA: field lines, or NULL. */
 void reply_error(struct worker *w, uint32_t i, int status,
                  enum reply_cause cause, const char *extra);
