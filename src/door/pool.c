@@ -79,6 +79,7 @@ pool_adopt(void)
     t->next = door_server.threads;
     door_server.threads = t;
     door_server.n_threads++;
+    server_tell_threads_locked();
     pthread_mutex_unlock(&door_server.lock);
     become(t);
     return t;
@@ -504,6 +505,7 @@ thread_ends(void *arg)
         if (*p == t) {
             *p = t->next;
             door_server.n_threads--;
+            server_tell_threads_locked();
             break;
         }
     }
@@ -530,6 +532,7 @@ thread_main(void *arg)
     t->next = door_server.threads;
     door_server.threads = t;
     door_server.n_threads++;
+    server_tell_threads_locked();
     door_server.n_starting--;
     pthread_mutex_unlock(&door_server.lock);
     pool_serve(t);

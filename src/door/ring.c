@@ -457,6 +457,29 @@ ring_has_answer(const struct ring *r)
 }
 
 bool
+ring_threads(const struct ring *r, uint32_t *p_now, uint32_t *p_most)
+{
+    if (r->state != RING_READY || !(r->features & DOOR_FEATURE_THREADS)) {
+        return false;
+    }
+    *p_now = atomic_load_explicit(&r->reply->threads, memory_order_relaxed);
+    *p_most =
+        atomic_load_explicit(&r->reply->threads_high, memory_order_relaxed);
+    return true;
+}
+
+uint32_t
+ring_in_flight(const struct ring *r)
+{
+    uint32_t n = 0;
+
+    for (uint32_t w = 0; w < WORDS(RING_SLOTS); w++) {
+        n += (uint32_t)__builtin_popcountll(r->in_flight[w]);
+    }
+    return n;
+}
+
+bool
 ring_is_busy(const struct ring *r)
 {
     for (uint32_t w = 0; w < WORDS(RING_SLOTS); w++) {

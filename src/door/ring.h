@@ -179,6 +179,13 @@ void ring_wake(struct ring *r);
  * listening thread is rung, so that it finds them a thread. */
 void ring_nudge(struct ring *r, uint64_t now, uint64_t limit_ns);
 
+/* The threads of the server now, and the most that it ever had: its own word,
+ * for people to read. false: an older one, which does not tell. */
+bool ring_threads(const struct ring *r, uint32_t *p_now, uint32_t *p_most);
+
+/* Calls published and not answered. */
+uint32_t ring_in_flight(const struct ring *r);
+
 /* Are there calls published and not answered? (And: not even claimed?) */
 bool ring_is_busy(const struct ring *r);
 bool ring_is_waiting(const struct ring *r);

@@ -95,13 +95,22 @@ ring_accept(struct source *src, int memory_fd, int *p_fd)
     h->magic = DOOR_WIRE_MAGIC;
     h->major = DOOR_WIRE_MAJOR;
     h->n_slots = src->n_slots;
-    h->features = src->door->features |
+    h->features = src->door->features | DOOR_FEATURE_THREADS |
                   (ring_takes_descs(src->door) ? DOOR_FEATURE_DESCS : 0);
     h->replies_off = REPLIES_OFF;
     h->slots_off = REPLY_SLOTS_OFF;
     h->heap_off = REPLY_HEAP_OFF;
     h->size = REPLY_SIZE;
     return 0;
+}
+
+void
+ring_tell_threads(struct source *src, uint32_t now, uint32_t most)
+{
+    struct ring_reply_head *h = head_of(src);
+
+    atomic_store_explicit(&h->threads, now, memory_order_relaxed);
+    atomic_store_explicit(&h->threads_high, most, memory_order_relaxed);
 }
 
 bool

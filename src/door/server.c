@@ -231,6 +231,21 @@ server_remove_listener_locked(struct name_listener *listener)
     }
 }
 
+void
+server_tell_threads_locked(void)
+{
+    uint32_t n = door_server.n_threads;
+
+    if (n > door_server.most_threads) {
+        door_server.most_threads = n;
+    }
+    for (struct item *i = all_items; i; i = i->next) {
+        if (i->kind == ITEM_SOURCE && i->src->kind == SOURCE_RING) {
+            ring_tell_threads(i->src, n, door_server.most_threads);
+        }
+    }
+}
+
 static void
 welcome_init(struct door_welcome *w, const struct door *d, int error)
 {
@@ -277,11 +292,16 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     if (e == 0) {
         struct door_welcome w;
         welcome_init(&w, d, 0);
+        w.features |= ring ? DOOR_FEATURE_THREADS : 0;
         w.size = src->reply_size;
         like.src = src;
         pthread_mutex_lock(&door_server.lock);
         e = add_item(ITEM_SOURCE, src->conn, &like,
                      EPOLLIN | EPOLLRDHUP | EPOLLET);
+        if (e == 0 && ring) {
+            ring_tell_threads(src, door_server.n_threads,
+                              door_server.most_threads);
+        }
         pthread_mutex_unlock(&door_server.lock);
         if (e == 0) {
             /* Registered: what goes wrong now, the hang-up will tell. */
@@ -523,6 +543,7 @@ forget_after_fork(void)
     door_server.threads = door_server.idle = NULL;
     door_server.watch = NULL;
     door_server.n_threads = door_server.n_idle = door_server.n_starting = 0;
+    door_server.most_threads = 0;
 }
 
 static void

@@ -123,6 +123,7 @@ struct server {
     struct door *doors;
     struct thread *threads, *idle;
     uint32_t n_threads, n_idle, n_starting;
+    uint32_t most_threads; /* that there ever were */
     struct source *watch;
     int epoll, kick;
     pthread_t listener;
@@ -154,6 +155,10 @@ void server_remove_listener_locked(struct name_listener *listener);
 void source_ref(struct source *src);
 /* Drops one reference; the last unmaps and closes all. */
 void source_unref(struct source *src);
+
+/* The number of threads has changed: every ring's caller may read it. Lock
+ * held. Costs a look at every source, and is as rare as threads come and go. */
+void server_tell_threads_locked(void);
 
 /* Tells the listening thread to look whether SRC needs a thread. */
 void server_watch(struct source *src);
@@ -196,6 +201,8 @@ int ring_accept(struct source *src, int memory_fd, int *p_fd);
 bool ring_has_work(const struct source *src);
 bool ring_take(struct source *src, struct thread *t);
 int ring_answer(struct thread *t, int error, const char *data, size_t size);
+/* Writes how many threads there are, and were at the most, for the caller. */
+void ring_tell_threads(struct source *src, uint32_t now, uint32_t most);
 /* Wakes the caller's loop if it sleeps. */
 void ring_announce(struct source *src);
 /* Takes what has come on the connection: bells have done their work,

@@ -51,10 +51,11 @@ struct door_hello {
     uint64_t spare[4];
 };
 
-#define DOOR_FEATURE_HTTP  1u /* the procedure takes struct door_http */
+#define DOOR_FEATURE_HTTP    1u /* the procedure takes struct door_http */
 /* A ring's call may bring one descriptor: a note with the entry's slot and
  * cookie, sent before the call is published. */
-#define DOOR_FEATURE_DESCS 2u
+#define DOOR_FEATURE_DESCS   2u
+#define DOOR_FEATURE_THREADS 4u /* ring_reply_head tells of threads */
 
 /* The answer on the connection. */
 struct door_welcome {
@@ -178,7 +179,10 @@ struct ring_reply_head { /* start of the reply memory */
     uint32_t n_slots;
     uint64_t features;
     uint64_t replies_off, slots_off, heap_off, size;
-    uint64_t spare[8];
+    /* With DOOR_FEATURE_THREADS, as a hint for people: the server's threads
+     * now, and the most that it ever had. Written only when they change. */
+    _Atomic uint32_t threads, threads_high;
+    uint64_t spare[7];
     _Atomic uint32_t head __attribute__((aligned(64))); /* claims */
     _Atomic uint32_t parked;   /* consumers that wait on ring_request.pub */
     _Atomic uint32_t attached; /* consumers that serve it or wait on it */
@@ -188,6 +192,9 @@ struct ring_reply_head { /* start of the reply memory */
     /* A set bit: that 4 KiB page of the heap is in use. */
     _Atomic uint64_t heap_map[RING_HEAP / RING_SEGMENT / 64];
 };
+
+_Static_assert(__builtin_offsetof(struct ring_reply_head, head) == 128,
+               "the hot words never move");
 
 enum ring_reply_flags {
     RING_REPLY_FD = 1, /* the body is a descriptor, in a note */
