@@ -14,20 +14,9 @@ const char *
 cause_name(enum reply_cause cause)
 {
     static const char *const names[CAUSE_N] = {
-        [CAUSE_NONE] = "none",
-        [CAUSE_BAD_REQUEST] = "bad-request",
-        [CAUSE_TIMEOUT_CLIENT] = "client-slow",
-        [CAUSE_NO_ROUTE] = "no-route",
-        [CAUSE_NO_DOOR] = "no-door",
-        [CAUSE_FULL] = "full",
-        [CAUSE_CRASH] = "crash",
-        [CAUSE_LIED] = "lied",
-        [CAUSE_DEADLINE] = "deadline",
-        [CAUSE_CLIENT_GONE] = "client-gone",
-        [CAUSE_NO_ANSWER] = "no-answer",
-        [CAUSE_LIMIT] = "limit",
-        [CAUSE_FILES] = "files",
-        [CAUSE_NO_DESCS] = "no-descriptors",
+#define CAUSE(id, word) [CAUSE_##id] = word,
+#include "front/causes.def"
+#undef CAUSE
     };
 
     return cause < CAUSE_N && names[cause] ? names[cause] : "none";
@@ -96,6 +85,24 @@ log_raw(struct worker *w, struct log_line *line, const struct conn *c,
     }
 }
 
+/* Every request that began ends here, once. */
+static void
+count_end(struct worker *w, const struct request *r)
+{
+    struct tally *t = tally_of(w, r->routed ? r->target : NO_TARGET);
+
+    tally_add(&t->requests, 1);
+    if (r->status >= 200 && r->status < 600) {
+        tally_add(&t->answers[r->status / 100 - 2], 1);
+    }
+    if (r->cause != CAUSE_NONE && r->cause < CAUSE_N) {
+        tally_add(&t->causes[r->cause], 1);
+    }
+    if (r->called != 0 && r->answered > r->called) {
+        tally_add(&t->run_ns, r->answered - r->called);
+    }
+}
+
 void
 access_log(struct worker *w, const struct conn *c, const struct request *r)
 {
@@ -105,6 +112,7 @@ access_log(struct worker *w, const struct conn *c, const struct request *r)
 
     atomic_fetch_add_explicit(&w->setup->seats[w->setup->index].requests, 1,
                               memory_order_relaxed);
+    count_end(w, r);
     if (!w->conf->access_log) {
         return;
     }

@@ -496,6 +496,9 @@ call_publish(struct worker *w, uint32_t i)
     r->called = w->now;
     c->state = CONN_CALL;
     ring_publish(g, (uint32_t)slot);
+    struct tally *t = tally_of(w, r->target);
+    tally_add(&t->calls, 1);
+    tally_in_flight(t, t->in_flight + 1);
     w->active[c->ring / 64] |= 1ull << (c->ring % 64);
     worker_arm(w, i, timeout);
 }
@@ -508,6 +511,8 @@ call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot)
     /* All of a lying door's calls fail together, when the poll is over. */
     int e = g->lied ? EPROTO : ring_result(g, slot, &result);
 
+    struct tally *t = tally_of(w, (uint32_t)(g - w->rings));
+    tally_in_flight(t, t->in_flight - 1);
     g->lied |= e != 0;
     if (i == RING_NO_OWNER) { /* withdrawn: nobody waits for it */
         if (e == 0 && result.fd >= 0) {

@@ -67,8 +67,13 @@ obey(struct worker *w, const struct worker_message *m, int fd)
     case WORKER_NOW:
         w->leaving = 1;
         break;
+    case WORKER_LOOK:
+        rings_look(w);
+        control_say(w, &(struct worker_message){.kind = WORKER_LOOKED});
+        break;
     case WORKER_READY:
     case WORKER_DOOR_LOST:
+    case WORKER_LOOKED:
     default:
         w->leaving = 1;
         break;

@@ -55,6 +55,22 @@ end_ring(struct worker *w, uint32_t target)
     epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, w->rings[target].conn, NULL);
     ring_close(&w->rings[target]);
     w->active[target / 64] &= ~(1ull << (target % 64));
+    tally_in_flight(tally_of(w, target), 0);
+}
+
+void
+rings_look(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        struct tally *t = tally_of(w, g);
+        uint32_t now = 0, most = 0;
+
+        ring_threads(&w->rings[g], &now, &most);
+        if (t->threads != now || t->threads_high != most) {
+            t->threads = now;
+            t->threads_high = most;
+        }
+    }
 }
 
 bool

@@ -40,6 +40,7 @@ struct fixture {
     int listener;
     struct conf *conf;
     struct seat *seats;
+    struct tally *tallies;
 };
 
 static void
@@ -189,6 +190,8 @@ set_up(void **state)
     f->listener = listen_on_loopback(&f->port);
     f->seats = mmap(NULL, SEATS_MAX * sizeof(struct seat),
                     PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    f->tallies = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, control), 0);
     assert_int_equal(pipe(told), 0);
     assert_int_equal(pipe(tell), 0);
@@ -201,7 +204,8 @@ set_up(void **state)
                                  .conf = f->conf,
                                  .listen_fds = &f->listener,
                                  .folder_fds = &no_folder,
-                                 .seats = f->seats};
+                                 .seats = f->seats,
+                                 .tallies = f->tallies};
     f->control = control[0];
     f->worker = fork();
     if (f->worker == 0) {
@@ -242,6 +246,7 @@ tear_down(void **state)
     close(f->tell);
     close(f->listener);
     munmap(f->seats, SEATS_MAX * sizeof(struct seat));
+    munmap(f->tallies, 4096);
     conf_free(f->conf);
     unlink(f->door);
     rmdir(f->folder);
@@ -360,6 +365,9 @@ call_in_flight_is_answered(void **state)
     kill_worker(f);
     expect_end(fd, "GET /slow ");
     close(fd);
+    /* The counters went on: the first request of all, and these two. */
+    assert_int_equal(f->tallies[0].calls, 3);
+    assert_int_equal(f->tallies[0].in_flight, 0);
 }
 
 static void

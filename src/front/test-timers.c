@@ -43,6 +43,7 @@ struct fixture {
     struct worker_setup setup;
     struct worker worker;
     struct seat seats[2];
+    struct tally *tallies;
     struct conf *conf;
     int listener, control, folder, log_fd, client;
     uint16_t port;
@@ -78,6 +79,8 @@ set_up(void **state)
     f->folder = open("/usr", O_PATH | O_DIRECTORY);
     f->log_fd = open("/dev/null", O_WRONLY);
     f->control = pair[0];
+    f->tallies = aligned_alloc(64, 2 * sizeof *f->tallies);
+    memset(f->tallies, 0, 2 * sizeof *f->tallies);
     f->setup = (struct worker_setup){.n_workers = 1,
                                      .cpu = -1,
                                      .control_fd = pair[1],
@@ -86,6 +89,7 @@ set_up(void **state)
                                      .listen_fds = &f->listener,
                                      .folder_fds = &f->folder,
                                      .seats = f->seats,
+                                     .tallies = f->tallies,
                                      .world = &f->world};
     assert_int_equal(worker_begin(&f->worker, &f->setup), 0);
     f->client = socket(AF_INET, SOCK_STREAM, 0);
@@ -113,6 +117,7 @@ tear_down(void **state)
     close(f->control);
     close(f->setup.control_fd);
     conf_free(f->conf);
+    free(f->tallies);
     free(f);
     return 0;
 }

@@ -350,6 +350,9 @@ worker_rebuild(struct worker *w)
     arena_forget(&w->arena);
     for (uint32_t g = 0; g < core->n_rings; g++) {
         ring_rebuild(&w->rings[g]);
+        if (w->rings[g].state == RING_READY) {
+            tally_in_flight(tally_of(w, g), ring_in_flight(&w->rings[g]));
+        }
     }
     for (uint32_t i = 0; i < core->top; i++) {
         struct conn *c = &w->conns[i];

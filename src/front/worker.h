@@ -22,6 +22,29 @@ struct seat {
     uint64_t spare[6];
 };
 
+enum reply_cause {
+#define CAUSE(id, word) CAUSE_##id,
+#include "front/causes.def"
+#undef CAUSE
+    CAUSE_N,
+};
+
+/* What one worker counts of one target (the last block: of requests that led to
+ * none). Memory shared with the keeper, which adds the workers up and keeps the
+ * sums when one dies; one writer, no locks. A page that nobody counts in stays
+ * untouched. Read as a hint, bounded, never trusted. */
+struct tally {
+    _Atomic uint64_t requests;   /* ended, in whatever way */
+    _Atomic uint64_t calls;      /* handed to the door */
+    _Atomic uint64_t answers[4]; /* over HTTP: 2xx, 3xx, 4xx, 5xx */
+    _Atomic uint64_t run_ns;     /* from call to answer, summed */
+    _Atomic uint32_t in_flight;  /* handed over and not answered */
+    /* The door's own words, fresh after WORKER_LOOKED; 0: not known. */
+    _Atomic uint32_t threads, threads_high;
+    uint32_t spare32;
+    _Atomic uint64_t causes[CAUSE_N];
+} __attribute__((aligned(64)));
+
 struct worker_setup {
     int index; /* 0 to n_workers - 1 */
     int n_workers;
@@ -32,7 +55,8 @@ struct worker_setup {
     const int *listen_fds; /* one for each conf->listens */
     const int *folder_fds; /* one for each conf->targets; -1 if not FILES */
     struct seat *seats;    /* SEATS_MAX of them */
-    bool change_user;      /* become UID and GID */
+    struct tally *tallies; /* own; one for each target, and one more */
+    bool change_user;       /* become UID and GID */
     uid_t uid;
     gid_t gid;
     const struct world *world; /* NULL: the real one */
@@ -48,6 +72,8 @@ enum worker_message_kind {
     WORKER_DOOR_LOST = 4, /* worker: TARGET's door hung up; CAUSE as below */
     WORKER_STOP = 5,      /* keeper: accept no more, finish, leave; GRACE_NS */
     WORKER_NOW = 6,       /* keeper: leave at once */
+    WORKER_LOOK = 7,      /* keeper: somebody wants to see fresh tallies */
+    WORKER_LOOKED = 8,    /* worker: here they are; one for each LOOK */
 };
 
 enum worker_cause {

@@ -90,24 +90,6 @@ enum event_tag {
     (((uint64_t)(tag) << 56) | ((uint64_t)(gen) << 32) | (uint32_t)(i))
 
 /* Why a request ended as it did, for the log. */
-enum reply_cause {
-    CAUSE_NONE,
-    CAUSE_BAD_REQUEST,
-    CAUSE_TIMEOUT_CLIENT,
-    CAUSE_NO_ROUTE,
-    CAUSE_NO_DOOR,
-    CAUSE_FULL,
-    CAUSE_CRASH,
-    CAUSE_LIED,
-    CAUSE_DEADLINE,
-    CAUSE_CLIENT_GONE,
-    CAUSE_NO_ANSWER,
-    CAUSE_LIMIT,
-    CAUSE_FILES,
-    CAUSE_NO_DESCS,
-    CAUSE_N,
-};
-
 /* ---- worker.c ---- */
 
 /* Everything before the loop: arena, descriptors, rights. 0 or an errno. */
@@ -131,6 +113,30 @@ void worker_again(struct worker *w, uint32_t i);
 /* Says an event that concerns the worker itself. */
 void worker_event(struct worker *w, enum log_level level, const char *event,
                   const char *key, const char *value);
+
+/* What this worker counts of TARGET; of requests without one, NO_TARGET. */
+#define NO_TARGET UINT32_MAX
+static inline struct tally *
+tally_of(const struct worker *w, uint32_t target)
+{
+    return &w->setup->tallies[target < w->conf->n_targets ? target
+                                                          : w->conf->n_targets];
+}
+
+/* We are the only writer: no locked instruction is needed. */
+static inline void
+tally_add(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(
+        counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+        memory_order_relaxed);
+}
+
+static inline void
+tally_in_flight(struct tally *t, uint32_t n)
+{
+    atomic_store_explicit(&t->in_flight, n, memory_order_relaxed);
+}
 
 static inline struct request *
 request_of(const struct worker *w, const struct conn *c)
@@ -215,6 +221,8 @@ void rings_flush(struct worker *w);
 /* Takes all answers. How many. */
 uint32_t rings_poll(struct worker *w);
 void rings_slow_tick(struct worker *w);
+/* Publishes what the doors say of themselves, for who reads the tallies. */
+void rings_look(struct worker *w);
 /* Is there an idle ring whose memory should go back soon, or one that has not
  * answered its hello? Then the slow tick is needed. */
 bool rings_want_tidying(const struct worker *w);
