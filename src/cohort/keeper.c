@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/control.h"
 #include "cohort/descriptors.h"
 #include "cohort/listeners.h"
 
@@ -159,7 +160,7 @@ take_signal(struct keeper *k, int signal)
         break;
     case SIGINT:
         if (k->phase != PHASE_RUN) {
-            stop_force(k);
+            stop_force(k, "second-int");
         } else {
             stop_begin(k, "signal-INT", k->conf->grace_ns);
         }
@@ -204,6 +205,7 @@ next_deadline(const struct keeper *k, uint64_t now)
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         first = MIN_OF(first, k->modules[i].unit.deadline);
     }
+    first = MIN_OF(first, control_deadline(k));
     return MIN_OF(first, ready_deadline(k));
 }
 
@@ -250,6 +252,7 @@ loop(struct keeper *k)
         doors_tick(k, now);
         ready_check(k, now);
         stop_advance(k);
+        control_tick(k, now);
         flush(k);
         if (k->phase == PHASE_DONE) {
             return;
@@ -279,13 +282,15 @@ close_all(int *fds, size_t n)
 }
 
 static void
-deinit(struct keeper *k)
+deinit(struct keeper *k, int status)
 {
     doors_deinit(k);
     workers_deinit(k);
     modules_deinit(k);
     runfolder_remove(&k->folder);
     statefolder_close(&k->state, k->conf);
+    control_deinit(k, status);
+    tallies_deinit(&k->tallies);
     close_all(k->listen_fds, k->conf->n_listens);
     close_all(k->folder_fds, k->conf->n_targets);
     if (k->seats != NULL) {
@@ -377,7 +382,7 @@ keeper_run(const struct conf *conf, const struct keeper_options *options)
         run(k);
         status = k->forced ? 2 : k->failed ? 1 : k->errors ? 3 : 0;
     }
-    deinit(k);
+    deinit(k, status);
     sigprocmask(SIG_SETMASK, &mask, NULL);
     return status;
 }

@@ -17,6 +17,7 @@
 #include "cohort/runfolder.h"
 #include "cohort/sink.h"
 #include "cohort/statefolder.h"
+#include "cohort/tally.h"
 #include "conf/conf.h"
 #include "front/worker.h"
 #include "module/spawn.h"
@@ -41,6 +42,7 @@ struct keeper_worker {
     struct keeper_source control;
     uint64_t deaf_deadline; /* it closed its control: killed then */
     bool ready;
+    uint32_t looks_asked, looks_done; /* in this life */
 };
 
 /* One of a module's two output streams. */
@@ -108,6 +110,9 @@ struct keeper {
     int *listen_fds; /* conf->n_listens */
     int *folder_fds; /* conf->n_targets */
     struct seat *seats;
+    struct tallies tallies;
+    struct control *control; /* control.c */
+    char file[PATH_MAX];     /* the configuration, absolute */
     struct keeper_worker *workers;
     int n_workers;
     bool workers_change_user; /* they become UID and GID */
@@ -160,7 +165,7 @@ uint64_t ready_deadline(const struct keeper *k);
 
 /* stop.c: TERM and INT; a failed start; progress after a death. */
 void stop_begin(struct keeper *k, const char *cause, uint64_t grace_ns);
-void stop_force(struct keeper *k);
+void stop_force(struct keeper *k, const char *cause);
 void stop_advance(struct keeper *k);
 /* Remembers what UNIT's end with STATUS means for our exit status. */
 void stop_note_end(struct keeper *k, const struct restart *unit, int status,

@@ -147,7 +147,7 @@ kill_module(void *ctx, pid_t pid, int pidfd, int signal, int group)
 static char **
 make_env(const struct keeper_module *m)
 {
-    char **env = calloc(ARRAY_LEN(env_kept) + 4, sizeof(*env));
+    char **env = calloc(ARRAY_LEN(env_kept) + 5, sizeof(*env));
     size_t n = 0;
 
     if (env == NULL) {
@@ -162,7 +162,9 @@ make_env(const struct keeper_module *m)
         }
     }
     if (asprintf(&env[n++], "CARDEA_DOOR=%s", m->door) < 0 ||
-        asprintf(&env[n++], "CARDEA_MODULE=%s", m->conf->name) < 0) {
+        asprintf(&env[n++], "CARDEA_MODULE=%s", m->conf->name) < 0 ||
+        asprintf(&env[n++], "CARDEA_CONTROL=%s/control",
+                 m->keeper->folder.path) < 0) {
         env[n - 1] = NULL;
     }
     if (m->state != NULL &&

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/control.h"
 #include "cohort/descriptors.h"
 #include "cohort/listeners.h"
 
@@ -154,6 +155,11 @@ setup_run_folder(struct keeper *k)
     char why[PATH_MAX + 256];
     int rc = runfolder_open(&k->folder, k->conf, why, sizeof(why));
 
+    /* For people who ask a server what it serves. */
+    if (realpath(k->conf->file, k->file) == NULL) {
+        snprintf(k->file, sizeof(k->file), "%s", k->conf->file);
+    }
+
     if (rc < 0) {
         keeper_say(k, why);
     }
@@ -258,6 +264,7 @@ static const struct {
     {"seats", setup_seats, false},
     {"user", workers_find_user, true},
     {"workers", workers_init, false},
+    {"control socket", control_init, false},
     {"modules", modules_init, false},
     {"doors", doors_init, false},
 };

@@ -68,13 +68,13 @@ stop_modules(struct keeper *k)
 }
 
 void
-stop_force(struct keeper *k)
+stop_force(struct keeper *k, const char *cause)
 {
     if (k->forced) {
         return;
     }
     k->forced = true;
-    log_stop(k, "second-int", 0);
+    log_stop(k, cause, 0);
     if (k->phase == PHASE_DRAIN) {
         for (int i = 0; i < k->n_workers; i++) {
             stop_worker(k, &k->workers[i], 0);

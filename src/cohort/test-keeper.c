@@ -813,7 +813,7 @@ test_shim(void **state)
     server_end(s, 0);
 }
 
-/* Of our environment a module gets four words and its own two. */
+/* Of our environment a module gets four words and its own four. */
 static void
 test_environment(void **state)
 {
@@ -831,10 +831,10 @@ test_environment(void **state)
     add_module(s, "words", argv);
     server_start(s);
     snprintf(want, sizeof(want),
-             "text=\"CARDEA_DOOR=%s/words/door CARDEA_MODULE=words "
-             "CARDEA_STATE=%s/words HOME=/home LANG=C PATH=/usr/bin:/bin "
-             "TZ=UTC \"\n",
-             s->run_folder, s->state_folder);
+             "text=\"CARDEA_CONTROL=%s/control CARDEA_DOOR=%s/words/door "
+             "CARDEA_MODULE=words CARDEA_STATE=%s/words HOME=/home LANG=C "
+             "PATH=/usr/bin:/bin TZ=UTC \"\n",
+             s->run_folder, s->run_folder, s->state_folder);
     wait_line(s, NULL, "event=output module=words text=/");
     assert_non_null(strstr(s->log, want));
     kill(s->pid, SIGTERM);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/control.h"
 
 #define DEAF_PATIENCE (1 * NS_PER_SEC) /* for a worker without control */
 
@@ -24,6 +25,7 @@ run_worker(void *arg)
 {
     struct keeper_worker *w = arg;
 
+    tallies_keep_only(&w->keeper->tallies, w->index);
     return w->keeper->options.worker(&w->setup);
 }
 
@@ -126,6 +128,7 @@ init_worker(struct keeper *k, int index, int cpu)
         .listen_fds = k->listen_fds,
         .folder_fds = k->folder_fds,
         .seats = k->seats,
+        .tallies = tallies_of(&k->tallies, index),
         .change_user = k->workers_change_user,
         .uid = k->workers_uid,
         .gid = k->workers_gid,
@@ -163,6 +166,7 @@ workers_init(struct keeper *k)
 {
     cpu_set_t cpus;
     int n;
+    int rc;
     int cpu = -1;
 
     if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0) {
@@ -171,6 +175,10 @@ workers_init(struct keeper *k)
     n = MIN_OF(CPU_COUNT(&cpus), SEATS_MAX);
     if (k->options.max_workers > 0) {
         n = MIN_OF(n, k->options.max_workers);
+    }
+    rc = tallies_init(&k->tallies, n, k->conf->n_targets);
+    if (rc < 0) {
+        return rc;
     }
     k->workers = calloc((size_t)n, sizeof(*k->workers));
     if (k->workers == NULL) {
@@ -295,6 +303,10 @@ worker_died(struct keeper_worker *w, int status)
     restart_died(&w->unit, status, now);
     keeper_unwatch(k, &w->control);
     w->ready = false;
+    w->looks_asked = w->looks_done = 0;
+    tallies_fold(&k->tallies, w->index);
+    atomic_store_explicit(&k->seats[w->index].connections, 0,
+                          memory_order_relaxed);
     w->deaf_deadline = UINT64_MAX;
     doors_worker_died(k, w->index);
     asked = w->unit.state == RESTART_STOPPED;
@@ -304,6 +316,7 @@ worker_died(struct keeper_worker *w, int status)
     keeper_log_cause(&line, &w->unit);
     log_ms(&line, "ran_ms", now - w->unit.started_at);
     keeper_log_end(k, &line);
+    control_looked(k); /* who waited for it does so no longer */
     if (!k->ready_said && k->phase == PHASE_RUN && WIFEXITED(status) &&
         WEXITSTATUS(status) == 1) {
         k->failed = true; /* it said why in the log */
@@ -346,6 +359,13 @@ take_message(struct keeper_worker *w, const struct worker_message *m)
     switch (m->kind) {
     case WORKER_READY:
         worker_is_ready(w);
+        return 0;
+    case WORKER_LOOKED:
+        if (w->looks_done == w->looks_asked) {
+            return -EPROTO;
+        }
+        w->looks_done++;
+        control_looked(w->keeper);
         return 0;
     case WORKER_DOOR_LOST:
         return doors_lost(w->keeper, w->index, m->target, m->cause);

@@ -247,6 +247,11 @@ module_check(struct conf_check *check, const struct conf_node *node)
                         "0-9, '-' and '_', a letter or digit first",
                         shown.text, NAME_LEN_MAX);
     }
+    if (conf_word_is(&node->name, "control")) {
+        conf_report_add(check->report, node->name.where,
+                        "no module can be named control: that is the control "
+                        "socket's name in the run folder");
+    }
     for (size_t i = 0; i < conf->n_modules; i++) {
         if (conf_word_is(&node->name, conf->modules[i].name)) {
             conf_report_add(check->report, node->name.where,

@@ -56,7 +56,7 @@ struct worker_setup {
     const int *folder_fds; /* one for each conf->targets; -1 if not FILES */
     struct seat *seats;    /* SEATS_MAX of them */
     struct tally *tallies; /* own; one for each target, and one more */
-    bool change_user;       /* become UID and GID */
+    bool change_user;      /* become UID and GID */
     uid_t uid;
     gid_t gid;
     const struct world *world; /* NULL: the real one */

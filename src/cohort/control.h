@@ -1,0 +1,18 @@
+/* The control socket: what another program asks of a running server, and how it
+ * is answered without the keeper ever waiting for it. See cardea-control(5). */
+#pragma once
+
+#include <stdint.h>
+
+struct keeper;
+
+/* Makes the socket `control` in the run folder. 0, also where it cannot be made
+ * (logged: the server runs without it); or -ENOMEM. */
+int control_init(struct keeper *k);
+/* Who followed the stop is told STATUS; then all is closed and removed. */
+void control_deinit(struct keeper *k, int status);
+/* Drops who is too slow, and tells followers of a stop how it goes. */
+void control_tick(struct keeper *k, uint64_t now);
+uint64_t control_deadline(const struct keeper *k);
+/* A worker has shown its counters, or died: answers may be due. */
+void control_looked(struct keeper *k);

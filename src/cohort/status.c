@@ -1,0 +1,595 @@
+/* The state as JSON and as a table. Both read the same sums; numbers that a
+ * worker or a door claims were bounded where they came in (tally.c). */
+#include "cohort/status.h"
+
+#include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/util.h"
+#include "cohort/keeper_priv.h"
+#include "cohort/listeners.h"
+
+#define NAME_COLUMNS 14
+
+static const char *const cause_words[CAUSE_N] = {
+#define CAUSE(id, word) [CAUSE_##id] = word,
+#include "front/causes.def"
+#undef CAUSE
+};
+
+static const char *const protocols[] = {
+    [CONF_HTTP] = "http",
+    [CONF_TCP_CALL] = "tcp",
+    [CONF_TCP_PASS] = "tcp-pass",
+};
+
+/* --- Both ------------------------------------------------------------- */
+
+static uint64_t
+n_restarts(const struct restart *unit)
+{
+    return unit->n_starts > 0 ? unit->n_starts - 1 : 0;
+}
+
+/* How UNIT ended last, in OUT; NULL if it never did. */
+static const char *
+last_cause(const struct restart *unit, char out[RESTART_CAUSE_MAX])
+{
+    if (unit->n_causes == 0) {
+        return NULL;
+    }
+    restart_cause_text(&unit->causes[unit->last], out);
+    return out;
+}
+
+static const char *
+door_state(const struct keeper *k, const struct keeper_target *t)
+{
+    int n_open = 0;
+
+    for (int w = 0; w < k->n_workers; w++) {
+        n_open += t->links[w].open;
+    }
+    return n_open == k->n_workers ? "open" : n_open > 0 ? "partly" : "waiting";
+}
+
+/* The target that leads to M, or NULL. */
+static const struct keeper_target *
+target_of(const struct keeper *k, const struct keeper_module *m)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        if (k->targets[i].module == m) {
+            return &k->targets[i];
+        }
+    }
+    return NULL;
+}
+
+static struct tally_sum
+sum_of(const struct keeper *k, const struct keeper_target *t)
+{
+    static const struct tally_sum none;
+
+    return t != NULL ? tallies_sum(&k->tallies, (size_t)(t - k->targets))
+                     : none;
+}
+
+static uint64_t
+n_errors(const struct tally_sum *sum)
+{
+    uint64_t n = 0;
+
+    for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
+        n += sum->causes[i];
+    }
+    return n;
+}
+
+static uint32_t
+connections_of(const struct keeper *k, int worker)
+{
+    return atomic_load_explicit(&k->seats[worker].connections,
+                                memory_order_relaxed);
+}
+
+static const char *
+phase_name(const struct keeper *k)
+{
+    return k->phase != PHASE_RUN ? "stopping"
+           : k->ready_said       ? "running"
+                                 : "starting";
+}
+
+/* The address of listener INDEX as a client writes it: a URL for HTTP. */
+static const char *
+address_of(const struct keeper *k, size_t index, char url[LISTENERS_URL_MAX])
+{
+    const struct conf_listen *l = &k->conf->listens[index];
+
+    listeners_url(k->listen_fds[index], url);
+    if (url[0] == '\0') {
+        return l->text; /* unix: it has no URL */
+    }
+    if (l->protocol != CONF_HTTP) {
+        url[strlen(url) - 1] = '\0';
+        memcpy(url, "tcp", 3);
+        memmove(url + 3, url + 4, strlen(url + 4) + 1);
+    }
+    return url;
+}
+
+/* --- JSON ------------------------------------------------------------- */
+
+static void
+json_unit(struct json *j, const struct keeper *k, const struct restart *unit)
+{
+    char cause[RESTART_CAUSE_MAX];
+
+    json_text(j, "state", restart_state_name(unit->state));
+    if (unit->pid > 0) {
+        json_num(j, "pid", (uint64_t)unit->pid);
+        json_seconds(j, "up_s", keeper_now(k) - unit->started_at);
+    } else {
+        json_null(j, "pid");
+        json_null(j, "up_s");
+    }
+    json_num(j, "restarts", n_restarts(unit));
+    json_text(j, "last_cause", last_cause(unit, cause));
+    json_object(j, "causes");
+    for (size_t i = 0; i < unit->n_causes; i++) {
+        restart_cause_text(&unit->causes[i], cause);
+        json_num(j, cause, unit->causes[i].count);
+    }
+    json_object_end(j);
+}
+
+static void
+json_answers(struct json *j, const struct tally_sum *sum)
+{
+    static const char *const classes[] = {"2xx", "3xx", "4xx", "5xx"};
+
+    json_num(j, "requests", sum->requests);
+    json_object(j, "answers");
+    for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
+        json_num(j, classes[i], sum->answers[i]);
+    }
+    json_object_end(j);
+    json_object(j, "errors");
+    for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
+        if (sum->causes[i] > 0) {
+            json_num(j, cause_words[i], sum->causes[i]);
+        }
+    }
+    json_object_end(j);
+}
+
+static void
+json_calls(struct json *j, const struct tally_sum *sum)
+{
+    if (sum->threads_high > 0) {
+        json_num(j, "threads", sum->threads);
+        json_num(j, "threads_high", sum->threads_high);
+    } else {
+        json_null(j, "threads");
+        json_null(j, "threads_high");
+    }
+    json_num(j, "calls", sum->calls);
+    json_num(j, "in_flight", sum->in_flight);
+    json_ms(j, "run_ms", sum->run_ns);
+    json_answers(j, sum);
+}
+
+static void
+json_server(struct json *j, const struct keeper *k)
+{
+    json_text(j, "version", CARDEA_VERSION);
+    json_num(j, "pid", (uint64_t)getpid());
+    json_text(j, "state", phase_name(k));
+    json_seconds(j, "uptime_s", keeper_now(k) - k->started_at);
+    json_text(j, "configuration", k->file);
+    json_text(j, "run_folder", k->folder.path);
+    json_list(j, "listeners");
+    for (size_t i = 0; i < k->conf->n_listens; i++) {
+        char url[LISTENERS_URL_MAX];
+
+        json_object(j, NULL);
+        json_text(j, "url", address_of(k, i, url));
+        json_text(j, "protocol", protocols[k->conf->listens[i].protocol]);
+        json_text(j, "written", k->conf->listens[i].text);
+        json_object_end(j);
+    }
+    json_list_end(j);
+}
+
+static void
+json_workers(struct json *j, const struct keeper *k)
+{
+    json_list(j, "workers");
+    for (int i = 0; i < k->n_workers; i++) {
+        const struct keeper_worker *w = &k->workers[i];
+
+        json_object(j, NULL);
+        json_num(j, "index", (uint64_t)i);
+        json_unit(j, k, &w->unit);
+        json_bool(j, "ready", w->ready);
+        json_num(j, "cpu", (uint64_t)w->setup.cpu);
+        json_num(j, "connections", connections_of(k, i));
+        json_num(j, "requests", tallies_requests(&k->tallies, i));
+        json_object_end(j);
+    }
+    json_list_end(j);
+}
+
+static void
+json_modules(struct json *j, const struct keeper *k)
+{
+    json_list(j, "modules");
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        const struct keeper_module *m = &k->modules[i];
+        const struct keeper_target *t = target_of(k, m);
+        struct tally_sum sum = sum_of(k, t);
+
+        json_object(j, NULL);
+        json_text(j, "name", m->conf->name);
+        json_text(j, "kind",
+                  m->conf->kind == CONF_MODULE_EXEC ? "exec" : "run");
+        json_unit(j, k, &m->unit);
+        json_text(j, "door", m->door);
+        json_text(j, "door_state", t != NULL ? door_state(k, t) : NULL);
+        json_calls(j, &sum);
+        json_object_end(j);
+    }
+    json_list_end(j);
+}
+
+/* Targets that are no modules: doors at paths, folders of files. */
+static void
+json_targets(struct json *j, const struct keeper *k, enum conf_target_kind kind)
+{
+    json_list(j, kind == CONF_TARGET_DOOR ? "doors" : "files");
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct tally_sum sum = tallies_sum(&k->tallies, i);
+
+        if (k->conf->targets[i].kind != kind) {
+            continue;
+        }
+        json_object(j, NULL);
+        json_text(j, kind == CONF_TARGET_DOOR ? "path" : "folder",
+                  k->conf->targets[i].path);
+        if (kind == CONF_TARGET_DOOR) {
+            json_text(j, "state", door_state(k, &k->targets[i]));
+            json_calls(j, &sum);
+        } else {
+            json_answers(j, &sum);
+        }
+        json_object_end(j);
+    }
+    json_list_end(j);
+}
+
+void
+status_json(const struct keeper *k, FILE *out)
+{
+    struct tally_sum unrouted = tallies_sum(&k->tallies, k->conf->n_targets);
+    struct json j;
+
+    json_init(&j, out);
+    json_object(&j, NULL);
+    json_server(&j, k);
+    json_workers(&j, k);
+    json_modules(&j, k);
+    json_targets(&j, k, CONF_TARGET_DOOR);
+    json_targets(&j, k, CONF_TARGET_FILES);
+    json_object(&j, "unrouted");
+    json_answers(&j, &unrouted);
+    json_object_end(&j);
+    json_object_end(&j);
+    fputc('\n', out);
+}
+
+/* --- Text ------------------------------------------------------------- */
+
+/* A name from a file may hold bytes that a terminal obeys: those below 0x20,
+ * 0x7f, U+0080 to U+009f, and what is no UTF-8 at all. */
+static void
+put_name(FILE *out, const char *name)
+{
+    size_t n;
+
+    for (const char *s = name; *s != '\0'; s += MAX_OF(n, 1u)) {
+        n = json_char_len(s);
+        if (n == 0 || (unsigned char)*s < 0x20 || *s == 0x7f ||
+            ((unsigned char)*s == 0xc2 && (unsigned char)s[1] < 0xa0)) {
+            fputc('?', out);
+        } else {
+            fwrite(s, 1, n, out);
+        }
+    }
+}
+
+/* The first column; a name that is longer has a line of its own. */
+static void
+put_first(FILE *out, const char *name)
+{
+    size_t len = strlen(name);
+
+    put_name(out, name);
+    if (len > NAME_COLUMNS) {
+        fputc('\n', out);
+        len = 0;
+    }
+    fprintf(out, "%*s", (int)(NAME_COLUMNS - len), "");
+}
+
+/* N in at most WIDTH (>= 5) columns, with a blank before. */
+static void
+put_count(FILE *out, uint64_t n, int width)
+{
+    static const char units[] = "kMGTPE";
+    char text[24];
+    int i = -1;
+
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
+    while ((int)strlen(text) > width && units[i + 1] != '\0') {
+        n /= 1000;
+        snprintf(text, sizeof(text), "%llu%c", (unsigned long long)n,
+                 units[++i]);
+    }
+    fprintf(out, " %*s", width, text);
+}
+
+static void
+put_pid(FILE *out, pid_t pid)
+{
+    if (pid > 0) {
+        fprintf(out, " %7d", (int)pid);
+    } else {
+        fprintf(out, " %7s", "-");
+    }
+}
+
+static void
+put_span(FILE *out, uint64_t ns)
+{
+    unsigned long long s = ns / NS_PER_SEC;
+
+    if (s >= 86400) {
+        fprintf(out, "%llu d %llu h", s / 86400, s / 3600 % 24);
+    } else if (s >= 3600) {
+        fprintf(out, "%llu h %llu min", s / 3600, s / 60 % 60);
+    } else if (s >= 60) {
+        fprintf(out, "%llu min %llu s", s / 60, s % 60);
+    } else {
+        fprintf(out, "%llu s", s);
+    }
+}
+
+static void
+text_server(const struct keeper *k, FILE *out)
+{
+    fprintf(out, "cardea %s, pid %d, %s, up ", CARDEA_VERSION, (int)getpid(),
+            phase_name(k));
+    put_span(out, keeper_now(k) - k->started_at);
+    fputs("\nconfiguration  ", out);
+    put_name(out, k->file);
+    fputs("\nrun folder     ", out);
+    put_name(out, k->folder.path);
+    for (size_t i = 0; i < k->conf->n_listens; i++) {
+        char url[LISTENERS_URL_MAX];
+
+        fputs(i == 0 ? "\nlistens on     " : "\n               ", out);
+        put_name(out, address_of(k, i, url));
+        if (k->conf->listens[i].protocol == CONF_TCP_PASS) {
+            fputs(" (pass)", out);
+        }
+    }
+    fputc('\n', out);
+}
+
+static void
+text_workers(const struct keeper *k, FILE *out)
+{
+    fprintf(out, "\n%-*s %7s %-8s %11s %9s %8s %s\n", NAME_COLUMNS, "WORKER",
+            "PID", "STATE", "CONNECTIONS", "REQUESTS", "RESTARTS", "LAST END");
+    for (int i = 0; i < k->n_workers; i++) {
+        const struct keeper_worker *w = &k->workers[i];
+        char cause[RESTART_CAUSE_MAX];
+        const char *last = last_cause(&w->unit, cause);
+
+        fprintf(out, "%-*d", NAME_COLUMNS, i);
+        put_pid(out, w->unit.pid);
+        fprintf(out, " %-8s", restart_state_name(w->unit.state));
+        put_count(out, connections_of(k, i), 11);
+        put_count(out, tallies_requests(&k->tallies, i), 9);
+        put_count(out, n_restarts(&w->unit), 8);
+        fprintf(out, " %s\n", last != NULL ? last : "-");
+    }
+}
+
+static void
+text_calls(FILE *out, const struct tally_sum *sum)
+{
+    if (sum->threads_high > 0) {
+        put_count(out, sum->threads, 7);
+        put_count(out, sum->threads_high, 5);
+    } else {
+        fprintf(out, " %7s %5s", "-", "-");
+    }
+    put_count(out, sum->calls, 8);
+    put_count(out, sum->in_flight, 4);
+    put_count(out, n_errors(sum), 6);
+}
+
+/* What went wrong, behind the row that counts it. */
+static void
+text_errors(FILE *out, const struct tally_sum *sum)
+{
+    const char *before = "  errors: ";
+
+    if (n_errors(sum) == 0) {
+        return;
+    }
+    for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
+        if (sum->causes[i] > 0) {
+            fprintf(out, "%s%s %llu", before, cause_words[i],
+                    (unsigned long long)sum->causes[i]);
+            before = ", ";
+        }
+    }
+    fputc('\n', out);
+}
+
+static void
+text_modules(const struct keeper *k, FILE *out)
+{
+    if (k->conf->n_modules == 0) {
+        return;
+    }
+    fprintf(out, "\n%-*s %-4s %7s %-8s %7s %5s %8s %4s %6s %s\n", NAME_COLUMNS,
+            "MODULE", "KIND", "PID", "STATE", "THREADS", "HIGH", "CALLS", "NOW",
+            "ERRORS", "RESTARTS");
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        const struct keeper_module *m = &k->modules[i];
+        const struct keeper_target *t = target_of(k, m);
+        struct tally_sum sum = sum_of(k, t);
+        char cause[RESTART_CAUSE_MAX];
+        const char *last = last_cause(&m->unit, cause);
+
+        put_first(out, m->conf->name);
+        fprintf(out, " %-4s",
+                m->conf->kind == CONF_MODULE_EXEC ? "exec" : "run");
+        put_pid(out, m->unit.pid);
+        fprintf(out, " %-8s", restart_state_name(m->unit.state));
+        text_calls(out, &sum);
+        put_count(out, n_restarts(&m->unit), 8);
+        fputc('\n', out);
+        if (last != NULL) {
+            fprintf(out, "  last end: %s\n", last);
+        }
+        if (t != NULL && strcmp(door_state(k, t), "open") != 0) {
+            fprintf(out, "  its door is not open%s yet\n",
+                    strcmp(door_state(k, t), "partly") == 0 ? " everywhere"
+                                                            : "");
+        }
+        text_errors(out, &sum);
+    }
+}
+
+static void
+text_doors(const struct keeper *k, FILE *out)
+{
+    bool titled = false;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct tally_sum sum = tallies_sum(&k->tallies, i);
+
+        if (k->conf->targets[i].kind != CONF_TARGET_DOOR) {
+            continue;
+        }
+        if (!titled) {
+            fprintf(out, "\n%-*s %-13s %-8s %7s %5s %8s %4s %6s\n",
+                    NAME_COLUMNS, "DOOR", "", "STATE", "THREADS", "HIGH",
+                    "CALLS", "NOW", "ERRORS");
+            titled = true;
+        }
+        put_first(out, k->conf->targets[i].path);
+        fprintf(out, " %-13s %-8s", "", door_state(k, &k->targets[i]));
+        text_calls(out, &sum);
+        fputc('\n', out);
+        text_errors(out, &sum);
+    }
+}
+
+static void
+text_files(const struct keeper *k, FILE *out)
+{
+    bool titled = false;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct tally_sum sum = tallies_sum(&k->tallies, i);
+
+        if (k->conf->targets[i].kind != CONF_TARGET_FILES) {
+            continue;
+        }
+        if (!titled) {
+            fprintf(out, "\n%-*s %44s %6s\n", NAME_COLUMNS, "FILES", "REQUESTS",
+                    "ERRORS");
+            titled = true;
+        }
+        put_first(out, k->conf->targets[i].path);
+        put_count(out, sum.requests, 44);
+        put_count(out, n_errors(&sum), 6);
+        fputc('\n', out);
+        text_errors(out, &sum);
+    }
+}
+
+void
+status_text(const struct keeper *k, FILE *out)
+{
+    text_server(k, out);
+    text_workers(k, out);
+    text_modules(k, out);
+    text_doors(k, out);
+    text_files(k, out);
+}
+
+/* --- Stopping ---------------------------------------------------------- */
+
+static void __attribute__((format(printf, 3, 4)))
+append(char *text, size_t size, const char *format, ...)
+{
+    size_t len = strlen(text);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text + len, size - len, format, args);
+    va_end(args);
+}
+
+static void
+waiting_workers(const struct keeper *k, char *text, size_t size)
+{
+    uint64_t connections = 0;
+    int n = 0;
+
+    for (int i = 0; i < k->n_workers; i++) {
+        if (k->workers[i].unit.pid > 0) {
+            n++;
+            connections += connections_of(k, i);
+        }
+    }
+    append(text, size, "waiting for %d worker%s with %llu connection%s", n,
+           n == 1 ? "" : "s", (unsigned long long)connections,
+           connections == 1 ? "" : "s");
+}
+
+static void
+waiting_modules(const struct keeper *k, char *text, size_t size)
+{
+    int n = 0;
+
+    append(text, size, "waiting for module");
+    for (size_t i = 0; i < k->conf->n_modules && n < 4; i++) {
+        if (k->modules[i].unit.pid > 0) {
+            append(text, size, "%s %s", n++ > 0 ? "," : "",
+                   k->modules[i].conf->name);
+        }
+    }
+}
+
+void
+status_waiting(const struct keeper *k, char *text, size_t size)
+{
+    text[0] = '\0';
+    if (k->phase == PHASE_DRAIN) {
+        waiting_workers(k, text, size - 1);
+    } else if (k->phase == PHASE_MODULES) {
+        waiting_modules(k, text, size - 1);
+    } else {
+        append(text, size - 1, "waiting for what they left behind");
+    }
+    append(text, size, "\n");
+}

@@ -1,0 +1,15 @@
+/* What the server tells of itself. */
+#pragma once
+
+#include <stddef.h>
+#include <stdio.h>
+
+struct keeper;
+
+/* The state of K on OUT: a table for 80 columns, or one line of JSON with the
+ * keys that cardea-control(5) documents. */
+void status_text(const struct keeper *k, FILE *out);
+void status_json(const struct keeper *k, FILE *out);
+
+/* One line, with its newline, that says what the stop of K waits for. */
+void status_waiting(const struct keeper *k, char *text, size_t size);

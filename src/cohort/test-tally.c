@@ -1,0 +1,121 @@
+/* Sums over workers and lives, with a worker that lies. */
+#include "cohort/tally.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void
+test_sums_survive_a_death(void **state)
+{
+    struct tallies t = {0};
+    struct tally_sum sum;
+
+    assert_int_equal(tallies_init(&t, 2, 3), 0);
+    tallies_of(&t, 0)[1].calls = 5;
+    tallies_of(&t, 0)[1].requests = 5;
+    tallies_of(&t, 0)[1].answers[0] = 4;
+    tallies_of(&t, 0)[1].answers[3] = 1;
+    tallies_of(&t, 0)[1].causes[CAUSE_CRASH] = 1;
+    tallies_of(&t, 0)[1].run_ns = 100;
+    tallies_of(&t, 0)[1].in_flight = 2;
+    tallies_of(&t, 0)[1].threads = 7;
+    tallies_of(&t, 0)[1].threads_high = 9;
+    tallies_of(&t, 1)[1].calls = 10;
+    tallies_of(&t, 1)[1].threads = 6;
+    tallies_of(&t, 1)[1].threads_high = 11;
+    tallies_of(&t, 1)[3].requests = 1;
+    tallies_of(&t, 1)[3].answers[2] = 1; /* led to no target */
+    sum = tallies_sum(&t, 1);
+    assert_int_equal(sum.calls, 15);
+    assert_int_equal(sum.answers[0], 4);
+    assert_int_equal(sum.in_flight, 2);
+    assert_int_equal(sum.threads, 7);
+    assert_int_equal(sum.threads_high, 11);
+    assert_int_equal(tallies_requests(&t, 0), 5);
+    assert_int_equal(tallies_requests(&t, 1), 1);
+
+    tallies_fold(&t, 0);
+    assert_int_equal(tallies_of(&t, 0)[1].calls, 0);
+    sum = tallies_sum(&t, 1);
+    assert_int_equal(sum.calls, 15);
+    assert_int_equal(sum.answers[3], 1);
+    assert_int_equal(sum.causes[CAUSE_CRASH], 1);
+    assert_int_equal(sum.run_ns, 100);
+    assert_int_equal(sum.in_flight, 0); /* nobody waits for them any more */
+    assert_int_equal(sum.threads, 6);
+    assert_int_equal(tallies_requests(&t, 0), 5);
+
+    tallies_of(&t, 0)[1].calls = 1; /* the next life */
+    tallies_of(&t, 0)[1].requests = 1;
+    assert_int_equal(tallies_sum(&t, 1).calls, 16);
+    assert_int_equal(tallies_requests(&t, 0), 6);
+    assert_int_equal(tallies_sum(&t, 3).answers[2], 1);
+    tallies_deinit(&t);
+}
+
+static void
+test_a_liar_is_bounded(void **state)
+{
+    struct tallies t = {0};
+    struct tally_sum sum;
+
+    assert_int_equal(tallies_init(&t, 2, 1), 0);
+    for (int i = 0; i < 3; i++) {
+        memset(tallies_of(&t, 0), 0xff, sizeof(struct tally));
+        tallies_fold(&t, 0);
+    }
+    memset(tallies_of(&t, 0), 0xff, sizeof(struct tally));
+    memset(tallies_of(&t, 1), 0xff, sizeof(struct tally));
+    sum = tallies_sum(&t, 0);
+    assert_true(sum.calls == 4611686018427387904ull);
+    assert_true(sum.causes[1] == 4611686018427387904ull);
+    assert_int_equal(sum.in_flight, 2048);
+    assert_int_equal(sum.threads, 4194304);
+    tallies_deinit(&t);
+}
+
+/* A worker's process has its own counters and no others'. */
+static void
+test_others_are_out_of_reach(void **state)
+{
+    struct tallies t = {0};
+    unsigned char there;
+    int status;
+    pid_t pid;
+
+    assert_int_equal(tallies_init(&t, 3, 100), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        tallies_keep_only(&t, 1);
+        tallies_of(&t, 1)[100].calls = 8;
+        _exit(mincore(tallies_of(&t, 0), 1, &there) == 0   ? 1
+              : mincore(tallies_of(&t, 2), 1, &there) == 0 ? 2
+              : mincore(tallies_of(&t, 1), 1, &there) != 0 ? 3
+                                                           : 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(tallies_sum(&t, 100).calls, 8);
+    tallies_deinit(&t);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sums_survive_a_death),
+        cmocka_unit_test(test_a_liar_is_bounded),
+        cmocka_unit_test(test_others_are_out_of_reach),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
