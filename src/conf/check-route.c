@@ -39,6 +39,13 @@ method_near(const struct conf_word *word)
     return conf_name_near(known_methods, word->text, word->len);
 }
 
+bool
+conf_method_is_plain(const char *method)
+{
+    return !method_near(
+        &(struct conf_word){.text = method, .len = strlen(method)});
+}
+
 /* RFC 9110 section 9: a method is a token, and its case matters. */
 bool
 conf_check_method(struct conf_check *check, const struct conf_word *word)

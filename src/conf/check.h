@@ -65,6 +65,8 @@ ssize_t conf_check_target(struct conf_check *check,
                           const struct conf_node *node);
 /* Is WORD a method that can be mapped, or "any"? false: reported. */
 bool conf_check_method(struct conf_check *check, const struct conf_word *word);
+/* Can METHOD be written without quotes? */
+bool conf_method_is_plain(const char *method);
 /* WORD as the path of a map: decoded, without '/' at its end but "/". */
 char *conf_check_route(struct conf_check *check, const struct conf_word *word);
 /* Gives LISTEN its method table and its routes their masks and order; reports

@@ -91,7 +91,7 @@ macro_add(struct conf_source *source, const char *name, size_t name_len,
           const char *value, size_t value_len, struct conf_where where)
 {
     struct conf *conf = source->conf;
-    struct conf_macro *macro;
+    struct conf_macro *macros, *macro;
 
     if (conf->n_macros == CONF_MACROS_MAX) {
         conf_report_add(source->report, where, "more than %d macros",
@@ -99,13 +99,13 @@ macro_add(struct conf_source *source, const char *name, size_t name_len,
         source->is_whole = false;
         return NULL;
     }
-    conf->macros = conf_memory_grow(source->memory, conf->macros,
-                                    conf->n_macros, sizeof(*conf->macros));
-    if (!conf->macros) {
-        conf->n_macros = 0;
+    macros = conf_memory_grow(source->memory, conf->macros, conf->n_macros,
+                              sizeof(*macros));
+    if (!macros) {
         return NULL;
     }
-    macro = &conf->macros[conf->n_macros];
+    conf->macros = macros;
+    macro = &macros[conf->n_macros];
     *macro = (struct conf_macro){
         .name = conf_memory_text(source->memory, name, name_len),
         .value = conf_memory_text(source->memory, value, value_len),

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "conf/check.h"
 #include "conf/text.h"
 
 #define KEEP "  # "
@@ -118,37 +119,16 @@ print_size(uint64_t size, FILE *out)
     fprintf(out, "%" PRIu64 "%c", size, units[unit]);
 }
 
-/* What it means that a setting of text is not set. */
-static const char *
-unset_text(const char *name)
-{
-    static const struct {
-        const char *name, *text;
-    } table[] = {
-        {"domain", "none"},
-        {"user", "nobody, where Cardea is started as root"},
-        {"run-folder", "chosen at the start"},
-        {"state-folder", "chosen at the start"},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        if (strcmp(table[i].name, name) == 0) {
-            return table[i].text;
-        }
-    }
-    return "none";
-}
-
 static void
 print_setting(const struct conf *conf, const char *name, const void *member,
-              char kind, struct conf_where where, FILE *out)
+              char kind, const char *unset, struct conf_where where, FILE *out)
 {
     const char *text = NULL;
 
     if (kind == 'W') {
         text = *(char *const *)member;
         if (!text) {
-            fprintf(out, "# %s: %s" KEEP "default\n", name, unset_text(name));
+            fprintf(out, "# %s: %s" KEEP "default\n", name, unset);
             return;
         }
     }
@@ -179,8 +159,8 @@ print_settings(const struct conf *conf, FILE *out)
     size_t i = 0;
 
 #define SETTING(name, member, kind, min, max, preset, range, example)          \
-    print_setting(conf, name, &conf->member, KIND_##kind, conf->settings[i++], \
-                  out);
+    print_setting(conf, name, &conf->member, KIND_##kind, range,               \
+                  conf->settings[i++], out);
 #include "conf/settings.def"
 #undef SETTING
 }
@@ -212,16 +192,28 @@ static void
 print_map(const struct conf *conf, const struct conf_route *route, FILE *out)
 {
     fputs("    map ", out);
-    if (route->method) {
-        print_string(route->method, out);
-    } else {
+    if (!route->method) {
         fputs("any", out);
+    } else if (conf_method_is_plain(route->method)) {
+        fputs(route->method, out);
+    } else {
+        print_string(route->method, out);
     }
     fputc(' ', out);
     print_word(route->path, out);
     fputs(" to ", out);
     print_target(conf, &conf->targets[route->target], out);
     print_origin(conf, route->where, out);
+}
+
+static void
+print_listen_origin(const struct conf *conf, const struct conf_listen *listen,
+                    FILE *out)
+{
+    if (listen->addr.ss_family == AF_UNIX && listen->mode_where.line == 0) {
+        fputs(KEEP "mode: default", out);
+    }
+    print_origin(conf, listen->where, out);
 }
 
 static void
@@ -241,11 +233,11 @@ print_listen(const struct conf *conf, const struct conf_listen *listen,
     fputs(listen->protocol == CONF_TCP_PASS ? " pass " : " to ", out);
     if (is_single) {
         print_target(conf, &conf->targets[first->target], out);
-        print_origin(conf, listen->where, out);
+        print_listen_origin(conf, listen, out);
         return;
     }
     fputs("{", out);
-    print_origin(conf, listen->where, out);
+    print_listen_origin(conf, listen, out);
     for (size_t i = 0; i < listen->n_routes; i++) {
         print_map(conf, &listen->routes[i], out);
     }
@@ -321,7 +313,7 @@ print_macros(const struct conf *conf, FILE *out)
         if (macro->where.line == 0) {
             fputs(KEEP "-D\n", out);
         } else if (macro->is_given) {
-            fprintf(out, KEEP "-D, before %s:%d\n",
+            fprintf(out, KEEP "-D, instead of %s:%d\n",
                     conf_where_file(conf, macro->where), macro->where.line);
         } else {
             print_origin(conf, macro->where, out);

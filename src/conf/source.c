@@ -20,15 +20,15 @@ conf_source_add(struct conf_source *source, const char *name, const char *path,
     struct conf *conf = source->conf;
     const char *slash = strrchr(path, '/');
     size_t folder_len = slash && slash > path ? (size_t)(slash - path) : 1;
-    struct conf_input *file;
+    struct conf_input *files, *file;
 
-    conf->files = conf_memory_grow(source->memory, conf->files, conf->n_files,
-                                   sizeof(*conf->files));
-    if (!conf->files) {
-        conf->n_files = 0;
+    files = conf_memory_grow(source->memory, conf->files, conf->n_files,
+                             sizeof(*files));
+    if (!files) {
         return -1;
     }
-    file = &conf->files[conf->n_files];
+    conf->files = files;
+    file = &files[conf->n_files];
     *file = (struct conf_input){
         .name = conf_memory_text(source->memory, name, strlen(name)),
         .path = conf_memory_text(source->memory, path, strlen(path)),
@@ -262,22 +262,22 @@ leave_out(struct include *include, const char *name)
     struct conf *conf = source->conf;
     const char *why = NULL;
     size_t len = strlen(name);
+    char **names;
 
     if (conf->n_left_out == CONF_LEFT_OUT_MAX || strcmp(name, ".") == 0 ||
         strcmp(name, "..") == 0 || conf_bytes_check(name, len, &why) < len ||
         strchr(name, '\n')) {
         return;
     }
-    conf->left_out =
-        conf_memory_grow(source->memory, conf->left_out, conf->n_left_out,
-                         sizeof(*conf->left_out));
-    if (!conf->left_out) {
-        conf->n_left_out = 0;
+    names = conf_memory_grow(source->memory, conf->left_out, conf->n_left_out,
+                             sizeof(*names));
+    if (!names) {
         return;
     }
-    conf->left_out[conf->n_left_out] =
+    conf->left_out = names;
+    names[conf->n_left_out] =
         conf_memory_join(source->memory, include->prefix, name);
-    conf->n_left_out += conf->left_out[conf->n_left_out] != NULL;
+    conf->n_left_out += names[conf->n_left_out] != NULL;
 }
 
 /* One name of a folder. 1: that is enough. */
@@ -287,18 +287,20 @@ folder_entry(void *arg, const char *name)
     struct include *include = arg;
     struct conf_memory *scratch = include->source->scratch;
     size_t len = strlen(name);
+    char **names;
 
     if (name[0] == '.' || len <= 5 || strcmp(name + len - 5, ".conf") != 0) {
         leave_out(include, name);
         return 0;
     }
-    include->names = conf_memory_grow(scratch, include->names, include->n_names,
-                                      sizeof(*include->names));
-    if (!include->names) {
+    names = conf_memory_grow(scratch, include->names, include->n_names,
+                             sizeof(*names));
+    if (!names) {
         return 1;
     }
-    include->names[include->n_names] = conf_memory_text(scratch, name, len);
-    if (!include->names[include->n_names]) {
+    include->names = names;
+    names[include->n_names] = conf_memory_text(scratch, name, len);
+    if (!names[include->n_names]) {
         return 1;
     }
     return ++include->n_names > CONF_FILES_MAX;
@@ -316,6 +318,8 @@ include_folder(struct include *include, const char *name, const char *path)
 {
     struct conf_source *source = include->source;
     const struct conf_outside *outside = source->outside;
+    struct conf *conf = source->conf;
+    size_t n_left_out = conf->n_left_out;
     bool ok = true;
     int rc;
 
@@ -331,8 +335,14 @@ include_folder(struct include *include, const char *name, const char *path)
         say_unread(include, 0, name, rc);
         return false;
     }
-    qsort(include->names, include->n_names, sizeof(*include->names),
-          name_compare);
+    if (conf->n_left_out > n_left_out) {
+        qsort(conf->left_out + n_left_out, conf->n_left_out - n_left_out,
+              sizeof(*conf->left_out), name_compare);
+    }
+    if (include->n_names > 1) {
+        qsort(include->names, include->n_names, sizeof(*include->names),
+              name_compare);
+    }
     for (size_t i = 0; i < include->n_names && !source->scratch->failed &&
                        !source->memory->failed;
          i++) {

@@ -14,180 +14,8 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
-#include "conf/conf.h"
-#include "conf/outside.h"
+#include "conf/test-conf.h"
 #include "conf/text.h"
-
-#define LEN(a) (sizeof(a) / sizeof((a)[0]))
-
-/* What can be included; inodes are positions here, but of the last, which is
- * the first under another name. */
-static const struct text_file {
-    const char *path, *text;
-} texts[] = {
-    {"/etc/app/conf.d/20-b.conf", "forward http :82 to ./b.door\n"},
-    {"/etc/app/conf.d/10-a.conf", "a = ./a.door\nforward http :81 to $a\n"
-                                  "module m { run ../hello }\n"},
-    {"/etc/app/conf.d/README", "no configuration"},
-    {"/etc/app/conf.d/.hidden.conf", "no configuration"},
-    {"/etc/app/conf.d/.conf", "no configuration"},
-    {"/etc/app/empty/.keep", ""},
-    {"/etc/app/mixed/a.conf", "set grace 1s\nset grace\n"},
-    {"/etc/app/mixed/b.conf", "set grace 2s; oops\n"},
-    {"/etc/app/mixed/c.conf", NULL},
-    {"/etc/app/mixed/d.conf", "\xff"},
-    {"/etc/app/evil/a\nb.conf", ""},
-    {"/etc/app/self.conf", "include self.conf\n"},
-    {"/etc/app/ring1.conf", "include ./ring2.conf\n"},
-    {"/etc/app/ring2.conf", "include sub/../ring3.conf\n"},
-    {"/etc/app/ring3.conf", "\n  include ring1.conf\n"},
-    {"/etc/app/d1.conf", "include d2.conf"},
-    {"/etc/app/d2.conf", "include d3.conf"},
-    {"/etc/app/d3.conf", "include d4.conf"},
-    {"/etc/app/d4.conf", "include d5.conf"},
-    {"/etc/app/d5.conf", "include d6.conf"},
-    {"/etc/app/d6.conf", "include d7.conf"},
-    {"/etc/app/d7.conf", "include d8.conf"},
-    {"/etc/app/d8.conf", "include d9.conf"},
-    {"/etc/app/d9.conf", ""},
-    {"/etc/app/macros.conf", "port = 81\nhost = \"127.0.0.1\"\n"},
-    {"/etc/app/open.conf", "forward http :81 to {\n"},
-    {"/etc/app/x.conf", "include x.conf"}, /* the first file itself */
-    {"/etc/app/link.conf", "forward http :82 to ./b.door\n"},
-};
-
-static ssize_t
-fake_read(void *ctx, const char *path, char *buffer, size_t size,
-          uint64_t *p_device, uint64_t *p_inode)
-{
-    for (size_t i = 0; i < LEN(texts); i++) {
-        if (strcmp(texts[i].path, path) != 0) {
-            continue;
-        }
-        if (!texts[i].text) {
-            return -EINVAL;
-        }
-        *p_device = 7;
-        *p_inode = i == LEN(texts) - 1 ? 0 : i;
-        memcpy(buffer, texts[i].text, strlen(texts[i].text));
-        return (ssize_t)strlen(texts[i].text);
-    }
-    if (strcmp(path, "/etc/app/huge.conf") == 0) {
-        memset(buffer, '\n', size);
-        return (ssize_t)size;
-    }
-    if (strcmp(path, "/etc/app/many.conf") == 0) {
-        memset(buffer, '\n', 1024 * 1024);
-        return 1024 * 1024;
-    }
-    return strstr(path, "secret") ? -EACCES : -ENOENT;
-}
-
-static int
-fake_list(void *ctx, const char *path, int (*each)(void *arg, const char *name),
-          void *arg)
-{
-    size_t len = strlen(path);
-    int rc = 0;
-
-    if (strstr(path, "closed")) {
-        return -EACCES;
-    }
-    for (size_t i = 0; i < LEN(texts) && rc == 0; i++) {
-        if (strncmp(texts[i].path, path, len) == 0 &&
-            texts[i].path[len] == '/') {
-            rc = each(arg, texts[i].path + len + 1);
-        }
-    }
-    return rc;
-}
-
-static int
-fake_file(void *ctx, const char *path)
-{
-    static const struct {
-        const char *path;
-        int kind;
-    } files[] = {
-        {"/etc/app/hello", CONF_FILE_PROGRAM},
-        {"/etc/app/sub/hello", CONF_FILE_PROGRAM},
-        {"/etc/app/notes", CONF_FILE_PLAIN},
-        {"/etc/app/site", CONF_FILE_FOLDER},
-        {"/etc/app", CONF_FILE_FOLDER},
-        {"/etc/app/conf.d", CONF_FILE_FOLDER},
-        {"/etc/app/empty", CONF_FILE_FOLDER},
-        {"/etc/app/mixed", CONF_FILE_FOLDER},
-        {"/etc/app/evil", CONF_FILE_FOLDER},
-        {"/etc/app/closed", CONF_FILE_FOLDER},
-        {"/run", CONF_FILE_FOLDER},
-        {"/", CONF_FILE_FOLDER},
-        {"/etc/app/hello.door", CONF_FILE_OTHER},
-        {"/srv/www", CONF_FILE_FOLDER},
-        {"/usr/bin/date", CONF_FILE_PROGRAM},
-        {"/usr/bin/notes", CONF_FILE_PLAIN},
-        {"/bin/notes", CONF_FILE_PROGRAM},
-    };
-
-    for (size_t i = 0; i < LEN(files); i++) {
-        if (strcmp(files[i].path, path) == 0) {
-            return files[i].kind;
-        }
-    }
-    return strstr(path, "secret") ? -EACCES : -ENOENT;
-}
-
-static bool
-fake_user(void *ctx, const char *name)
-{
-    return strcmp(name, "www") == 0;
-}
-
-static const struct conf_outside fake_plain = {
-    .folder = "/etc",
-    .path = "relative::/usr/bin:/bin",
-    .file = fake_file,
-    .read = fake_read,
-    .list = fake_list,
-    .user = fake_user,
-};
-
-static const struct conf_outside fake_root = {
-    .is_root = true,
-    .folder = "/etc",
-    .path = "/usr/bin",
-    .file = fake_file,
-    .read = fake_read,
-    .list = fake_list,
-    .user = fake_user,
-};
-
-/* Parses TEXT as app/x.conf in /etc; what was said is in *P_SAID (to be freed).
- */
-static struct conf *
-parse(const struct conf_outside *outside, const char *text, size_t len,
-      char **p_said)
-{
-    size_t said_len;
-    FILE *errors = open_memstream(p_said, &said_len);
-    struct conf *conf;
-
-    assert_non_null(errors);
-    conf = conf_parse_with(outside, NULL, "app/x.conf", text, len, errors);
-    fclose(errors);
-    return conf;
-}
-
-static struct conf *
-parse_good(const struct conf_outside *outside, const char *text)
-{
-    char *said;
-    struct conf *conf = parse(outside, text, strlen(text), &said);
-
-    assert_string_equal(said, "");
-    assert_non_null(conf);
-    free(said);
-    return conf;
-}
 
 static const char whole[] =
     "# all of the language\n"
@@ -725,6 +553,7 @@ test_load(void **state)
 
 /* The linker sends the parser's calls here (--wrap). */
 static long allocations_left = -1;
+static bool only_one_fails;
 
 void *__real_calloc(size_t n, size_t size);
 void *__real_malloc(size_t size);
@@ -734,10 +563,10 @@ void *__wrap_malloc(size_t size);
 static bool
 allocation_fails(void)
 {
-    if (allocations_left > 0) {
-        allocations_left--;
+    if (allocations_left > 0 && --allocations_left == 0) {
+        return true;
     }
-    return allocations_left == 0;
+    return allocations_left == 0 && !only_one_fails;
 }
 
 void *
@@ -752,11 +581,11 @@ __wrap_malloc(size_t size)
     return allocation_fails() ? NULL : __real_malloc(size);
 }
 
-/* With every allocation failing in turn, and all those after it: nothing but
- * "out of memory" is said, nothing leaks (the sanitizer looks), and at last the
- * file is read. */
-static void
-test_no_memory(void **state)
+/* TEXT with every allocation failing in turn: nothing but "out of memory" is
+ * said, nothing leaks (the sanitizer looks), and at last the file is read.
+ * The number of allocations. */
+static long
+starve(const char *text, const struct conf_options *options)
 {
     char said[4096];
     long n;
@@ -769,8 +598,8 @@ test_no_memory(void **state)
         setvbuf(errors, NULL, _IONBF, 0);
         memset(said, 0, sizeof(said));
         allocations_left = n;
-        conf = conf_parse_with(&fake_root, NULL, "app/x.conf", whole,
-                               strlen(whole), errors);
+        conf = conf_parse_with(&fake_root, options, "app/x.conf", text,
+                               strlen(text), errors);
         allocations_left = -1;
         fclose(errors);
         if (conf) {
@@ -779,7 +608,27 @@ test_no_memory(void **state)
         }
         assert_string_equal(said, "app/x.conf: out of memory\n");
     }
-    assert_in_range(n, 50, 1000);
+    return n;
+}
+
+static void
+test_no_memory(void **state)
+{
+    static const char *const defines[] = {"p=81", "q=x"};
+    static const struct conf_options options = {defines, 2};
+    static const char more[] =
+        "a1 = 1; a2 = \"$p\"; a3 = \"${a2}0\\\\\"; a4 = x; p = 5\n"
+        "include \"./conf.d\"\n"
+        "include macros.conf; include d9.conf; include empty\n"
+        "set domain \"${q}.Org\"\n"
+        "forward http unix:/run/$q mode 0600 to /x/$a4/$a1\n"
+        "forward tcp $host:$a2$a1 pass \"/x/$a3\"\n";
+
+    for (int i = 0; i < 2; i++) {
+        only_one_fails = i == 1;
+        assert_in_range(starve(whole, NULL), 50, 1000);
+        assert_in_range(starve(more, &options), 80, 1000);
+    }
 }
 
 int
