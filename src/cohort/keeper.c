@@ -291,6 +291,10 @@ deinit(struct keeper *k, int status)
     statefolder_close(&k->state, k->conf);
     control_deinit(k, status);
     tallies_deinit(&k->tallies);
+    if (k->listen_files != NULL) {
+        listeners_remove(k->conf, k->listen_files);
+        free(k->listen_files);
+    }
     close_all(k->listen_fds, k->conf->n_listens);
     close_all(k->folder_fds, k->conf->n_targets);
     if (k->seats != NULL) {

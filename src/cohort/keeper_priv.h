@@ -23,6 +23,7 @@
 #include "module/spawn.h"
 
 struct keeper;
+struct listeners_file;
 
 /* A descriptor in the epoll set. READY is called with the source itself, which
  * is the first member of what it belongs to or found by its OWNER. */
@@ -107,8 +108,9 @@ struct keeper {
     struct sink sink;
     struct runfolder folder;
     struct statefolder state;
-    int *listen_fds; /* conf->n_listens */
-    int *folder_fds; /* conf->n_targets */
+    int *listen_fds;                     /* conf->n_listens */
+    struct listeners_file *listen_files; /* as many */
+    int *folder_fds;                     /* conf->n_targets */
     struct seat *seats;
     struct tallies tallies;
     struct control *control; /* control.c */

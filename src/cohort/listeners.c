@@ -1,19 +1,26 @@
 /* One listening socket an address, shared by all workers (a socket a worker, as
  * SO_REUSEPORT gives it, resets the connections queued for a worker that dies).
  * SO_OOBINLINE and TCP_NODELAY are set here because accepted sockets inherit
- * them: one system call less for every connection. */
+ * them: one system call less for every connection.
+ *
+ * A Unix socket is a file as well. It has its mode from the first moment; what
+ * is in its place is removed only if it is a socket that nobody listens on; and
+ * at the end it is removed only if it is still the one that we made. */
 #include "cohort/listeners.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -21,6 +28,7 @@
 
 #define BACKLOG    4096 /* the kernel takes the least of it and somaxconn */
 #define PORT_TRIES 100
+#define LOCK_TRIES 100 /* of 10 ms */
 
 static int
 port_of(const struct sockaddr_storage *addr)
@@ -71,22 +79,6 @@ set_options(int fd, int family)
     return 0;
 }
 
-/* A socket file that nobody listens on any more is in the way of bind. */
-static void
-remove_dead(const struct sockaddr_storage *addr, socklen_t len)
-{
-    const struct sockaddr_un *un = (const struct sockaddr_un *)addr;
-    CLEAN_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct stat st;
-
-    if (fd >= 0 && un->sun_path[0] == '/' && lstat(un->sun_path, &st) == 0 &&
-        S_ISSOCK(st.st_mode) &&
-        connect(fd, (const struct sockaddr *)addr, len) < 0 &&
-        errno == ECONNREFUSED) {
-        unlink(un->sun_path);
-    }
-}
-
 /* The socket, or a negative errno. */
 static int
 open_one(const struct sockaddr_storage *addr, socklen_t len)
@@ -99,13 +91,9 @@ open_one(const struct sockaddr_storage *addr, socklen_t len)
     if (fd < 0) {
         return -errno;
     }
-    if (addr->ss_family == AF_UNIX) {
-        remove_dead(addr, len);
-    } else {
-        rc = set_options(fd, addr->ss_family);
-        if (rc < 0) {
-            return rc;
-        }
+    rc = set_options(fd, addr->ss_family);
+    if (rc < 0) {
+        return rc;
     }
     if (bind(fd, (const struct sockaddr *)addr, len) < 0 ||
         listen(fd, BACKLOG) < 0) {
@@ -115,6 +103,132 @@ open_one(const struct sockaddr_storage *addr, socklen_t len)
     fd = -1;
     return out;
 }
+
+/* --- Unix sockets ------------------------------------------------------ */
+
+/* Holds off every other Cardea that wants a socket in the folder of PATH, until
+ * the descriptor is closed: between bind and listen ours looks dead. Anybody
+ * may hold such a lock, so it is not waited for long. -1: there is none. */
+static int
+lock_folder(const char *path)
+{
+    static const struct timespec wait = {0, 10 * 1000 * 1000};
+    char folder[sizeof(((struct sockaddr_un *)0)->sun_path)] = "/";
+    const char *slash = strrchr(path, '/');
+    int fd;
+
+    if (slash > path) {
+        memcpy(folder, path, (size_t)(slash - path));
+        folder[slash - path] = '\0';
+    }
+    fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
+            break;
+        }
+        nanosleep(&wait, NULL);
+    }
+    return fd;
+}
+
+/* Makes room at the socket's path: a file that nobody listens on any more is
+ * removed, and nothing else is. 0 or a negative errno. */
+static int
+remove_dead(const struct sockaddr_un *un, socklen_t len)
+{
+    CLEAN_FD int fd =
+        socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct stat st;
+
+    if (fd < 0) {
+        return -errno;
+    }
+    if (lstat(un->sun_path, &st) < 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        return -EEXIST;
+    }
+    if (connect(fd, (const struct sockaddr *)un, len) == 0) {
+        return -EADDRINUSE;
+    }
+    if (errno == EACCES || errno == EPERM) {
+        return -errno; /* who knows? */
+    }
+    if (errno != ECONNREFUSED) {
+        return -EADDRINUSE; /* its queue is full, or it is no stream */
+    }
+    return unlink(un->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* The file has its mode from its first moment: bind takes it from the umask,
+ * which is the process's, but nobody else runs here yet. A chmod after the bind
+ * would leave an instant in which anybody may connect, and might follow a path
+ * that somebody has changed. */
+static int
+bind_with_mode(int fd, const struct sockaddr_un *un, socklen_t len, mode_t mode)
+{
+    mode_t before = umask(0777 & ~mode);
+    int rc = bind(fd, (const struct sockaddr *)un, len) < 0 ? -errno : 0;
+
+    umask(before);
+    return rc;
+}
+
+static int
+open_unix(const struct conf_listen *l, struct listeners_file *file)
+{
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&l->addr;
+    CLEAN_FD int fd =
+        socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    CLEAN_FD int lock = -1;
+    struct stat st;
+    int out;
+    int rc;
+
+    if (fd < 0) {
+        return -errno;
+    }
+    if (un->sun_path[0] != '/') {
+        return -EINVAL; /* one without a file is anybody's who comes first */
+    }
+    lock = lock_folder(un->sun_path);
+    rc = remove_dead(un, l->addr_len);
+    if (rc == 0) {
+        rc = bind_with_mode(fd, un, l->addr_len, l->mode);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    if (lstat(un->sun_path, &st) < 0) {
+        return -errno;
+    }
+    *file = (struct listeners_file){st.st_dev, st.st_ino};
+    if (listen(fd, BACKLOG) < 0) {
+        return -errno;
+    }
+    out = fd;
+    fd = -1;
+    return out;
+}
+
+void
+listeners_remove(const struct conf *conf, const struct listeners_file *files)
+{
+    for (size_t i = 0; i < conf->n_listens; i++) {
+        const struct sockaddr_un *un =
+            (const struct sockaddr_un *)&conf->listens[i].addr;
+        struct stat st;
+
+        if (files[i].ino != 0 && lstat(un->sun_path, &st) == 0 &&
+            S_ISSOCK(st.st_mode) && st.st_dev == files[i].dev &&
+            st.st_ino == files[i].ino) {
+            unlink(un->sun_path);
+        }
+    }
+}
+
+/* --- Ports -------------------------------------------------------------- */
 
 /* Where the kernel has no IPv6, every address is every one of IPv4. */
 static int
@@ -132,12 +246,16 @@ open_any(const struct sockaddr_storage *addr)
 }
 
 static int
-open_near(const struct conf_listen *l)
+open_near(const struct conf_listen *l, struct listeners_file *file)
 {
     struct sockaddr_storage addr = l->addr;
     int first = port_of(&addr);
-    int fd = open_one(&addr, l->addr_len);
+    int fd;
 
+    if (addr.ss_family == AF_UNIX) {
+        return open_unix(l, file);
+    }
+    fd = open_one(&addr, l->addr_len);
     if (fd == -EAFNOSUPPORT) {
         return open_any(&addr);
     }
@@ -152,13 +270,38 @@ open_near(const struct conf_listen *l)
     return fd;
 }
 
+/* What the error of a Unix socket means there. */
+static const char *
+mend_unix(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return " (another program listens there: ss -lxp shows which)";
+    case EEXIST:
+        return " (a file that is no socket is in its place: remove it, or "
+               "choose another path)";
+    case ENOENT:
+        return " (its folder must be made first)";
+    case EACCES:
+    case EPERM:
+        return " (it takes the right to make and remove files in its folder)";
+    case EINVAL:
+        return " (the path must begin with a '/')";
+    default:
+        return "";
+    }
+}
+
 static void
 explain(const struct conf *conf, const struct conf_listen *l, int error,
         char *why, size_t why_size)
 {
     const char *mend = "";
 
-    if (error == EACCES && port_of(&l->addr) > 0 && port_of(&l->addr) < 1024) {
+    if (l->addr.ss_family == AF_UNIX) {
+        mend = mend_unix(error);
+    } else if (error == EACCES && port_of(&l->addr) > 0 &&
+               port_of(&l->addr) < 1024) {
         mend = " (a port below 1024: use one above 1023, or give the program "
                "CAP_NET_BIND_SERVICE, or set "
                "sysctl net.ipv4.ip_unprivileged_port_start)";
@@ -173,13 +316,17 @@ explain(const struct conf *conf, const struct conf_listen *l, int error,
 }
 
 int
-listeners_open(const struct conf *conf, int *fds, char *why, size_t why_size)
+listeners_open(const struct conf *conf, int *fds, struct listeners_file *files,
+               char *why, size_t why_size)
 {
+    memset(files, 0, conf->n_listens * sizeof(*files));
     for (size_t i = 0; i < conf->n_listens; i++) {
-        int fd = open_near(&conf->listens[i]);
+        int fd = open_near(&conf->listens[i], &files[i]);
 
         if (fd < 0) {
             explain(conf, &conf->listens[i], -fd, why, why_size);
+            listeners_remove(conf, files);
+            memset(files, 0, conf->n_listens * sizeof(*files));
             while (i > 0) {
                 close(fds[--i]);
                 fds[i] = -1;
@@ -192,8 +339,11 @@ listeners_open(const struct conf *conf, int *fds, char *why, size_t why_size)
 }
 
 void
-listeners_url(int fd, char url[LISTENERS_URL_MAX])
+listeners_url(const struct conf_listen *l, int fd, char url[LISTENERS_URL_MAX])
 {
+    /* HTTP's root is a path; a raw connection has none. */
+    const char *scheme = l->protocol == CONF_HTTP ? "http" : "tcp";
+    const char *end = l->protocol == CONF_HTTP ? "/" : "";
     struct sockaddr_storage addr = {0};
     socklen_t len = sizeof(addr);
     char text[INET6_ADDRSTRLEN];
@@ -206,19 +356,22 @@ listeners_url(int fd, char url[LISTENERS_URL_MAX])
         const struct sockaddr_in *in = (const struct sockaddr_in *)&addr;
 
         inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
-        snprintf(url, LISTENERS_URL_MAX, "http://%s:%d/",
+        snprintf(url, LISTENERS_URL_MAX, "%s://%s:%d%s", scheme,
                  in->sin_addr.s_addr == INADDR_ANY ? "127.0.0.1" : text,
-                 port_of(&addr));
+                 port_of(&addr), end);
+    } else if (addr.ss_family == AF_UNIX) {
+        snprintf(url, LISTENERS_URL_MAX, "unix:%.107s",
+                 ((const struct sockaddr_un *)&addr)->sun_path);
     } else if (addr.ss_family == AF_INET6) {
         const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)&addr;
 
         inet_ntop(AF_INET6, &in->sin6_addr, text, sizeof(text));
         if (IN6_IS_ADDR_UNSPECIFIED(&in->sin6_addr)) {
-            snprintf(url, LISTENERS_URL_MAX, "http://localhost:%d/",
-                     port_of(&addr));
+            snprintf(url, LISTENERS_URL_MAX, "%s://localhost:%d%s", scheme,
+                     port_of(&addr), end);
             return;
         }
-        snprintf(url, LISTENERS_URL_MAX, "http://[%s]:%d/", text,
-                 port_of(&addr));
+        snprintf(url, LISTENERS_URL_MAX, "%s://[%s]:%d%s", scheme, text,
+                 port_of(&addr), end);
     }
 }

@@ -52,7 +52,7 @@ print_ready(struct keeper *k)
     for (size_t i = 0; i < k->conf->n_listens; i++) {
         char url[LISTENERS_URL_MAX];
 
-        listeners_url(k->listen_fds[i], url);
+        listeners_url(&k->conf->listens[i], k->listen_fds[i], url);
         if (url[0] != '\0' && ++n_urls == 1) {
             fprintf(out, " url=%s", url);
         } else if (url[0] != '\0') {

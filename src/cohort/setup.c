@@ -117,7 +117,8 @@ static int
 setup_listeners(struct keeper *k)
 {
     char why[1024];
-    int rc = listeners_open(k->conf, k->listen_fds, why, sizeof(why));
+    int rc = listeners_open(k->conf, k->listen_fds, k->listen_files, why,
+                            sizeof(why));
 
     if (rc < 0) {
         keeper_say(k, why);
@@ -237,7 +238,9 @@ setup_arrays(struct keeper *k)
 
     k->listen_fds = malloc((n + 1) * sizeof(int));
     k->folder_fds = malloc((m + 1) * sizeof(int));
-    if (k->listen_fds == NULL || k->folder_fds == NULL) {
+    k->listen_files = calloc(n + 1, sizeof(*k->listen_files));
+    if (k->listen_fds == NULL || k->listen_files == NULL ||
+        k->folder_fds == NULL) {
         return -ENOMEM;
     }
     memset(k->listen_fds, 0xff, (n + 1) * sizeof(int)); /* all -1 */

@@ -108,16 +108,8 @@ address_of(const struct keeper *k, size_t index, char url[LISTENERS_URL_MAX])
 {
     const struct conf_listen *l = &k->conf->listens[index];
 
-    listeners_url(k->listen_fds[index], url);
-    if (url[0] == '\0') {
-        return l->text; /* unix: it has no URL */
-    }
-    if (l->protocol != CONF_HTTP) {
-        url[strlen(url) - 1] = '\0';
-        memcpy(url, "tcp", 3);
-        memmove(url + 3, url + 4, strlen(url + 4) + 1);
-    }
-    return url;
+    listeners_url(l, k->listen_fds[index], url);
+    return url[0] != '\0' ? url : l->text;
 }
 
 /* --- JSON ------------------------------------------------------------- */
