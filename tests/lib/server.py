@@ -124,7 +124,9 @@ class Server:
                              daemon=True).start()
         match = self.wait_log(READY, START_LIMIT)
         self.url = match.group(1)
-        self.port = int(re.search(r":(\d+)/?$", self.url).group(1))
+        port = re.search(r":(\d+)/?$", self.url)
+        if port:  # a Unix socket has none
+            self.port = int(port.group(1))
         return self
 
     def _collect(self, stream):
