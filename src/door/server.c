@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 struct server door_server = {
@@ -263,6 +264,22 @@ welcome_init(struct door_welcome *w, const struct door *d, int error)
     w->pid = getpid();
 }
 
+/* Is this one end of a fresh socket pair? Its peer has no name. Whatever else a
+ * caller sends might never hang up, above all an end of this door's own
+ * connections, and what was made for it would stay for ever. */
+static bool
+is_connection(int fd)
+{
+    struct sockaddr_un name;
+    socklen_t len = sizeof name, type_len = sizeof(int);
+    int type = 0;
+
+    return getpeername(fd, (struct sockaddr *)&name, &len) == 0 &&
+           len == sizeof name.sun_family && name.sun_family == AF_UNIX &&
+           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 &&
+           type == SOCK_SEQPACKET;
+}
+
 /* A caller opens a channel or a ring; FDS is taken (set to -1 what is kept). */
 static int
 open_source(struct door *d, const struct door_hello *hello, int *fds,
@@ -272,7 +289,8 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     struct item like = {0};
     int memory = -1;
 
-    if (n_fds != 2 || hello->size < 4096 || hello->size > (4ull << 30)) {
+    if (n_fds != 2 || hello->size < 4096 || hello->size > (4ull << 30) ||
+        !is_connection(fds[0])) {
         return EPROTO;
     }
     struct source *src = calloc(1, sizeof *src);
@@ -491,27 +509,35 @@ handle(struct item *item, uint32_t events)
     }
 }
 
+int
+server_turn(int epoll, int us)
+{
+    struct epoll_event events[64];
+    struct timespec ts = {0, (long)us * 1000};
+    int n = epoll_pwait2(epoll, events, 64, us < 0 ? NULL : &ts, NULL);
+
+    if (n < 0) {
+        return errno == EINTR ? 0 : -1;
+    }
+    /* What the events point to was written under the lock. */
+    pthread_mutex_lock(&door_server.lock);
+    pthread_mutex_unlock(&door_server.lock);
+    for (int i = 0; i < n; i++) {
+        handle(events[i].data.ptr, events[i].events);
+    }
+    return n;
+}
+
 static void *
 listen_main(void *arg)
 {
-    struct epoll_event events[64];
     int epoll = door_server.epoll;
 
     (void)arg;
-    for (;;) {
-        int us = help_all();
-        struct timespec ts = {0, (long)us * 1000};
-        int n = epoll_pwait2(epoll, events, 64, us < 0 ? NULL : &ts, NULL);
-        if (n < 0 && errno != EINTR) {
-            return NULL;
-        }
-        /* What the events point to was written under the lock. */
-        pthread_mutex_lock(&door_server.lock);
-        pthread_mutex_unlock(&door_server.lock);
-        for (int i = 0; i < n; i++) {
-            handle(events[i].data.ptr, events[i].events);
-        }
+    while (server_turn(epoll, help_all()) >= 0) {
+        continue;
     }
+    return NULL;
 }
 
 /* ---- the start ---- */
@@ -570,10 +596,9 @@ close_listener(void)
     door_server.epoll = door_server.kick = -1;
 }
 
-static int
-start_listener(void)
+int
+server_open_locked(void)
 {
-    sigset_t all, old;
     struct item like = {0};
 
     door_server.epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -584,6 +609,17 @@ start_listener(void)
     }
     if (e != 0) {
         close_listener();
+    }
+    return e;
+}
+
+static int
+start_listener(void)
+{
+    sigset_t all, old;
+    int e = server_open_locked();
+
+    if (e != 0) {
         return e;
     }
     sigfillset(&all);

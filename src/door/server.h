@@ -142,6 +142,13 @@ extern struct server door_server;
  * an errno (not locked). */
 int server_start_locked(void);
 
+/* The two halves of it, for a program that gives the listening thread's work a
+ * thread of its own: makes what that thread waits on (0 or an errno, lock
+ * held); and one round of it, of at most US microseconds (-1: until something
+ * comes). How many events there were, or -1: EPOLL is gone. */
+int server_open_locked(void);
+int server_turn(int epoll, int us);
+
 struct name_listener;
 /* The listening thread watches FD from now on (and owns it): the server's end
  * of a door's connection, or a socket that connections come from. 0 or an

@@ -247,7 +247,10 @@ receive(int fd, void *bytes, size_t len, int *fds, size_t *p_n_fds,
         return errno == ECONNRESET ? EPIPE : errno;
     }
     bool fits = take_control(&msg, fds, room, p_n_fds, sender);
-    if (n == 0 && *p_n_fds == 0) {
+    /* The end, or an empty message? That one brings its sender's identity where
+     * it was asked for, and must not pass for the end: a door would be closed
+     * for all its callers. */
+    if (n == 0 && msg.msg_controllen == 0 && door_hung_up(fd)) {
         return EPIPE;
     }
     if (!fits || (size_t)n != len || (msg.msg_flags & MSG_TRUNC) != 0) {
