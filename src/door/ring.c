@@ -106,7 +106,9 @@ ring_greeted(struct ring *r)
         e = EPROTO;
     }
     if (e == 0 && w.error != 0) {
-        e = w.error > 0 && w.error < 4096 ? w.error : EPROTO;
+        /* EAGAIN is our own word for "not yet". */
+        e = w.error > 0 && w.error < 4096 && w.error != EAGAIN ? w.error
+                                                               : EPROTO;
     }
     if (e == 0 && (n != 1 || w.size < sizeof(struct ring_reply_head) ||
                    w.size > (4ull << 30))) {

@@ -87,6 +87,7 @@ test_welcomes(void **state)
         {good, 0, EPROTO}, {good, 2, EPROTO}, {good, 1, EPROTO},
         {good, 1, EPROTO}, {good, 1, EPROTO}, {good, 1, EPROTO},
         {good, 0, ENOMEM}, {good, 1, EPROTO}, {good, 1, EPROTO},
+        {good, 1, EPROTO},
     };
     table[2].w.magic++;
     table[3].w.major = 2;
@@ -95,6 +96,7 @@ test_welcomes(void **state)
     table[6].w.error = ENOMEM;
     table[7].w.error = -5;
     table[8].w.size = 100;
+    table[9].w.error = EAGAIN; /* would be "not yet", for ever */
     int before = test_fds();
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct liar l;
