@@ -279,7 +279,11 @@ cardea_time_left(const struct cardea_request *r)
 {
     uint64_t now = door_now(), until = r->task->deadline;
 
-    return until > now ? (int64_t)(until - now) : 0;
+    if (until <= now) {
+        return 0;
+    }
+    /* The caller's word: it may be past what the result can hold. */
+    return until - now > INT64_MAX ? INT64_MAX : (int64_t)(until - now);
 }
 
 int

@@ -86,6 +86,7 @@ dispatch(struct cardea_request *r)
 static cardea_handler *const cookie = dispatch;
 static int door;
 static struct test_ring *ring;
+static uint64_t deadline; /* of the next request; 0: a good one */
 
 static void *
 serve(void *arg)
@@ -129,6 +130,9 @@ ask(cardea_handler *h, const void *head, size_t len, const char *body,
         memcpy(ring_at(&ring->r, off), body, body_len);
         e->body_off = off;
         e->body_len = body_len;
+    }
+    if (deadline > 0) {
+        e->deadline = deadline;
     }
     assert_true(test_ring_wait(ring));
     assert_int_equal(ring->n_answered, 1);
@@ -301,6 +305,30 @@ test_body(void **state)
     assert_int_equal(result.data_len, large + 9 + 4);
     assert_memory_equal(result.data + 9, body, large);
     free(body);
+}
+
+static void
+tell_time(struct cardea_request *r)
+{
+    cardea_printf(r, "%lld %d", (long long)cardea_time_left(r), cardea_gone(r));
+}
+
+/* The deadline is the caller's word: one that no clock reaches, and one that is
+ * long past. */
+static void
+test_deadlines(void **state)
+{
+    struct ring_result result;
+    struct head h;
+
+    head_init(&h, "/app", "");
+    deadline = UINT64_MAX;
+    ask(tell_time, h.bytes, h.len, NULL, 0, &result);
+    assert_text(result.data, result.data_len, "9223372036854775807 0");
+    deadline = 1;
+    ask(tell_time, h.bytes, h.len, NULL, 0, &result);
+    assert_text(result.data, result.data_len, "0 1");
+    deadline = 0;
 }
 
 /* ---- heads that lie ---- */
@@ -677,6 +705,7 @@ main(void)
         cmocka_unit_test(test_peers_and_routes),
         cmocka_unit_test(test_params),
         cmocka_unit_test(test_body),
+        cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_bad_heads),
         cmocka_unit_test(test_answer),
         cmocka_unit_test(test_refused),
