@@ -1,7 +1,7 @@
 /* Runs a fuzz program's function over the files of the folders given, for
  * builds without libFuzzer: what was once found stays found. Ends with 1 if a
  * folder holds nothing. */
-#include "fuzz.h"
+#include "base/fuzz.h"
 
 #include <dirent.h>
 #include <limits.h>
