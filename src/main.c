@@ -1,6 +1,8 @@
 /* cardea: see cardea(1). */
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/kernel.h"
 #include "ctl/ctl.h"
 
 int
@@ -18,6 +20,11 @@ main(int argc, char **argv)
         .check = ctl_check,
         .files = files,
     };
+    char why[128];
 
+    if (kernel_hide(getenv("CARDEA_KERNEL"), why, sizeof(why)) < 0) {
+        fprintf(stderr, "cardea: %s\n", why);
+        return CTL_START_FAILED;
+    }
     return ctl_main(&ctl, argc, argv);
 }
