@@ -7,27 +7,37 @@
     scripts/test.py --soak 1800         scenarios again and again, so long
 
 Parts: unit (cmocka under ASan and UBSan), door (libdoor's tests under TSan),
-scenario (pytest against the ASan build), rules (tests/check-*).
+scenario (pytest against the ASan build), rules (tests/check-*), builds (gcc and
+clang, debug and release, warnings are errors, unit tests in each; and a build
+with the required dependencies alone), kernel (scenarios and libdoor's tests as
+on Linux 6.1).
 
 The last line is `N passed, N failed`, with `, N skipped` when some were. Exit
 status 1 if anything failed or nothing ran. A program that dies, or that prints
-no counts, is a failure: silence never passes. Whole logs stay in build-asan/
-and build-tsan/; what failed is printed in full.
+no counts, is a failure: silence never passes. Before it stands how many seconds
+each part took. Whole logs stay in the build folders; what failed is printed in
+full.
 """
 
+import glob
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ET
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ASAN = "build-asan"
 TSAN = "build-tsan"
-PARTS = ("unit", "door", "scenario", "rules")
+PLAIN = "build-gcc-debug"
+BARE = "build-bare"
+PARTS = ("unit", "door", "scenario", "rules", "builds", "kernel")
+OLDEST_KERNEL = "6.1"
 
 # Longest time of one runner; a hang must end in a red line, not in silence.
 BUILD_LIMIT = 900
@@ -98,14 +108,16 @@ def run(command, limit, env=None, log=None):
     return status, text
 
 
-def build(total, folder, options):
-    """Configures FOLDER and, for the ASan one, builds all. True: it is there."""
-    status, out = run(["scripts/configure.sh", folder] + options, BUILD_LIMIT)
+def build(total, folder, options, env=None):
+    """Configures FOLDER and builds all, but for the TSan one, of which little
+    is needed. True: it is there."""
+    status, out = run(["scripts/configure.sh", folder] + options, BUILD_LIMIT,
+                      env=env)
     if status != 0:
         fail(total, folder, "meson setup did not succeed", out)
         return False
-    if folder == ASAN:
-        status, out = run(["ninja", "-C", folder], BUILD_LIMIT,
+    if folder != TSAN:
+        status, out = run(["ninja", "-C", folder], BUILD_LIMIT, env=env,
                           log=f"{folder}/build-log.txt")
         if status != 0:
             fail(total, folder, "the build failed", out)
@@ -154,8 +166,9 @@ def count(text):
     return sum(int(n) > 0 for n in REPLAYED.findall(text)), 0, 0, 0
 
 
-def judge(total, name, status, out):
-    """Adds up one program by its own counts. STATUS None: it ran too long."""
+def judge(total, name, status, out, quiet=False):
+    """Adds up one program by its own counts. STATUS None: it ran too long.
+    QUIET: what passed is not said."""
     passed, failed, skipped, planned = count(out)
     ran = passed + failed + skipped
     if status == 77 and ran == 0:
@@ -175,22 +188,27 @@ def judge(total, name, status, out):
                       if not line.startswith("ok ")))
     elif status != 0:
         fail(total, name, f"status {status} though no case failed", out)
-    else:
+    elif not quiet:
         say(f"ok {name}: {passed}" + (f" ({skipped} skipped)" if skipped else ""))
+
+
+def meson_logs(folder):
+    """Where `meson test` puts its records: with a wrapper, the name has the
+    wrapper's."""
+    return glob.glob(os.path.join(ROOT, folder, "meson-logs", "testlog*.json"))
 
 
 def meson_log(folder):
     """The records of the last `meson test`."""
-    path = os.path.join(ROOT, folder, "meson-logs", "testlog.json")
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding="utf-8") as f:
-        return [json.loads(line) for line in f if line.strip()]
+    records = []
+    for path in meson_logs(folder):
+        with open(path, encoding="utf-8") as f:
+            records += [json.loads(line) for line in f if line.strip()]
+    return records
 
 
-def meson_tests(total, folder, extra, env):
-    log = os.path.join(ROOT, folder, "meson-logs", "testlog.json")
-    if os.path.exists(log):
+def meson_tests(total, folder, extra, env, quiet=False):
+    for log in meson_logs(folder):
         os.unlink(log)
     env = dict(env, CMOCKA_MESSAGE_OUTPUT="TAP")
     status, out = run(["meson", "test", "-C", folder, "--print-errorlogs"]
@@ -208,7 +226,7 @@ def meson_tests(total, folder, extra, env):
         if result in ("FAIL", "ERROR", "INTERRUPT", "UNEXPECTEDPASS") and code == 0:
             code = 1
         judge(total, f"{folder}/{r.get('name', '?').split(' / ')[-1]}", code,
-              text)
+              text, quiet)
     if status != 0 and total.failed == before:
         fail(total, folder, f"meson test ended with {status}", out)
 
@@ -264,34 +282,34 @@ def count_junit(path):
     return passed, failed, skipped
 
 
-def scenarios(total, extra, limit=SCENARIO_LIMIT):
+def scenarios(total, extra, folder=ASAN, more_env=None, name="scenarios",
+              which=("tests",), limit=SCENARIO_LIMIT):
     python = find_pytest()
     if not python:
-        fail(total, "scenarios", "no Python here can import pytest")
+        fail(total, name, "no Python here can import pytest")
         return
-    report = os.path.join(ROOT, ASAN, "pytest.xml")
+    report = os.path.join(ROOT, folder, "pytest.xml")
     if os.path.exists(report):
         os.unlink(report)
-    env = dict(ASAN_ENV, CARDEA_BUILD=os.path.join(ROOT, ASAN),
-               PYTHONDONTWRITEBYTECODE="1")
-    status, out = run([python, "-m", "pytest", "tests", "-q", "-ra",
+    env = dict(ASAN_ENV, CARDEA_BUILD=os.path.join(ROOT, folder),
+               PYTHONDONTWRITEBYTECODE="1", **(more_env or {}))
+    status, out = run([python, "-m", "pytest", *which, "-q", "-ra",
                        "-p", "no:cacheprovider", "--durations=10",
                        f"--junitxml={report}"] + extra, limit, env=env,
-                      log=f"{ASAN}/scenario-log.txt")
+                      log=f"{folder}/scenario-log.txt")
     counts = count_junit(report)
     if counts is None or sum(counts) == 0:
-        fail(total, "scenarios", f"pytest counted nothing (status {status})",
-             out)
+        fail(total, name, f"pytest counted nothing (status {status})", out)
         return
     total.add(*counts)
     if status is None:
-        fail(total, "scenarios", f"not done in {limit} s", out)
+        fail(total, name, f"not done in {limit} s", out)
     elif status != 0 or counts[1]:
         say(out.rstrip())
         if not counts[1]:
-            fail(total, "scenarios", f"pytest ended with {status}")
+            fail(total, name, f"pytest ended with {status}")
     else:
-        say(f"ok scenarios: {counts[0]}"
+        say(f"ok {name}: {counts[0]}"
             + (f" ({counts[2]} skipped)" if counts[2] else ""))
 
 
@@ -309,6 +327,75 @@ def rules(total):
             command += ["--build", ASAN]
         status, out = run(command, RULE_LIMIT)
         judge(total, name, status, out)
+
+
+def matrix(total):
+    """Two compilers, with and without the optimizer."""
+    for compiler in ("gcc", "clang"):
+        for kind in ("debug", "release"):
+            started = time.monotonic()
+            folder = f"build-{compiler}-{kind}"
+            env = {"CC": compiler}
+            options = [f"--buildtype={kind}", "-Dwerror=true",
+                       "-Dtests=enabled"]
+            before = total.passed, total.failed
+            if build(total, folder, options, env):
+                meson_tests(total, folder, ["--no-suite", "bench"], env,
+                            quiet=True)
+            if total.failed == before[1]:
+                say(f"ok {folder}: {total.passed - before[0]} in "
+                    f"{time.monotonic() - started:.0f} s")
+
+
+# What README asks for, and what these need in turn.
+BARE_TOOLS = ("gcc", "cc", "as", "ld", "ar", "nm", "strip", "meson", "ninja",
+              "bison", "m4", "flex", "pkg-config", "sh", "cat", "mkdir", "rm",
+              "mktemp", "env", "uname", "dirname", "true")
+
+
+def bare(total):
+    """A build where nothing optional can be found: no library by pkg-config, no
+    tool in PATH but the required ones."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as tools:
+        for name in BARE_TOOLS:
+            found = shutil.which(name)
+            if found:
+                os.symlink(os.path.realpath(found) if name != "cc" else found,
+                           os.path.join(tools, name))
+        os.symlink(sys.executable, os.path.join(tools, "python3"))
+        env = {"PATH": tools, "PKG_CONFIG_LIBDIR": "/nonexistent", "CC": "gcc",
+               "PKG_CONFIG_PATH": ""}
+        # Made anew: what Meson once found it would remember.
+        shutil.rmtree(os.path.join(ROOT, BARE), ignore_errors=True)
+        if not build(total, BARE, ["-Dwerror=true"], env):
+            return
+    with open(os.path.join(ROOT, BARE, "meson-info",
+                           "intro-dependencies.json"), encoding="utf-8") as f:
+        names = sorted(d["name"] for d in json.load(f))
+    if names != ["threads"]:
+        fail(total, BARE, f"it uses more than is required: {names}")
+        return
+    total.add(1, 0)
+    say(f"ok {BARE}: built in {time.monotonic() - started:.0f} s")
+    scenarios(total, [], BARE, name=f"{BARE}'s scenarios",
+              which=("tests/test_cli.py", "tests/test_exec.py"))
+
+
+def kernel(total):
+    """The scenarios and libdoor's tests once more, as on the oldest kernel. What
+    attacks for a fixed time, or judges speed, asks nothing of a kernel that the
+    others do not, and is left out."""
+    if not build(total, PLAIN, ["--buildtype=debug", "-Dwerror=true",
+                                "-Dtests=enabled"], {"CC": "gcc"}):
+        return
+    hide = os.path.join(ROOT, PLAIN, "src", "base", "hide-kernel")
+    meson_tests(total, PLAIN, ["--suite", "door", "--wrapper",
+                               f"{hide} {OLDEST_KERNEL}"], {}, quiet=True)
+    scenarios(total, ["--ignore=tests/test_hostile.py", "-k",
+                      "not starve_nobody"], PLAIN,
+              {"CARDEA_KERNEL": OLDEST_KERNEL},
+              name=f"scenarios as on Linux {OLDEST_KERNEL}")
 
 
 def soak(seconds):
@@ -345,22 +432,39 @@ def main(arguments):
         return 64
     parts = parts or list(PARTS)
     total = Sum()
-    started = time.monotonic()
+    seconds = {}
     built = False
+
+    def timed(name, step, *words):
+        started = time.monotonic()
+        result = step(*words)
+        seconds[name] = time.monotonic() - started
+        return result
+
+    def door():
+        if build(total, TSAN, TSAN_OPTIONS):
+            meson_tests(total, TSAN, ["--suite", "door"] + tsan_wrapper(),
+                        TSAN_ENV)
+
     if set(parts) & {"unit", "scenario", "rules"}:
-        built = build(total, ASAN, ASAN_OPTIONS)
+        built = timed("build", build, total, ASAN, ASAN_OPTIONS)
     if "unit" in parts and built:
-        meson_tests(total, ASAN, [], ASAN_ENV)
-    if "door" in parts and build(total, TSAN, TSAN_OPTIONS):
-        meson_tests(total, TSAN, ["--suite", "door"] + tsan_wrapper(),
-                    TSAN_ENV)
+        timed("unit", meson_tests, total, ASAN, [], ASAN_ENV)
+    if "door" in parts:
+        timed("door", door)
     if "scenario" in parts and built:
-        scenarios(total, arguments)
+        timed("scenario", scenarios, total, arguments)
     if "rules" in parts:
-        rules(total)
+        timed("rules", rules, total)
+    if "builds" in parts:
+        timed("builds", matrix, total)
+        timed("bare", bare, total)
+    if "kernel" in parts:
+        timed("kernel", kernel, total)
     if total.passed + total.failed + total.skipped == 0:
         fail(total, "suite", "nothing ran")
-    say(f"took {time.monotonic() - started:.0f} s")
+    say("seconds: " + ", ".join(f"{n} {s:.0f}" for n, s in seconds.items())
+        + f"; {sum(seconds.values()):.0f} in all")
     say(total.line())
     return 1 if total.failed or not total.passed else 0
 
