@@ -152,15 +152,32 @@ put_id(char out[ID_LEN], uint64_t id)
     }
 }
 
+/* The site's own name is the host of a request that names none (HTTP/1.0). */
+static struct door_span
+put_host(struct put *p, const char *in, const struct http_request *h,
+         const struct conf *conf, uint32_t head)
+{
+    if (h->host.len == 0 && conf->domain) {
+        return put_string(p, conf->domain, (uint32_t)strlen(conf->domain));
+    }
+    /* A part of an absolute target cannot end with a NUL of its own there. */
+    return h->host.off >= h->target.off &&
+                   h->host.off < h->target.off + h->target.len
+               ? put_string(p, in + h->host.off, h->host.len)
+               : shifted(head, h->host);
+}
+
 static int
 build_http(struct worker *w, struct conn *c, const struct http_request *h,
            const struct target_path *t, const struct conf_route *route)
 {
     struct request *r = request_of(w, c);
     const char *in = input_of(w, c);
+    const struct conf *conf = w->conf;
     uint32_t fields = h->n_fields * (uint32_t)sizeof(struct door_http_field);
     uint64_t size = sizeof(struct door_http) + fields + h->head_len + 1 +
                     t->len + 1 + h->query.len + 1 + h->host.len + 1 +
+                    (conf->domain ? strlen(conf->domain) + 1 : 0) +
                     route->path_len + 1 + ID_LEN + 1;
     int e = take_area(w, c, ROUND_UP(size, 16));
 
@@ -184,11 +201,7 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
     d->server_port = w->ports[c->listener];
     d->method_name = shifted(head, h->method_name);
     d->target = shifted(head, h->target);
-    /* A part of an absolute target cannot end with a NUL of its own there. */
-    d->host = h->host.off >= h->target.off &&
-                      h->host.off < h->target.off + h->target.len
-                  ? put_string(&p, in + h->host.off, h->host.len)
-                  : shifted(head, h->host);
+    d->host = put_host(&p, in, h, conf, head);
     d->path =
         h->query.len == 0 && h->path_is_plain && h->path.len == h->target.len
             ? d->target
