@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Every whole program under EXAMPLES of man/*.3 compiles without a warning and
 links with libdoor: that of the build folder (CARDEA_BUILD, else build-asan),
-with its sanitizers. Without a build it is compiled only."""
+with its sanitizers. Without a build it is compiled only.
+
+Every example of man/cardea.conf.5 is a configuration that `cardea check`
+accepts, and so is what `check -v` prints of it; that needs a build."""
 
 import json
 import os
@@ -29,8 +32,12 @@ def plain(line):
     return re.sub(r"\\(?:\(..|.|$)", meaning, line)
 
 
-def examples_of(text):
-    """The programs of a page: (number of the first line, source)."""
+def is_program(source):
+    return bool(PROGRAM.search(source))
+
+
+def examples_of(text, wanted=is_program):
+    """The WANTED examples of a page: (number of the first line, source)."""
     found = []
     section, start, block = "", 0, None
     for number, line in enumerate(text.splitlines(), 1):
@@ -40,7 +47,7 @@ def examples_of(text):
             start, block = number + 1, []
         elif line.startswith(".Ed") and block is not None:
             source = "\n".join(block) + "\n"
-            if PROGRAM.search(source):
+            if wanted(source):
                 found.append((start, source))
             block = None
         elif block is not None:
@@ -94,6 +101,69 @@ def faults_of(name, source, build):
     return [] if done.returncode == 0 else [out or f"gcc: {done.returncode}"]
 
 
+# What the examples of cardea.conf.5 name, and what stands for it here: nothing
+# outside of the folder in which they are tried need exist.
+STAND_INS = [("/usr/local/bin/shop", "./shop"), ("/srv/shop", "./site"),
+             ("user www-data", "user nobody"), ("user shop", "user nobody")]
+
+
+def conf_folder(folder):
+    """Puts into FOLDER what the examples name."""
+    for name in ("hello", "env.sh", "shop"):
+        path = os.path.join(folder, name)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\n")
+        os.chmod(path, 0o755)
+    os.mkdir(os.path.join(folder, "site"))
+    os.mkdir(os.path.join(folder, "conf.d"))
+
+
+def conf_faults(name, source, build):
+    """What `cardea check` has against SOURCE, or against what it prints."""
+    for there, here in STAND_INS:
+        source = source.replace(there, here)
+    if os.geteuid() != 0:  # then `user` is refused, whoever it is
+        source = re.sub(r"(\bset )?\buser nobody;?", "", source)
+    with tempfile.TemporaryDirectory() as folder:
+        conf_folder(folder)
+        for _ in range(2):
+            path = os.path.join(folder, "cardea.conf")
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(source)
+            done = subprocess.run(
+                [os.path.join(os.path.abspath(build), "cardea"), "check", "-v",
+                 "-f", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, check=False)
+            if done.returncode != 0:
+                said = done.stderr.decode("utf-8", "replace")
+                return [said.replace(path, name) or
+                        f"cardea check: {done.returncode}"]
+            source = done.stdout.decode("utf-8", "replace")
+    return []
+
+
+def conf_selftest(build):
+    return [f"judged wrongly: {text}" for text, want in (
+        ("forward http :80 to /run/x\n", False),
+        ("forward htpp :80 to /run/x\n", True),
+        ("forward http :80 to /run/x\nset user nobody\n", False),
+        ("", True)) if bool(conf_faults("page", text, build)) != want]
+
+
+def check_conf(tap, build):
+    page = "man/cardea.conf.5"
+    if not build or not os.path.exists(os.path.join(build, "cardea")):
+        tap.skip(f"examples of {page}", "no build here")
+        return
+    tap.case("the check of configurations sees what it should",
+             conf_selftest(build))
+    found = examples_of(house.text(page), lambda source: True)
+    if len(found) < 5:
+        tap.case(page, [f"only {len(found)} examples were found"])
+    for at, source in found:
+        tap.case(f"{page}:{at}", conf_faults(f"{page}:{at}", source, build))
+
+
 def selftest(build):
     page = (".Sh EXAMPLES\n.Bd -literal\n"
             "#include <stdio.h>\n#include <door.h>\nint\nmain(void)\n{\n"
@@ -139,6 +209,7 @@ def main():
         for at, source in found:
             checked += 1
             tap.case(f"{page}:{at}", faults_of(f"{page}:{at}", source, build))
+    check_conf(tap, build)
     if not checked:
         tap.case("there are examples", ["no page of man/*.3 has a program"])
     return tap.done()

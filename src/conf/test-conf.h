@@ -56,6 +56,7 @@ static ssize_t
 fake_read(void *ctx, const char *path, char *buffer, size_t size,
           uint64_t *p_device, uint64_t *p_inode)
 {
+    (void)ctx;
     for (size_t i = 0; i < LEN(texts); i++) {
         if (strcmp(texts[i].path, path) != 0) {
             continue;
@@ -86,6 +87,7 @@ fake_list(void *ctx, const char *path, int (*each)(void *arg, const char *name),
     size_t len = strlen(path);
     int rc = 0;
 
+    (void)ctx;
     if (strstr(path, "closed")) {
         return -EACCES;
     }
@@ -124,6 +126,7 @@ fake_file(void *ctx, const char *path)
         {"/bin/notes", CONF_FILE_PROGRAM},
     };
 
+    (void)ctx;
     for (size_t i = 0; i < LEN(files); i++) {
         if (strcmp(files[i].path, path) == 0) {
             return files[i].kind;
@@ -135,6 +138,7 @@ fake_file(void *ctx, const char *path)
 static bool
 fake_user(void *ctx, const char *name)
 {
+    (void)ctx;
     return strcmp(name, "www") == 0;
 }
 
