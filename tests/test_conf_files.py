@@ -162,6 +162,17 @@ def test_given_macros_are_judged(cli, folder, given, says):
     assert done.returncode == 78
 
 
+def test_run_judges_given_macros_as_check_does(cli, folder):
+    path = write(folder, main="forward http 127.0.0.1:$port to /x/y\n")
+    for words in (("run", "-D", "port=x"), ("run", "-n", "-Dport=x"),
+                  ("check", "-v", "-D", "port=x")):
+        done = cli(*words, "-f", path)
+        assert said(done, folder) == [
+            "main.conf:1:14: address '127.0.0.1:x': the port must be a number "
+            "from 0 to 65535 (from macro 'port' of -D)"]
+        assert (done.returncode, done.stdout) == (78, "")
+
+
 def test_run_takes_macros_and_includes(cardea, folder):
     """The server itself reads conf.d; what fails later names the file too."""
     os.mkdir(os.path.join(folder, "conf.d"))
