@@ -172,7 +172,8 @@ workers_init(struct keeper *k)
     if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0) {
         return -errno;
     }
-    n = MIN_OF(CPU_COUNT(&cpus), SEATS_MAX);
+    n = MIN_OF(k->conf->workers > 0 ? (int)k->conf->workers : CPU_COUNT(&cpus),
+               SEATS_MAX);
     if (k->options.max_workers > 0) {
         n = MIN_OF(n, k->options.max_workers);
     }
@@ -187,7 +188,7 @@ workers_init(struct keeper *k)
     k->n_workers = n;
     for (int i = 0; i < n; i++) {
         do {
-            cpu++;
+            cpu = (cpu + 1) % CPU_SETSIZE;
         } while (!CPU_ISSET(cpu, &cpus));
         init_worker(k, i, cpu);
     }

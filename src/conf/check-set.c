@@ -12,7 +12,7 @@
 #define DAY    (24ull * 3600 * SECOND)
 #define MEGA   (1024ull * 1024)
 
-enum setting_kind { SIZE, TIME, SWITCH, USER, PATH, NAME };
+enum setting_kind { SIZE, TIME, COUNT, SWITCH, USER, PATH, NAME };
 
 struct setting {
     const char *name;
@@ -49,7 +49,8 @@ setting_preset(struct conf *conf, const struct setting *setting)
 {
     void *member = setting_member(conf, setting);
 
-    if (setting->kind == SIZE || setting->kind == TIME) {
+    if (setting->kind == SIZE || setting->kind == TIME ||
+        setting->kind == COUNT) {
         uint64_t scale = setting->kind == TIME ? NS_PER_MS : 1;
 
         *(uint64_t *)member = setting->preset * scale;
@@ -98,6 +99,33 @@ setting_size(struct conf_check *check, const struct setting *setting,
                         "such as %s",
                         shown.text, setting->example);
         return;
+    }
+}
+
+/* A whole number, without a unit. */
+static void
+setting_count(struct conf_check *check, const struct setting *setting,
+              const struct conf_word *word, uint64_t *p_value)
+{
+    struct conf_shown shown = conf_shown(word->text, word->len);
+    uint64_t value = 0;
+    size_t i = 0;
+
+    while (i < word->len && word->text[i] >= '0' && word->text[i] <= '9') {
+        value = MIN_OF(value * 10 + (uint64_t)(word->text[i] - '0'),
+                       setting->max + 1);
+        i++;
+    }
+    if (i == 0 || i < word->len) {
+        conf_report_add(check->report, word->where,
+                        "'%s' is not a whole number, such as %s", shown.text,
+                        setting->example);
+    } else if (value < setting->min || value > setting->max) {
+        conf_report_add(check->report, word->where,
+                        "'%s' is out of range: %s takes %s", shown.text,
+                        setting->name, setting->range);
+    } else {
+        *p_value = value;
     }
 }
 
@@ -189,6 +217,9 @@ setting_store(struct conf_check *check, const struct setting *setting,
     case TIME:
         conf_check_time(check, &node->name, word, setting->min * NS_PER_MS,
                         setting->max * NS_PER_MS, setting->range, member);
+        break;
+    case COUNT:
+        setting_count(check, setting, word, member);
         break;
     case SWITCH:
         setting_switch(check, setting, word, member);

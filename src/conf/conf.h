@@ -134,6 +134,7 @@ struct conf {
     uint64_t call_timeout_ns;   /* door call of a plain door, 30 s */
     uint64_t grace_ns;          /* at stop: in-flight requests, 30 s */
     bool access_log;            /* on */
+    uint64_t workers;           /* 0: one a CPU */
     char *domain; /* lower case; the site's own name, for requests that name no
                    * host; NULL: none */
     char *user;   /* workers run as; NULL: "nobody" when root */

@@ -123,20 +123,21 @@ static void
 print_setting(const struct conf *conf, const char *name, const void *member,
               char kind, const char *unset, struct conf_where where, FILE *out)
 {
-    const char *text = NULL;
+    const char *text = kind == 'W' ? *(char *const *)member : NULL;
 
-    if (kind == 'W') {
-        text = *(char *const *)member;
-        if (!text) {
-            fprintf(out, "# %s: %s" KEEP "default\n", name, unset);
-            return;
-        }
+    if ((kind == 'W' && !text) ||
+        (kind == 'C' && *(const uint64_t *)member == 0)) {
+        fprintf(out, "# %s: %s" KEEP "default\n", name,
+                kind == 'C' ? "one a CPU" : unset);
+        return;
     }
     fprintf(out, "set %s ", name);
     if (kind == 'T') {
         print_time(*(const uint64_t *)member, out);
     } else if (kind == 'B') {
         print_size(*(const uint64_t *)member, out);
+    } else if (kind == 'C') {
+        fprintf(out, "%" PRIu64, *(const uint64_t *)member);
     } else if (kind == 'S') {
         fputs(*(const bool *)member ? "on" : "off", out);
     } else {
@@ -145,9 +146,10 @@ print_setting(const struct conf *conf, const char *name, const void *member,
     print_origin(conf, where, out);
 }
 
-/* Kinds of settings.def: bytes, a time, a switch, words. */
+/* Kinds of settings.def: bytes, a time, a number, a switch, words. */
 #define KIND_SIZE   'B'
 #define KIND_TIME   'T'
+#define KIND_COUNT  'C'
 #define KIND_SWITCH 'S'
 #define KIND_USER   'W'
 #define KIND_PATH   'W'
