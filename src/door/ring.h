@@ -62,9 +62,11 @@ struct ring {
     uint32_t sleep;   /* number of our last sleep */
     uint32_t n_used;
     uint32_t segments_used;
-    uint32_t ticks; /* the loop's own */
-    bool lied;      /* the loop's own: an answer could not be */
-    bool absent;    /* the loop's own: closed, and no door is on its way */
+    uint32_t ticks; /* the loop's own, as are the next two: */
+    uint32_t quiet; /* for how many ticks nothing was published */
+    uint32_t quiet_pub;
+    bool lied;   /* the loop's own: an answer could not be */
+    bool absent; /* the loop's own: closed, and no door is on its way */
     uint64_t cookie;
     uint64_t waiting_since; /* when the oldest unclaimed call was seen */
     uint32_t waiting_head;  /* and which it was */

@@ -9,7 +9,12 @@
 
 #include "base/util.h"
 
-#define FAT_SEGMENTS 1024u /* 4 MiB, of arguments or of large replies */
+/* Memory that a ring may keep while nobody uses it: arguments, or large
+ * replies. What is above it goes back after some seconds. */
+#define FAT_SEGMENTS  1024u
+#define FAT_TICKS     3
+#define LEAN_SEGMENTS 16u /* and when nothing was called for longer */
+#define LEAN_TICKS    10
 
 static void
 wait_over(struct worker *w, uint32_t target, bool ready)
@@ -242,24 +247,44 @@ rings_poll(struct worker *w)
     return n;
 }
 
-/* Grown by large bodies, and nobody uses it. */
+/* Has more than SEGMENTS, by large bodies or by many calls at once, and nobody
+ * uses it? */
 static bool
-is_fat(const struct ring *r)
+is_above(const struct ring *r, uint32_t segments)
 {
     return r->state == RING_READY && !is_used(r) &&
-           (r->high_segment > FAT_SEGMENTS ||
-            r->high_reply - r->heap_off > FAT_SEGMENTS * RING_SEGMENT);
+           (r->high_segment > segments ||
+            r->high_reply - r->heap_off > segments * RING_SEGMENT);
 }
 
 bool
 rings_want_tidying(const struct worker *w)
 {
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
-        if (is_fat(&w->rings[g]) || w->rings[g].state == RING_GREETING) {
+        if (is_above(&w->rings[g], LEAN_SEGMENTS) ||
+            w->rings[g].state == RING_GREETING) {
             return true;
         }
     }
     return false;
+}
+
+/* Counts the ticks for which RING had too much; true when it is to be made
+ * anew. */
+static bool
+is_to_be_renewed(struct ring *r)
+{
+    if (r->pub != r->quiet_pub) {
+        r->quiet_pub = r->pub;
+        r->quiet = 0;
+    }
+    if (r->n_used > 0) {
+        r->ticks = 0;
+    }
+    if (is_above(r, FAT_SEGMENTS) && ++r->ticks > FAT_TICKS) {
+        return true;
+    }
+    return is_above(r, LEAN_SEGMENTS) && ++r->quiet > LEAN_TICKS;
 }
 
 void
@@ -272,15 +297,13 @@ rings_slow_tick(struct worker *w)
          * back (sealed memory has no holes). */
         if (r->state == RING_GREETING && ++r->ticks > 5) {
             ring_lost(w, g, WORKER_CAUSE_STUCK);
-        } else if (is_fat(r) && ++r->ticks > 3) {
+        } else if (is_to_be_renewed(r)) {
             /* The old one serves until the new connection is here. */
             struct worker_message ask = {.kind = WORKER_DOOR_LOST,
                                          .target = g,
                                          .cause = WORKER_CAUSE_IDLE};
-            r->ticks = 0;
+            r->ticks = r->quiet = 0;
             control_say(w, &ask);
-        } else if (r->n_used > 0) {
-            r->ticks = 0;
         }
     }
 }
