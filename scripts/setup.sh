@@ -28,6 +28,7 @@ build pkg-config     pkg-config  finds libraries
 build python3        python3     the checks that are part of the build
 site  libsqlite3-dev pc:sqlite3  the example /visits
 site  libssl-dev     pc:libcrypto  the example /upload
+site  libjansson-dev pc:jansson  the example /status
 test  libcmocka-dev  pc:cmocka   unit tests
 test  python3-pytest py:pytest   scenario tests
 test  clang          clang       the second compiler, and the fuzzers
@@ -36,6 +37,7 @@ test  clang-format   clang-format  the house style
 test  curl           curl        a client that is not ours
 test  strace         strace      counts system calls in scenarios
 test  mandoc         mandoc      checks the manual pages
+test  chromium-driver chromedriver  a real browser for the example site
 bench nginx-light    nginx       the peer in the figures
 END
 }

@@ -113,7 +113,7 @@ def test_a_given_port_that_is_taken_is_said_and_ends_it(build, folder, cli):
 def test_the_example_site_is_valid(cli, build, folder):
     """As it stands in a checkout: its programs come from the folder build."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for name in ("visits", "upload"):
+    for name in ("visits", "upload", "status"):
         if not os.path.exists(os.path.join(build, "examples", "site", name)):
             pytest.skip(f"{name} was not built: its library is missing")
     site = os.path.join(folder, "examples", "site")

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from lib.browser import Browser, missing
 from lib.server import until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -19,7 +20,7 @@ HTML = ["Accept: text/html,application/xhtml+xml,*/*;q=0.8"]
 
 def site_conf(build, *more):
     """The site's cardea.conf for a free port, with paths of BUILD."""
-    for name in ("visits", "upload"):
+    for name in ("visits", "upload", "status"):
         if not os.path.exists(os.path.join(build, "examples", "site", name)):
             pytest.skip(f"{name} was not built: its library is missing")
     with open(os.path.join(SITE, "cardea.conf"), encoding="utf-8") as f:
@@ -287,3 +288,169 @@ def test_upload_shows_its_form(upload):
     assert page.status == 200
     assert 'enctype="multipart/form-data"' in page.text
     assert '<input type="file"' in page.text
+
+
+# README
+
+def test_the_tour_of_readme_does_what_it_says(site):
+    """Its commands as they stand there, but for the port."""
+    server = site()
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
+        tour = f.read().split("## Try it")[1].split("\n## ")[0]
+    commands = re.findall(r"^    (.*127\.0\.0\.1:8080/\w+.*)$", tour, re.M)
+    commands = [c for c in commands if not c.startswith("ready ")]
+    assert len(commands) == 4
+
+    def run(command):
+        done = subprocess.run(
+            ["sh", "-c", command.replace(":8080", f":{server.port}")],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+    assert run(commands[0]).startswith("visits of /visits: 1\n")
+    assert run(commands[1]).startswith("visits of /visits: 2\n")
+    with open(os.path.join(ROOT, "README.md"), "rb") as f:
+        data = f.read()
+    assert run(commands[2]) == answer(None, data)
+    assert len(re.findall(r"^Slept \d+\.\d ms \(asked for 3000\)\.$",
+                          run(commands[3]), re.M)) == 40
+    assert app(server.request("/status.json").json,
+               "slow")["threads_high"] >= 40
+
+
+# /status
+
+def burst(server, n, ms):
+    """N calls of /slow at once, all under way when this returns; an end."""
+    wires = [server.wire(timeout=60) for _ in range(n)]
+    for i, wire in enumerate(wires):
+        wire.ask(f"/slow?ms={ms}&call={i}")
+
+    def finish():
+        for wire in wires:
+            assert wire.reply().status == 200
+            wire.close()
+    return finish
+
+
+def app(state, name):
+    return next(m for m in state["modules"] if m["name"] == name)
+
+
+def test_status_tells_what_the_apps_do(site):
+    server = site()
+    reply = server.request("/status.json")
+    assert (reply.status, reply.get("Content-Type")) == (
+        200, "application/json")
+    assert [m["name"] for m in reply.json["modules"]] == \
+        re.findall(r"^module (\w+) ", site_conf(server.build), re.M)
+    finish = burst(server, 12, 2000)
+    slow = until(lambda: (lambda a: a["in_flight"] == 12
+                          and a["threads"] >= 12 and a)(
+        app(server.request("/status.json").json, "slow")))
+    assert slow["threads_high"] >= 12
+    finish()
+    slow = until(lambda: (lambda a: a["in_flight"] == 0 and a)(
+        app(server.request("/status.json").json, "slow")))
+    assert slow["calls"] == 12
+
+    # The page has the same in its table, without any script.
+    row = re.search(r'<tr><th scope="row">slow</th>(.*)</tr>',
+                    server.request("/status").text).group(1)
+    cells = dict(re.findall(r'data-title="([^"]+)">([^<]*)<', row))
+    assert cells["State"] == "running"
+    assert cells["Calls"] == "12"
+    assert int(cells["At most"]) >= 12
+    assert (cells["In flight"], cells["Last end"]) == ("0", "–")
+
+
+def test_status_sees_a_killed_app(site):
+    server = site()
+    start = server.lines()
+    os.kill(program(server, "hello"), signal.SIGKILL)
+    server.wait_log(r"event=door-open module=hello", start=start)
+    hello = app(server.request("/status.json").json, "hello")
+    assert (hello["restarts"], hello["last_cause"]) == (1, "signal-KILL")
+
+
+@pytest.fixture(scope="module")
+def browsers():
+    why = missing()
+    if why:
+        pytest.skip(why)
+    opened = {}
+
+    def get(javascript=True):
+        if javascript not in opened:
+            opened[javascript] = Browser(javascript)
+        return opened[javascript]
+    yield get
+    for browser in opened.values():
+        browser.close()
+
+
+CELL = """
+const row = [...document.querySelectorAll("#apps tbody tr")]
+    .find((r) => r.cells[0].textContent === "slow");
+return [...row.cells].slice(1).map((c) => c.textContent);
+"""
+
+
+def test_the_status_page_is_live_in_a_browser(site, browsers):
+    server = site()
+    browser = browsers()
+    browser.open(server.url + "status")
+    # State, threads, at most, in flight, calls
+    assert browser.script(CELL)[3:5] == ["0", "0"]
+    finish = burst(server, 12, 3000)
+    cells = until(lambda: (lambda c: c[3] == "12" and int(c[1]) >= 12 and c)(
+        browser.script(CELL)), what="12 calls in flight on the page")
+    assert int(cells[2]) >= 12
+    finish()
+    until(lambda: browser.script(CELL)[3:5] == ["0", "12"],
+          what="the end of the calls on the page")
+    assert browser.script(
+        "return document.getElementById('when').textContent") == \
+        "Live: asked once a second."
+
+    # The button does the same from within.
+    browser.script("document.getElementById('go').click()")
+    until(lambda: browser.script(CELL)[4] == "17", what="five more calls")
+    assert browser.errors() == []
+
+    # A server that is gone is told.
+    server.stop()
+    until(lambda: browser.script(
+        "return document.getElementById('when').textContent").startswith(
+            "Cardea does not answer."), what="the word that it is gone")
+
+
+def test_the_pages_fit_a_telephone_and_load_nothing_from_elsewhere(site,
+                                                                   browsers):
+    server = site()
+    browser = browsers()
+    browser.open("about:blank")
+    browser.errors()  # of the page before
+    for width in (360, 1200):
+        browser.width(width)
+        for path in ("", "visits", "upload", "status", "env"):
+            browser.open(server.url + path)
+            assert browser.script("return document.documentElement"
+                                  ".scrollWidth") <= width, path
+            hosts = browser.script(
+                "return performance.getEntriesByType('resource')"
+                ".map((e) => new URL(e.name).host)")
+            assert {h for h in hosts if not h.endswith(
+                f".localhost:{server.port}")} <= {f"127.0.0.1:{server.port}"}
+            assert browser.errors() == []
+
+
+def test_the_pages_work_without_javascript(site, browsers):
+    server = site()
+    browser = browsers(javascript=False)
+    browser.open(server.url + "status")
+    page = browser.html()
+    assert "read them again" in page
+    assert page.count('<th scope="row">') == 6

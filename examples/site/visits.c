@@ -250,17 +250,19 @@ static void answer_page(struct cardea_request *r, const struct visit *v)
                "kill the program, start it again: it goes on where it was.");
     cardea_puts(r, "<dl class=\"facts\">\n<div><dt>Visits of <code>");
     page_text(r, v->path, strlen(v->path));
-    cardea_printf(r,
-                  "</code></dt><dd>%lld</dd></div>\n"
-                  "<div><dt>Visits of all pages</dt><dd>%lld</dd></div>\n"
-                  "<div><dt>Counted since</dt><dd class=\"small\">%s</dd>"
-                  "</div>\n</dl>\n<h2>The last ten</h2>\n"
-                  "<div class=\"scroll\"><table>\n<thead><tr><th "
-                  "scope=\"col\">Time</th><th scope=\"col\">Path</th></tr>"
-                  "</thead>\n<tbody>\n",
-                  (long long)v->n, (long long)v->all, v->since);
+    cardea_printf(
+        r,
+        "</code></dt><dd>%lld</dd></div>\n"
+        "<div><dt>Visits of all pages</dt><dd>%lld</dd></div>\n"
+        "<div><dt>Counted since</dt><dd class=\"small\">%.10s "
+        "%.8s UTC</dd></div>\n</dl>\n<h2>The last ten</h2>\n"
+        "<div class=\"scroll\"><table>\n<thead><tr><th "
+        "scope=\"col\">Time (UTC)</th><th scope=\"col\">Path</th></tr>"
+        "</thead>\n<tbody>\n",
+        (long long)v->n, (long long)v->all, v->since, v->since + 11);
     for (int i = 0; i < v->n_last; i++) {
-        cardea_printf(r, "<tr><td>%s</td><td><code>", v->last[i].at);
+        cardea_printf(r, "<tr><td>%.10s %.8s</td><td><code>", v->last[i].at,
+                      v->last[i].at + 11);
         page_text(r, v->last[i].path, strlen(v->last[i].path));
         cardea_puts(r, "</code></td></tr>\n");
     }
