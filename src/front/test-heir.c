@@ -21,19 +21,23 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "cardea.h"
 #include "conf/conf.h"
+#include "door.h"
 #include "door/dial.h"
 #include "door/sys.h"
 #include "front/heir.h"
 #include "front/worker_priv.h"
 
 struct fixture {
-    char folder[64], door[96];
+    char folder[64], door[96], path[96];
+    bool is_unix;
     pid_t app, worker;
     int control, told, tell; /* socket; pipe from the worker; pipe to it */
     uint16_t port;
@@ -57,16 +61,107 @@ handler(struct cardea_request *r)
                   body);
 }
 
+/* A plain door for forward tcp: a passed connection gets its bytes back, one
+ * read at a time, until its end; "big" is 20 MB, "slow" takes 300 ms, and
+ * anything else comes back. */
+static void
+procedure(void *cookie, char *argp, size_t arg_size, door_desc_t *dp,
+          unsigned int n_desc)
+{
+    static char big[20000000];
+    char bytes[4096];
+    ssize_t n;
+
+    if (n_desc == 1) {
+        int fd = dp[0].d_data.d_desc.d_descriptor;
+        while ((n = read(fd, bytes, sizeof bytes)) > 0 &&
+               write(fd, bytes, (size_t)n) == n) {
+        }
+        close(fd);
+        door_return(NULL, 0, NULL, 0);
+    }
+    if (arg_size == 3 && memcmp(argp, "big", 3) == 0) {
+        memset(big, 'b', sizeof big);
+        door_return(big, sizeof big, NULL, 0);
+    }
+    if (arg_size == 4 && memcmp(argp, "slow", 4) == 0) {
+        usleep(300000);
+    }
+    door_return(argp, arg_size, NULL, 0);
+}
+
+static int
+serve_plain(const char *door)
+{
+    int d = door_create(procedure, NULL, 0);
+
+    if (d < 0 || door_attach(d, door, 0666) < 0) {
+        return 1;
+    }
+    for (;;) {
+        pause();
+    }
+}
+
 static pid_t
-start_app(const char *door)
+start_app(const char *door, bool plain)
 {
     pid_t pid = fork();
 
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        _exit(cardea_serve_threads_at(handler, door));
+        _exit(plain ? serve_plain(door)
+                    : cardea_serve_threads_at(handler, door));
     }
     return pid;
+}
+
+/* ---- a death in the middle of a call ---- */
+
+/* What the worker is to die in, set by an order; its heir was cloned before and
+ * does not have it. 'r': after a read, 'w': after a write of part of an answer,
+ * 'p': after a descriptor was sent; each before it is recorded. */
+static char tear;
+static int tear_told;
+
+static void
+stand_still_if(char what)
+{
+    const pid_t there = 1;
+
+    if (tear == what) {
+        if (write(tear_told, &there, sizeof there) < 0) {
+            _exit(7);
+        }
+        for (;;) {
+            pause();
+        }
+    }
+}
+
+/* These stand in for libc's in this program. */
+ssize_t
+recv(int fd, void *to, size_t len, int flags)
+{
+    ssize_t n = syscall(SYS_recvfrom, fd, to, len, flags, NULL, NULL);
+
+    if (n > 0) {
+        stand_still_if('r');
+    }
+    return n;
+}
+
+ssize_t
+sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    ssize_t n = syscall(SYS_sendmsg, fd, msg, flags);
+
+    if (n > 0 && msg->msg_controllen > 0) {
+        stand_still_if('p');
+    } else if (n > 4096) {
+        stand_still_if('w');
+    }
+    return n;
 }
 
 /* Runs passes, and between two of them does what a byte on the pipe orders:
@@ -86,6 +181,10 @@ worker_with_heirs(struct fixture *f, const struct worker_setup *setup,
     }
     while (!w.leaving) {
         if (poll(&p, 1, 1) == 1 && read(orders, &byte, 1) == 1) {
+            if (strchr("rwp", byte)) {
+                tear = byte;
+                tear_told = f->told;
+            }
             pid = byte == 'h' ? heir_clone(&w) : 1;
             if (pid < 0 || (pid > 0 && write(f->told, &pid, sizeof pid) !=
                                            (ssize_t)sizeof pid)) {
@@ -99,6 +198,18 @@ worker_with_heirs(struct fixture *f, const struct worker_setup *setup,
         worker_pass(&w, false);
     }
     _exit(0);
+}
+
+static int
+listen_on_unix(const char *path)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    strcpy(un.sun_path, path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof un), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    return fd;
 }
 
 static int
@@ -171,23 +282,28 @@ give_door(struct fixture *f)
     close(door);
 }
 
-static int
-set_up(void **state)
+/* FORM: of the forward, with places for an address and a door. */
+static struct fixture *
+begin(const char *form, bool is_unix, bool plain)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    char text[256];
+    char text[512];
     int control[2], told[2], tell[2];
 
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     strcpy(f->folder, "/tmp/cardea-heir-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
     snprintf(f->door, sizeof f->door, "%s/door", f->folder);
-    f->app = start_app(f->door);
-    snprintf(text, sizeof text,
-             "forward http 127.0.0.1:0 to %s\nset access-log off\n", f->door);
+    snprintf(f->path, sizeof f->path, "%s/sock", f->folder);
+    f->is_unix = is_unix;
+    f->app = start_app(f->door, plain);
+    int n = snprintf(text, sizeof text, "set access-log off\nforward ");
+    snprintf(text + n, sizeof text - (size_t)n, form,
+             is_unix ? f->path : "127.0.0.1:0", f->door);
     f->conf = conf_parse("test.conf", text, strlen(text), stderr);
     assert_non_null(f->conf);
-    f->listener = listen_on_loopback(&f->port);
+    f->listener =
+        is_unix ? listen_on_unix(f->path) : listen_on_loopback(&f->port);
     f->seats = mmap(NULL, SEATS_MAX * sizeof(struct seat),
                     PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     f->tallies = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
@@ -223,6 +339,14 @@ set_up(void **state)
     f->tell = tell[1];
     order(f, 0);
     give_door(f);
+    return f;
+}
+
+static int
+set_up(void **state)
+{
+    struct fixture *f = begin("http %s to %s\n", false, false);
+
     /* One answer: the ring is there before an heir is made. A request may come
      * before the door, and is told so. */
     int fd = client(f);
@@ -249,6 +373,7 @@ tear_down(void **state)
     munmap(f->tallies, 4096);
     conf_free(f->conf);
     unlink(f->door);
+    unlink(f->path);
     rmdir(f->folder);
     free(f);
     return 0;
@@ -262,11 +387,17 @@ client(const struct fixture *f)
     struct sockaddr_in in = {.sin_family = AF_INET,
                              .sin_port = htons(f->port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
     struct timeval limit = {10, 0};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd =
+        socket(f->is_unix ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+    strcpy(un.sun_path, f->path);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof in), 0);
+    assert_int_equal(f->is_unix
+                         ? connect(fd, (struct sockaddr *)&un, sizeof un)
+                         : connect(fd, (struct sockaddr *)&in, sizeof in),
+                     0);
     return fd;
 }
 
@@ -489,7 +620,275 @@ listener_has_what_heirs_need(void **state)
     close(fd);
 }
 
+/* ---- forward tcp ---- */
+
+/* Reads N bytes that must all be C. */
+static void
+expect_bytes(int fd, size_t n, char c)
+{
+    static char buf[1 << 16];
+
+    while (n > 0) {
+        ssize_t got = recv(fd, buf, n < sizeof buf ? n : sizeof buf, 0);
+        if (got <= 0) {
+            fail_msg("%zu bytes too few: %s", n,
+                     got == 0 ? "end" : strerror(errno));
+        }
+        for (ssize_t i = 0; i < got; i++) {
+            assert_int_equal(buf[i], c);
+        }
+        n -= (size_t)got;
+    }
+}
+
+static void
+expect_text(int fd, const char *text)
+{
+    char buf[256];
+    size_t n = 0;
+
+    while (n < strlen(text)) {
+        ssize_t got = recv(fd, buf + n, strlen(text) - n, 0);
+        assert_true(got > 0);
+        n += (size_t)got;
+    }
+    assert_memory_equal(buf, text, n);
+}
+
+static void
+expect_end_of(int fd)
+{
+    char byte;
+
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    close(fd);
+}
+
+/* The end comes, orderly or by a reset, before MOST bytes have come. */
+static void
+expect_cut(int fd, size_t most)
+{
+    char buf[1 << 16];
+    size_t n = 0;
+    ssize_t got;
+
+    while ((got = recv(fd, buf, sizeof buf, 0)) > 0) {
+        n += (size_t)got;
+    }
+    assert_true(got == 0 || errno == ECONNRESET);
+    assert_true(n < most);
+    close(fd);
+}
+
+/* The ring is there before an heir is made: a connection waits for it. */
+static void
+warm(struct fixture *f, const char *text)
+{
+    int fd = client(f);
+
+    say(fd, text);
+    expect_text(fd, text);
+    shutdown(fd, SHUT_WR);
+    expect_end_of(fd);
+}
+
+static int
+set_up_call(void **state)
+{
+    struct fixture *f = begin("tcp %s to %s\n", false, true);
+
+    warm(f, "warm");
+    *state = f;
+    return 0;
+}
+
+static int
+set_up_pass(void **state)
+{
+    struct fixture *f = begin("tcp %s pass %s\n", false, true);
+
+    warm(f, "warm");
+    *state = f;
+    return 0;
+}
+
+static int
+set_up_unix(void **state)
+{
+    struct fixture *f = begin("tcp unix:%s to %s\n", true, true);
+
+    warm(f, "warm");
+    *state = f;
+    return 0;
+}
+
+/* Kills the worker where the order WHAT made it stand still; ACT leads it
+ * there. */
+static void
+tear_at(struct fixture *f, char what, int fd, const char *text)
+{
+    int status;
+    pid_t heir;
+
+    wait_passes(f);
+    heir = order(f, 'h');
+    assert_int_equal(order(f, what), 1);
+    if (text) {
+        say(fd, text);
+    }
+    assert_int_equal(order(f, 0), 1);
+    assert_int_equal(kill(f->worker, SIGKILL), 0);
+    assert_int_equal(waitpid(f->worker, &status, 0), f->worker);
+    f->worker = heir;
+}
+
+static void
+raw_bytes_after_death(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client(f);
+
+    kill_worker(f);
+    say(fd, "hello");
+    expect_text(fd, "hello");
+    expect_end_of(fd);
+}
+
+static void
+raw_call_in_flight(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client(f);
+
+    say(fd, "slow");
+    kill_worker(f);
+    expect_text(fd, "slow");
+    expect_end_of(fd);
+}
+
+/* The bytes lie where the dead worker said that they would. */
+static void
+raw_read_without_a_record(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 5; i++) {
+        int fd = client(f);
+        tear_at(f, 'r', fd, "hello");
+        expect_text(fd, "hello");
+        expect_end_of(fd);
+    }
+    warm(f, "after");
+}
+
+static void
+raw_answer_half_sent(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client(f);
+
+    say(fd, "big");
+    expect_bytes(fd, 100000, 'b');
+    kill_worker(f);
+    expect_bytes(fd, 20000000 - 100000, 'b');
+    expect_end_of(fd);
+}
+
+static void
+raw_write_without_a_record(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 3; i++) {
+        int fd = client(f);
+        tear_at(f, 'w', fd, "big");
+        expect_bytes(fd, 20000000, 'b');
+        expect_end_of(fd);
+    }
+    warm(f, "after");
+}
+
+/* The connection is the door's, whoever the worker is; and its end is seen. */
+static void
+passed_connection_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client(f);
+
+    say(fd, "one");
+    expect_text(fd, "one");
+    kill_worker(f);
+    say(fd, "two");
+    expect_text(fd, "two");
+    kill_worker(f);
+    shutdown(fd, SHUT_WR);
+    expect_end_of(fd);
+    warm(f, "after");
+}
+
+/* It was sent, and nobody noted it: it is sent again, and served once; a second
+ * copy in the door would keep it open after the door's close. */
+static void
+passed_without_a_record(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 5; i++) {
+        int status, fd = -1;
+        wait_passes(f);
+        pid_t heir = order(f, 'h');
+        assert_int_equal(order(f, 'p'), 1);
+        fd = client(f);
+        assert_int_equal(order(f, 0), 1);
+        assert_int_equal(kill(f->worker, SIGKILL), 0);
+        assert_int_equal(waitpid(f->worker, &status, 0), f->worker);
+        f->worker = heir;
+        say(fd, "once");
+        expect_text(fd, "once");
+        shutdown(fd, SHUT_WR);
+        expect_end_of(fd);
+    }
+    warm(f, "after");
+}
+
+/* A Unix socket has no counters: what was between two calls goes on ... */
+static void
+unix_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    int idle = client(f), slow = client(f), big = client(f);
+
+    say(slow, "slow");
+    say(big, "big");
+    expect_bytes(big, 100000, 'b');
+    kill_worker(f);
+    say(idle, "hello");
+    expect_text(idle, "hello");
+    expect_end_of(idle);
+    expect_text(slow, "slow");
+    expect_end_of(slow);
+    expect_bytes(big, 20000000 - 100000, 'b');
+    expect_end_of(big);
+}
+
+/* ... and what was cut within a call is closed, for it cannot be known. */
+static void
+unix_cut_within_a_call_ends(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client(f);
+
+    tear_at(f, 'r', fd, "hello");
+    expect_cut(fd, 1);
+    fd = client(f);
+    tear_at(f, 'w', fd, "big");
+    expect_cut(fd, 20000000);
+    warm(f, "after");
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE_OF(name, begin)                                                   \
+    cmocka_unit_test_setup_teardown(name, set_up_##begin, tear_down)
 
 int
 main(void)
@@ -504,6 +903,15 @@ main(void)
         CASE(door_given_after_the_clone),
         CASE(hundred_idle_connections),
         CASE(listener_has_what_heirs_need),
+        CASE_OF(raw_bytes_after_death, call),
+        CASE_OF(raw_call_in_flight, call),
+        CASE_OF(raw_read_without_a_record, call),
+        CASE_OF(raw_answer_half_sent, call),
+        CASE_OF(raw_write_without_a_record, call),
+        CASE_OF(passed_connection_goes_on, pass),
+        CASE_OF(passed_without_a_record, pass),
+        CASE_OF(unix_goes_on, unix),
+        CASE_OF(unix_cut_within_a_call_ends, unix),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
