@@ -1,8 +1,10 @@
 """Attacks on a running server, of modules, callers and clients (tests/attacks):
 who takes no part in them is served rightly, and soon, all the time."""
 
+import concurrent.futures
 import os
 import signal
+import socket
 import struct
 import subprocess
 import threading
@@ -10,7 +12,7 @@ import time
 
 import pytest
 
-from lib.server import alive, until
+from lib.server import alive, free_port, until
 
 # No answer of a route beside an attack may take longer, sanitizers and all.
 SOON = 1.0
@@ -162,6 +164,43 @@ def test_descriptors_do_not_pile_up_in_the_worker(cardea, site, lie, status):
     assert before.keys() <= now.keys()
     # The two connections, what is on its way, and doors that came late.
     assert all(now[w] <= before[w] + 20 for w in before), (before, now)
+
+
+@pytest.mark.parametrize("lie", [
+    "truth", "bytes", "deaf", "claims", "lies", "file", "body"])
+def test_a_door_that_lies_about_passed_connections(cardea, site, lie):
+    """It takes them, as it says, and does not; answers, claims, gives back what
+    nobody asked for. Each client sees an end, and nothing is lost."""
+    tcp = free_port()
+    server = cardea(with_lies() + f"""
+        module pl {{ run "$BUILD/tests/attacks/attack-liar pass-{lie}"
+                     timeout 500ms }}
+        forward tcp 127.0.0.1:{tcp} pass pl
+    """)
+    workers = server.workers()
+    assert server.request("/app/fast").status == 200
+
+    def end(n):
+        try:
+            with socket.create_connection(("127.0.0.1", tcp), timeout=20) as s:
+                s.sendall(b"x" * (n % 2))
+                return s.recv(10)
+        except (ConnectionResetError, BrokenPipeError):
+            return b""
+
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:
+        assert set(pool.map(end, range(100))) == {b""}
+        before = {w: server.fds(w) for w in workers}
+        # The liar with files waits for a worker that reads them now and then.
+        assert set(pool.map(end, range(100 if lie == "file" else 400))) == {
+            b""}
+    assert server.request("/app/fast").status == 200
+    assert server.workers() == workers
+    if lie == "claims":  # it serves them, for all that we know
+        for pid in server.modules("attack-liar"):
+            os.kill(pid, signal.SIGKILL)
+    until(lambda: all(server.fds(w) <= before[w] + 20 for w in workers),
+          what=f"return to {before}")
 
 
 @pytest.mark.parametrize("lie", ["flood", "flood-files"])

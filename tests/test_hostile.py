@@ -96,6 +96,10 @@ def test_places_outside_the_memory_are_refused(build, target):
     attack(build, "entries", target)
 
 
+def test_descriptors_that_are_not_as_they_should_be(build, target):
+    attack(build, "descs", target)
+
+
 def test_headers_that_flip_under_the_server(build, target):
     attack(build, "flip", target, "12", "bytes")
 

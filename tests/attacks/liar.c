@@ -57,7 +57,10 @@ struct lie {
     uint64_t fd_offset, fd_length;
     uint64_t cookie_off, generation_off; /* added to the truth */
     int hoard;                           /* notes that nobody asked for */
-    int flood; /* 1: wakes without end; 2: descriptors without end */
+    int flood;   /* 1: wakes without end; 2: descriptors without end */
+    bool passes; /* says that it takes descriptors (and drops them) */
+    bool deaf;   /* reads no notes at all */
+    bool claims; /* claims each call twice, and answers none */
 };
 
 static const struct lie lies[] = {
@@ -108,6 +111,18 @@ static const struct lie lies[] = {
     {.name = "flood-files", .flood = 2},
     {.name = "plain-file",
      .bytes = "HTTP/1.1 200 OK\r\n\r\nfile\n",
+     .flags = RING_REPLY_FD,
+     .kind = GOOD_FILE,
+     .fd_length = 100},
+    {.name = "pass-truth", .bytes = "", .passes = true},
+    {.name = "pass-bytes", .bytes = "not asked for", .passes = true},
+    {.name = "pass-deaf", .bytes = "", .passes = true, .deaf = true},
+    {.name = "pass-claims", .bytes = "", .passes = true, .claims = true},
+    {.name = "pass-lies", .bytes = "", .passes = true, .cookie_off = 1},
+    {.name = "pass-file", .bytes = "", .passes = true, .kind = GOOD_FILE},
+    {.name = "pass-body",
+     .bytes = "",
+     .passes = true,
      .flags = RING_REPLY_FD,
      .kind = GOOD_FILE,
      .fd_length = 100},
@@ -293,6 +308,10 @@ answer_all(const struct lie *lie, struct side *s)
 
     while (atomic_load(&h->head) != atomic_load(&s->request->pub)) {
         uint32_t slot = order[atomic_load(&h->head) % RING_SLOTS];
+        if (lie->claims) {
+            atomic_fetch_add(&h->head, 2);
+            return;
+        }
         atomic_fetch_add(&h->head, 1);
         answer(lie, s, slot % RING_SLOTS);
     }
@@ -305,7 +324,9 @@ welcome(const struct lie *lie, struct side *s, int fds[2], size_t size)
 {
     struct door_welcome w = {.magic = DOOR_WIRE_MAGIC,
                              .major = DOOR_WIRE_MAJOR,
-                             .features = lie->bytes ? 0 : DOOR_FEATURE_HTTP,
+                             .features = lie->passes  ? DOOR_FEATURE_DESCS
+                                         : lie->bytes ? 0
+                                                      : DOOR_FEATURE_HTTP,
                              .size = REPLY_SIZE};
     int memory;
 
@@ -377,7 +398,7 @@ serve(const struct lie *lie, int listener)
                              NULL, 0) == 0 &&
                 n_fds == 2) {
                 welcome(lie, &sides[i], fds, hello.size);
-                polls[i].fd = sides[i].conn;
+                polls[i].fd = lie->deaf ? -1 : sides[i].conn;
             } else if (sides[i].request &&
                        recv(sides[i].conn, &bell, sizeof bell, 0) > 0) {
                 answer_all(lie, &sides[i]);
