@@ -61,6 +61,23 @@ forward_block(struct conf_check *check, struct conf_listen *listen,
     conf_check_routes(check, listen);
 }
 
+/* A raw connection for a command of CGI: there is no request to give it. */
+static void
+forward_command(struct conf_check *check, const struct conf_listen *listen,
+                const struct conf_node *node, size_t target)
+{
+    const struct conf_target *t = &check->conf->targets[target];
+
+    if (listen->protocol == CONF_HTTP || t->kind != CONF_TARGET_MODULE ||
+        check->conf->modules[t->module].kind != CONF_MODULE_EXEC) {
+        return;
+    }
+    conf_report_add(check->report, node->target.where,
+                    "module '%s' runs a command for each request of HTTP: "
+                    "'forward tcp' needs a door, such as a module with 'run'",
+                    check->conf->modules[t->module].name);
+}
+
 static void
 forward_single(struct conf_check *check, struct conf_listen *listen,
                const struct conf_node *node)
@@ -70,6 +87,7 @@ forward_single(struct conf_check *check, struct conf_listen *listen,
     if (target < 0) {
         return;
     }
+    forward_command(check, listen, node, (size_t)target);
     listen->routes =
         conf_memory_take(check->memory, 1, sizeof(*listen->routes));
     if (!listen->routes) {
