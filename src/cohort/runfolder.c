@@ -45,23 +45,37 @@ runfolder_name(const char *file, char *out, size_t size)
     free(whole);
 }
 
-static int
-choose_parent(char *out, size_t size)
+void
+runfolder_parent(char *out, size_t size)
 {
     const char *xdg = getenv("XDG_RUNTIME_DIR");
     struct stat st;
 
     if (geteuid() == 0) {
         snprintf(out, size, "/run/cardea");
-        return folder_make(out, 0755);
-    }
-    if (xdg != NULL && xdg[0] == '/' && strlen(xdg) < size - 64 &&
-        lstat(xdg, &st) == 0 && st.st_uid == geteuid()) {
+    } else if (xdg != NULL && xdg[0] == '/' && strlen(xdg) < size - 64 &&
+               lstat(xdg, &st) == 0 && st.st_uid == geteuid()) {
         snprintf(out, size, "%s/cardea", xdg);
-        return folder_make(out, 0711);
+    } else {
+        snprintf(out, size, "/tmp/cardea-%u", (unsigned)geteuid());
     }
-    snprintf(out, size, "/tmp/cardea-%u", (unsigned)geteuid());
-    return folder_make(out, 0711);
+}
+
+void
+runfolder_path(const struct conf *conf, const char *file, char out[PATH_MAX])
+{
+    char parent[PATH_MAX - 128];
+    char name[96];
+
+    if (conf == NULL || conf->run_folder == NULL) {
+        runfolder_parent(parent, sizeof(parent));
+        runfolder_name(file, name, sizeof(name));
+        snprintf(out, PATH_MAX, "%s/%s", parent, name);
+    } else if (conf->run_folder[0] == '/') {
+        snprintf(out, PATH_MAX, "%s", conf->run_folder);
+    } else {
+        snprintf(out, PATH_MAX, "%s/%s", conf->folder, conf->run_folder);
+    }
 }
 
 static int
@@ -69,19 +83,14 @@ choose_path(struct runfolder *folder, const struct conf *conf, char *why,
             size_t why_size)
 {
     char parent[PATH_MAX - 128];
-    char name[96];
     int rc;
 
+    runfolder_path(conf, conf->file, folder->path);
     if (conf->run_folder != NULL) {
-        if (conf->run_folder[0] == '/') {
-            snprintf(folder->path, PATH_MAX, "%s", conf->run_folder);
-        } else {
-            snprintf(folder->path, PATH_MAX, "%s/%s", conf->folder,
-                     conf->run_folder);
-        }
         return 0;
     }
-    rc = choose_parent(parent, sizeof(parent));
+    runfolder_parent(parent, sizeof(parent));
+    rc = folder_make(parent, geteuid() == 0 ? 0755 : 0711);
     if (rc < 0) {
         return folder_say(
             rc, why, why_size,
@@ -89,8 +98,6 @@ choose_path(struct runfolder *folder, const struct conf *conf, char *why,
             "else may write to; or name another: run-folder PATH)",
             parent, strerrordesc_np(-rc));
     }
-    runfolder_name(conf->file, name, sizeof(name));
-    snprintf(folder->path, PATH_MAX, "%s/%s", parent, name);
     return 0;
 }
 

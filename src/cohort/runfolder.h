@@ -15,6 +15,13 @@ struct runfolder {
  * hexadecimal digits that differ for files of other folders. */
 void runfolder_name(const char *file, char *out, size_t size);
 
+/* Where run folders of this user lie; it need not exist. SIZE: above 128. */
+void runfolder_parent(char *out, size_t size);
+/* Where the run folder of CONF (NULL: FILE cannot be read, so the usual place
+ * for it) is or would be. Makes nothing. */
+void runfolder_path(const struct conf *conf, const char *file,
+                    char out[PATH_MAX]);
+
 /* Makes (or takes over) the folder of CONF, mode 0711, and locks it. 0; or a
  * negative errno after one sentence in WHY (-EWOULDBLOCK: another cardea runs
  * on this configuration). */

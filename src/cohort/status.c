@@ -564,11 +564,14 @@ waiting_modules(const struct keeper *k, char *text, size_t size)
     int n = 0;
 
     append(text, size, "waiting for module");
-    for (size_t i = 0; i < k->conf->n_modules && n < 4; i++) {
-        if (k->modules[i].unit.pid > 0) {
-            append(text, size, "%s %s", n++ > 0 ? "," : "",
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        if (k->modules[i].unit.pid > 0 && ++n <= 4) {
+            append(text, size, "%s %s", n > 1 ? "," : "",
                    k->modules[i].conf->name);
         }
+    }
+    if (n > 4) {
+        append(text, size, " and %d more", n - 4);
     }
 }
 
