@@ -18,13 +18,17 @@ main(int argc, char **argv)
         .errors = stderr,
         .serve = ctl_serve,
         .check = ctl_check,
+        .status = ctl_status,
+        .stop = ctl_stop,
+        .call = ctl_call,
+        .doctor = ctl_doctor,
         .files = files,
     };
     char why[128];
 
     if (kernel_hide(getenv("CARDEA_KERNEL"), why, sizeof(why)) < 0) {
         fprintf(stderr, "cardea: %s\n", why);
-        return CTL_START_FAILED;
+        return CTL_FAILED;
     }
     return ctl_main(&ctl, argc, argv);
 }

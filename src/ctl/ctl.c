@@ -1,34 +1,46 @@
-/* One table (verbs.def) drives dispatch and help, so that no verb can be named
- * and not done, or done and not named. Options are read here by hand: there are
- * three, and getopt keeps global state. */
+/* One table (verbs.def) drives dispatch, options, help and completion, so that
+ * nothing can be named and not done, or done and not named. Options are read
+ * here by hand: getopt keeps global state. */
 #include "ctl/ctl.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "conf/text.h"
 
-struct options {
-    const char *file;
-    bool only_check;
-    const char *word; /* what is no option */
-};
+typedef int verb_function(struct ctl *ctl);
 
-typedef int verb_function(struct ctl *ctl, const struct options *options);
-
-#define VERB(name, usage, line, text) static verb_function verb_##name;
+#define VERB(name, operands, line, text) static verb_function verb_##name;
+#define OPTION(verb, flag, argument, what, text)
 #include "ctl/verbs.def"
 #undef VERB
 
 static const struct verb {
-    const char *name, *usage, *line, *text;
+    const char *name, *operands, *line, *text;
     verb_function *function;
 } verbs[] = {
-#define VERB(name, usage, line, text) {#name, usage, line, text, verb_##name},
+#define VERB(name, operands, line, text)                                       \
+    {#name, operands, line, text, verb_##name},
 #include "ctl/verbs.def"
 #undef VERB
+#undef OPTION
+};
+
+static const struct option {
+    const char *verb, *flag, *argument;
+    enum ctl_option what;
+    const char *text;
+} options[] = {
+#define VERB(name, operands, line, text)
+#define OPTION(verb, flag, argument, what, text)                               \
+    {#verb, flag, argument, what, text},
+#include "ctl/verbs.def"
+#undef VERB
+#undef OPTION
 };
 
 static const struct verb *
@@ -86,14 +98,72 @@ ctl_nearest(const char *word)
     return best;
 }
 
+static bool
+is_of(const struct option *option, const struct verb *verb)
+{
+    return strcmp(option->verb, verb->name) == 0;
+}
+
 static void
 list_verbs(FILE *to)
 {
     fputs("usage: cardea VERB [OPTION...]\n\n", to);
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        fprintf(to, "  %s\n      %s\n", verbs[i].usage, verbs[i].line);
+        fprintf(to, "  %-9s %s\n", verbs[i].name, verbs[i].line);
     }
     fputs("\ncardea help VERB explains one. See cardea(1).\n", to);
+}
+
+static void
+print_usage(FILE *to, const struct verb *verb)
+{
+    fprintf(to, "usage: cardea %s", verb->name);
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        if (is_of(&options[i], verb)) {
+            fprintf(to, " [%s%s%s]", options[i].flag,
+                    options[i].argument[0] != '\0' ? " " : "",
+                    options[i].argument);
+        }
+    }
+    fprintf(to, "%s%s\n", verb->operands[0] != '\0' ? " " : "", verb->operands);
+}
+
+/* The flag in 12 columns, or on a line of its own; the text behind it. */
+static void
+print_option(FILE *to, const struct option *option)
+{
+    char flag[64];
+
+    snprintf(flag, sizeof(flag), "  %s%s%s", option->flag,
+             option->argument[0] != '\0' ? " " : "", option->argument);
+    if (strlen(flag) > 11) {
+        fprintf(to, "%s\n", flag);
+        flag[0] = '\0';
+    }
+    fprintf(to, "%-12s", flag);
+    for (const char *s = option->text; *s != '\0'; s++) {
+        fputc(*s, to);
+        if (*s == '\n') {
+            fprintf(to, "%12s", "");
+        }
+    }
+    fputc('\n', to);
+}
+
+static void
+explain_verb(FILE *to, const struct verb *verb)
+{
+    const char *before = "\n";
+
+    print_usage(to, verb);
+    fprintf(to, "\n%s", verb->text);
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        if (is_of(&options[i], verb)) {
+            fputs(before, to);
+            print_option(to, &options[i]);
+            before = "";
+        }
+    }
 }
 
 static int
@@ -112,24 +182,24 @@ unknown_verb(struct ctl *ctl, const char *word)
 }
 
 static int
-verb_help(struct ctl *ctl, const struct options *options)
+verb_help(struct ctl *ctl)
 {
     const struct verb *verb;
 
-    if (options->word == NULL) {
+    if (ctl->n_words == 0) {
         list_verbs(ctl->out);
         return CTL_OK;
     }
-    verb = find_verb(options->word);
+    verb = find_verb(ctl->words[0]);
     if (verb == NULL) {
-        return unknown_verb(ctl, options->word);
+        return unknown_verb(ctl, ctl->words[0]);
     }
-    fprintf(ctl->out, "usage: cardea %s\n\n%s", verb->usage, verb->text);
+    explain_verb(ctl->out, verb);
     return CTL_OK;
 }
 
 static int
-verb_version(struct ctl *ctl, const struct options *options)
+verb_version(struct ctl *ctl)
 {
     fprintf(ctl->out, "cardea %s\n", CARDEA_VERSION);
     return CTL_OK;
@@ -137,10 +207,10 @@ verb_version(struct ctl *ctl, const struct options *options)
 
 /* The configuration that was named or found; NULL after a message. */
 static const char *
-choose_file(struct ctl *ctl, const struct options *options)
+choose_file(struct ctl *ctl)
 {
-    if (options->file != NULL) {
-        return options->file;
+    if (ctl->file != NULL) {
+        return ctl->file;
     }
     for (size_t i = 0; ctl->files[i] != NULL; i++) {
         if (access(ctl->files[i], F_OK) == 0) {
@@ -156,9 +226,9 @@ choose_file(struct ctl *ctl, const struct options *options)
 }
 
 static int
-verb_check(struct ctl *ctl, const struct options *options)
+verb_check(struct ctl *ctl)
 {
-    const char *file = choose_file(ctl, options);
+    const char *file = choose_file(ctl);
     int status;
 
     if (file == NULL) {
@@ -172,89 +242,176 @@ verb_check(struct ctl *ctl, const struct options *options)
 }
 
 static int
-verb_run(struct ctl *ctl, const struct options *options)
+verb_run(struct ctl *ctl)
 {
     const char *file;
 
-    if (options->only_check) {
-        return verb_check(ctl, options);
+    if (ctl->only_check) {
+        return verb_check(ctl);
     }
-    file = choose_file(ctl, options);
+    file = choose_file(ctl);
     return file != NULL ? ctl->serve(ctl, file) : CTL_CONFIG;
 }
+
+static int
+verb_status(struct ctl *ctl)
+{
+    return ctl->status(ctl);
+}
+
+static int
+verb_stop(struct ctl *ctl)
+{
+    return ctl->stop(ctl);
+}
+
+static int
+verb_call(struct ctl *ctl)
+{
+    return ctl->call(ctl);
+}
+
+static int
+verb_doctor(struct ctl *ctl)
+{
+    return ctl->doctor(ctl);
+}
+
+/* --- Words ------------------------------------------------------------- */
 
 static int
 bad_usage(struct ctl *ctl, const struct verb *verb, const char *what,
           const char *word)
 {
-    fprintf(ctl->errors, "cardea %s: %s %s\nusage: cardea %s\n", verb->name,
-            what, word, verb->usage);
+    fprintf(ctl->errors, "cardea %s: %s %s\n", verb->name, what, word);
+    print_usage(ctl->errors, verb);
     return CTL_USAGE;
 }
 
-static bool
-takes(const struct verb *verb, const char *option)
+static int
+set_option(struct ctl *ctl, const struct verb *verb,
+           const struct option *option, const char *value)
 {
-    return strstr(verb->usage, option) != NULL;
+    switch (option->what) {
+    case CTL_OPTION_FILE:
+        ctl->file = value;
+        return CTL_OK;
+    case CTL_OPTION_ONLY_CHECK:
+        ctl->only_check = true;
+        return CTL_OK;
+    case CTL_OPTION_DEFINE:
+        if (ctl->n_defines == CTL_DEFINES_MAX) {
+            return bad_usage(ctl, verb, "more than 64 -D:", value);
+        }
+        ctl->defines[ctl->n_defines++] = value;
+        return CTL_OK;
+    case CTL_OPTION_VERBOSE:
+        ctl->is_verbose = true;
+        return CTL_OK;
+    case CTL_OPTION_JSON:
+        ctl->as_json = true;
+        return CTL_OK;
+    case CTL_OPTION_NOW:
+        ctl->now = true;
+        return CTL_OK;
+    case CTL_OPTION_HEAD:
+        ctl->with_head = true;
+        return CTL_OK;
+    case CTL_OPTION_WAIT:
+        if (conf_time_parse(value, strlen(value), &ctl->wait_ns) !=
+            CONF_NUMBER_OK) {
+            return bad_usage(ctl, verb, "no time (10s, 2m):", value);
+        }
+        return CTL_OK;
+    }
+    return CTL_USAGE;
 }
 
-/* Takes -D name=value, as one word or two, at argument *P_I. What is wrong with
- * the two sides of the '=' is said by those who read the configuration. */
+/* The option of VERB that WORD is; its value, if it is in the same word, in
+ * *P_VALUE: -fFILE, --wait=TIME. */
+static const struct option *
+find_option(const struct verb *verb, const char *word, const char **p_value)
+{
+    *p_value = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const struct option *o = &options[i];
+        size_t len = strlen(o->flag);
+
+        if (!is_of(o, verb) || strncmp(word, o->flag, len) != 0) {
+            continue;
+        }
+        if (word[len] == '\0') {
+            return o;
+        }
+        if (o->argument[0] != '\0' && (o->flag[1] != '-' || word[len] == '=')) {
+            *p_value = word + len + (o->flag[1] == '-');
+            return o;
+        }
+    }
+    return NULL;
+}
+
+/* How many operands VERB takes at most: its words but for brackets. */
+static size_t
+n_operands(const struct verb *verb)
+{
+    size_t n = verb->operands[0] != '\0';
+
+    for (const char *s = verb->operands; *s != '\0'; s++) {
+        n += *s == ' ';
+    }
+    return n;
+}
+
 static int
-read_define(struct ctl *ctl, const struct verb *verb, int argc,
+read_option(struct ctl *ctl, const struct verb *verb, int argc,
             char *const *argv, int *p_i)
 {
     const char *word = argv[*p_i];
-    const char *text = word[2] != '\0'   ? word + 2
-                       : *p_i + 1 < argc ? argv[++*p_i]
-                                         : NULL;
+    const char *value;
+    const struct option *option = find_option(verb, word, &value);
+    char what[64];
 
-    if (text == NULL) {
-        return bad_usage(ctl, verb, "no name=value behind", word);
+    if (option == NULL) {
+        return bad_usage(ctl, verb, "no option", word);
     }
-    if (ctl->n_defines == CTL_DEFINES_MAX) {
-        return bad_usage(ctl, verb, "more than 64 -D:", text);
+    if (option->argument[0] != '\0' && value == NULL && *p_i + 1 < argc) {
+        value = argv[++*p_i];
     }
-    ctl->defines[ctl->n_defines++] = text;
-    return CTL_OK;
+    if (option->argument[0] != '\0' && value == NULL) {
+        snprintf(what, sizeof(what), "no %s behind", option->argument);
+        return bad_usage(ctl, verb, what, word);
+    }
+    return set_option(ctl, verb, option, value);
 }
 
-/* Reads the words behind the verb as its usage line allows them. */
+/* Reads the words behind the verb as the table allows them. 0, a status, or -1:
+ * help is wanted. */
 static int
-read_options(struct ctl *ctl, const struct verb *verb, int argc,
-             char *const *argv, struct options *options)
+read_words(struct ctl *ctl, const struct verb *verb, int argc,
+           char *const *argv)
 {
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i];
+        int status = CTL_OK;
 
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-            options->word = "--help";
-            return CTL_OK;
+            return -1;
         }
-        if (strncmp(word, "-f", 2) == 0 && takes(verb, "-f")) {
-            options->file = word[2] != '\0' ? word + 2
-                            : i + 1 < argc  ? argv[++i]
-                                            : NULL;
-            if (options->file == NULL) {
-                return bad_usage(ctl, verb, "no file behind", word);
-            }
-        } else if (strcmp(word, "-n") == 0 && takes(verb, "-n")) {
-            options->only_check = true;
-        } else if (strcmp(word, "-v") == 0 && takes(verb, "-v")) {
-            ctl->is_verbose = true;
-        } else if (strncmp(word, "-D", 2) == 0 && takes(verb, "-D")) {
-            int status = read_define(ctl, verb, argc, argv, &i);
-
-            if (status != CTL_OK) {
-                return status;
-            }
-        } else if (word[0] == '-') {
-            return bad_usage(ctl, verb, "no option", word);
-        } else if (takes(verb, "VERB") && options->word == NULL) {
-            options->word = word;
+        if (word[0] == '-' && word[1] != '\0') {
+            status = read_option(ctl, verb, argc, argv, &i);
+        } else if (ctl->n_words < n_operands(verb)) {
+            ctl->words[ctl->n_words++] = word;
         } else {
-            return bad_usage(ctl, verb, "one word too many:", word);
+            status = bad_usage(ctl, verb, "one word too many:", word);
         }
+        if (status != CTL_OK) {
+            return status;
+        }
+    }
+    if (ctl->n_words == 0 && verb->operands[0] != '\0' &&
+        verb->operands[0] != '[') {
+        return bad_usage(ctl, verb, "missing:", verb->operands);
     }
     return CTL_OK;
 }
@@ -262,19 +419,21 @@ read_options(struct ctl *ctl, const struct verb *verb, int argc,
 static int
 run_verb(struct ctl *ctl, const struct verb *verb, int argc, char *const *argv)
 {
-    struct options options = {0};
-    int status = read_options(ctl, verb, argc, argv, &options);
+    int status;
 
-    if (status != CTL_OK) {
+    ctl->wait_ns = UINT64_MAX;
+    status = read_words(ctl, verb, argc, argv);
+    if (status > 0) {
         return status;
     }
-    if (options.word != NULL && strcmp(options.word, "--help") == 0) {
-        options.word = verb->name;
-        verb = find_verb("help");
+    if (status < 0) {
+        explain_verb(ctl->out, verb);
+        status = CTL_OK;
+    } else {
+        status = verb->function(ctl);
     }
-    status = verb->function(ctl, &options);
     if (fflush(ctl->out) != 0 && status == CTL_OK) {
-        status = CTL_START_FAILED; /* the answer did not arrive */
+        status = CTL_FAILED; /* the answer did not arrive */
     }
     return status;
 }

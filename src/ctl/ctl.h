@@ -3,17 +3,31 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #define CTL_DEFINES_MAX 64
+#define CTL_WORDS_MAX   4
 
 enum ctl_exit {
     CTL_OK = 0,
-    CTL_START_FAILED = 1,
+    CTL_FAILED = 1, /* also: the start failed */
     CTL_FORCED = 2,
     CTL_STOPPED_WITH_ERRORS = 3,
     CTL_USAGE = 64,
     CTL_CONFIG = 78,
+};
+
+/* What an option of verbs.def sets. */
+enum ctl_option {
+    CTL_OPTION_FILE,
+    CTL_OPTION_ONLY_CHECK,
+    CTL_OPTION_DEFINE,
+    CTL_OPTION_VERBOSE,
+    CTL_OPTION_JSON,
+    CTL_OPTION_NOW,
+    CTL_OPTION_WAIT,
+    CTL_OPTION_HEAD,
 };
 
 /* What verbs write to and call; a test gives its own. */
@@ -25,12 +39,25 @@ struct ctl {
     int (*serve)(struct ctl *ctl, const char *file);
     /* Checks FILE, mistakes to errors. 0, or CTL_CONFIG. */
     int (*check)(struct ctl *ctl, const char *file);
+    /* The other verbs, which read what is set below. The exit status. */
+    int (*status)(struct ctl *ctl);
+    int (*stop)(struct ctl *ctl);
+    int (*call)(struct ctl *ctl);
+    int (*doctor)(struct ctl *ctl);
     /* Where a configuration is looked for; NULL-terminated. */
     const char *const *files;
-    /* Set by ctl_main() before it calls one of the two: */
+    /* Set by ctl_main() before it calls one of them: */
+    const char *file;                     /* -f; NULL without */
     const char *defines[CTL_DEFINES_MAX]; /* of -D: "name=value" */
     size_t n_defines;
-    bool is_verbose; /* -v: print the configuration as it is understood */
+    bool only_check;  /* -n */
+    bool is_verbose;  /* -v: print the configuration as it is understood */
+    bool as_json;     /* --json */
+    bool now;         /* --now */
+    bool with_head;   /* -i */
+    uint64_t wait_ns; /* --wait; UINT64_MAX: for ever */
+    const char *words[CTL_WORDS_MAX]; /* what is no option */
+    size_t n_words;
 };
 
 /* Dispatches the words of a command line (ARGV[0] is our name). The exit
@@ -40,6 +67,10 @@ int ctl_main(struct ctl *ctl, int argc, char *const *argv);
 /* The verb nearest to WORD (at most two letters' difference), or NULL. */
 const char *ctl_nearest(const char *word);
 
-/* conf.c and serve.c: the real check and serve. */
+/* serve.c, ask.c, call.c, doctor.c: what the program itself calls. */
 int ctl_check(struct ctl *ctl, const char *file);
 int ctl_serve(struct ctl *ctl, const char *file);
+int ctl_status(struct ctl *ctl);
+int ctl_stop(struct ctl *ctl);
+int ctl_call(struct ctl *ctl);
+int ctl_doctor(struct ctl *ctl);

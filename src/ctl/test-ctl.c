@@ -14,7 +14,7 @@
 
 struct run {
     struct ctl ctl; /* first: the functions get it back */
-    char called[64];
+    char called[128];
 };
 
 static int
@@ -42,6 +42,54 @@ fake_check(struct ctl *ctl, const char *file)
     return 0;
 }
 
+/* What the verbs that ask a server were given. */
+static int
+note(struct ctl *ctl, const char *verb)
+{
+    struct run *run = (struct run *)ctl;
+    int n = snprintf(run->called, sizeof(run->called), "%s%s%s%s%s", verb,
+                     ctl->file != NULL ? " -f" : "",
+                     ctl->file != NULL ? ctl->file : "",
+                     ctl->as_json ? " json" : "", ctl->now ? " now" : "");
+
+    if (ctl->with_head) {
+        n += snprintf(run->called + n, sizeof(run->called) - (size_t)n, " -i");
+    }
+    if (ctl->wait_ns != UINT64_MAX) {
+        n += snprintf(run->called + n, sizeof(run->called) - (size_t)n, " %llu",
+                      (unsigned long long)ctl->wait_ns);
+    }
+    for (size_t i = 0; i < ctl->n_words; i++) {
+        n += snprintf(run->called + n, sizeof(run->called) - (size_t)n, " %s",
+                      ctl->words[i]);
+    }
+    return 0;
+}
+
+static int
+fake_status(struct ctl *ctl)
+{
+    return note(ctl, "status");
+}
+
+static int
+fake_stop(struct ctl *ctl)
+{
+    return note(ctl, "stop");
+}
+
+static int
+fake_call(struct ctl *ctl)
+{
+    return note(ctl, "call");
+}
+
+static int
+fake_doctor(struct ctl *ctl)
+{
+    return note(ctl, "doctor");
+}
+
 /* Runs the words of LINE (at most 9); the texts are the caller's to free. */
 static int
 run_line(struct run *run, const char *line, const char *const *files,
@@ -64,6 +112,10 @@ run_line(struct run *run, const char *line, const char *const *files,
         .errors = open_memstream(p_errors, &lens[1]),
         .serve = fake_serve,
         .check = fake_check,
+        .status = fake_status,
+        .stop = fake_stop,
+        .call = fake_call,
+        .doctor = fake_doctor,
         .files = files != NULL ? files : standard,
     };
     status = ctl_main(&run->ctl, argc, argv);
@@ -87,7 +139,26 @@ static const struct row {
     {"cardea check -v -f a", 0, "check a verbose", "", ""},
     {"cardea check -D a=1 -Db= -f a", 0, "check a a=1b=", "a: ok\n", ""},
     {"cardea run -n -D a=1 -f a", 0, "check a a=1", "a: ok\n", ""},
-    {"cardea check -D", 64, "", "", "cardea check: no name=value behind -D\n"},
+    {"cardea check -D", 64, "", "", "cardea check: no NAME=VALUE behind -D\n"},
+    {"cardea status", 0, "status", "", ""},
+    {"cardea status --json -f a", 0, "status -fa json", "", ""},
+    {"cardea status --jsn", 64, "", "", "cardea status: no option --jsn\n"},
+    {"cardea status --json=1", 64, "", "", "cardea status: no option --json=1"},
+    {"cardea stop", 0, "stop", "", ""},
+    {"cardea stop --now --wait 10s", 0, "stop now 10000000000", "", ""},
+    {"cardea stop --wait=500ms", 0, "stop 500000000", "", ""},
+    {"cardea stop --wait 10", 64, "", "", "cardea stop: no time (10s, 2m): 10"},
+    {"cardea stop --wait", 64, "", "", "cardea stop: no TIME behind --wait\n"},
+    {"cardea call a", 0, "call a", "", ""},
+    {"cardea call a -", 0, "call a -", "", ""},
+    {"cardea call -i a GET /x b", 0, "call -i a GET /x b", "", ""},
+    {"cardea call a GET /x b c", 64, "", "", "cardea call: one word too many"},
+    {"cardea call", 64, "", "", "cardea call: missing: DOOR [METHOD PATH]"},
+    {"cardea doctor --json", 0, "doctor json", "", ""},
+    {"cardea doctor -f a", 64, "", "", "cardea doctor: no option -f\n"},
+    {"cardea help stop", 0, "",
+     "usage: cardea stop [--now] [--wait TIME] [-f FILE]\n", ""},
+    {"cardea stauts", 64, "", "", "cardea: no verb stauts; did you mean stat"},
     {"cardea run -v", 64, "", "", "cardea run: no option -v\n"},
     {"cardea version", 0, "", "cardea 0.", ""},
     {"cardea --version", 0, "", "cardea 0.", ""},
@@ -108,7 +179,7 @@ static const struct row {
     {"cardea frobnicate", 64, "", "",
      "cardea: no verb frobnicate; cardea help"},
     {"cardea help rum", 64, "", "", "cardea: no verb rum; did you mean run?\n"},
-    {"cardea run -f", 64, "", "", "cardea run: no file behind -f\nusage: card"},
+    {"cardea run -f", 64, "", "", "cardea run: no FILE behind -f\nusage: card"},
     {"cardea run -x", 64, "", "", "cardea run: no option -x\nusage: cardea ru"},
     {"cardea check -n", 64, "", "", "cardea check: no option -n\n"},
     {"cardea version -f a", 64, "", "", "cardea version: no option -f\n"},
@@ -163,10 +234,14 @@ test_list(void **state)
     char *errors;
 
     run_line(&run, "cardea help", NULL, &out, &errors);
-    assert_non_null(strstr(out, "\n  run [-n] [-D NAME=VALUE] [-f FILE]\n"));
-    assert_non_null(strstr(out, "\n  check [-v] [-D NAME=VALUE] [-f FILE]\n"));
-    assert_non_null(strstr(out, "\n  version\n      print the version\n"));
-    assert_non_null(strstr(out, "\n  help [VERB]\n      explain a verb"));
+    assert_non_null(strstr(out, "\n  run       start the server and keep"));
+    assert_non_null(strstr(out, "\n  check     check a configuration and"));
+    assert_non_null(strstr(out, "\n  status    show what a running server"));
+    assert_non_null(strstr(out, "\n  stop      stop a running server and"));
+    assert_non_null(strstr(out, "\n  call      call a door and print what"));
+    assert_non_null(strstr(out, "\n  doctor    tell what this system lacks"));
+    assert_non_null(strstr(out, "\n  version   print the version\n"));
+    assert_non_null(strstr(out, "\n  help      explain a verb, or list"));
     free(out);
     free(errors);
 }
