@@ -38,6 +38,7 @@ test  curl           curl        a client that is not ours
 test  strace         strace      counts system calls in scenarios
 test  mandoc         mandoc      checks the manual pages
 test  chromium-driver chromedriver  a real browser for the example site
+test  zsh            zsh         completes words, for the test of that
 bench nginx-light    nginx       the peer in the figures
 END
 }
