@@ -5,6 +5,8 @@
 #   make help       the rest
 
 PREFIX ?= /usr/local
+RELEASE ?= build-release
+RELEASE_OPTIONS = --buildtype=release -Dprefix=$(PREFIX) -Dlibdir=lib -Dtests=disabled
 SECONDS ?= 60
 SOAK_SECONDS ?= 1800
 
@@ -16,7 +18,7 @@ else
 export CC
 endif
 
-.PHONY: help run build test bench fuzz soak format check-format install clean
+.PHONY: help run build test bench fuzz soak format check-format install uninstall clean
 .DEFAULT_GOAL := build
 
 help:
@@ -29,6 +31,7 @@ help:
 	@echo 'make format        clang-format on all C files'
 	@echo 'make check-format  says which C files are not formatted'
 	@echo 'make install       under PREFIX ($(PREFIX)), within DESTDIR'
+	@echo 'make uninstall     removes what the last install put there'
 	@echo 'make clean         removes all build folders'
 
 build:
@@ -48,7 +51,7 @@ test:
 
 bench:
 	@scripts/setup.sh build bench
-	@scripts/configure.sh build-release --buildtype=release -Dprefix=$(PREFIX) -Dlibdir=lib
+	@scripts/configure.sh build-release $(RELEASE_OPTIONS)
 	@ninja -C build-release --quiet
 	@ninja -C build-release --quiet bench-programs
 	@exec python3 bench/run.py --build build-release
@@ -71,10 +74,16 @@ check-format:
 
 install:
 	@scripts/setup.sh build
-	@scripts/configure.sh build-release --buildtype=release -Dprefix=$(PREFIX) -Dlibdir=lib
-	@ninja -C build-release --quiet
-	@DESTDIR="$(DESTDIR)" meson install -C build-release --no-rebuild
+	@scripts/configure.sh $(RELEASE) $(RELEASE_OPTIONS)
+	@ninja -C $(RELEASE) --quiet
+	@DESTDIR="$(DESTDIR)" meson install -C $(RELEASE) --no-rebuild --quiet
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+# Removes what the last install put there: Meson kept the list of it.
+uninstall:
+	@test -f $(RELEASE)/meson-logs/install-log.txt || \
+	    { echo 'uninstall: nothing was installed from $(RELEASE)' >&2; exit 1; }
+	@ninja -C $(RELEASE) --quiet uninstall
 
 clean:
 	@rm -rf build build-*
