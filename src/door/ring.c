@@ -10,7 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WORDS(n) ((n) / 64u)
+#define FD_NO_ROOM 0xffffffffu /* in fds[]: came, and could not be kept */
+#define WORDS(n)   ((n) / 64u)
 
 /* ---- opening and closing ---- */
 
@@ -117,7 +118,9 @@ ring_greeted(struct ring *r)
     if (e == 0) {
         r->reply = door_memory_map(fd, w.size, NULL);
         r->reply_size = w.size;
-        e = r->reply ? check_places(r, w.size) : EPROTO;
+        e = r->reply          ? check_places(r, w.size)
+            : errno == EINVAL ? EPROTO
+                              : errno;
     }
     if (n == 1) {
         r->reply_fd = fd;
@@ -136,10 +139,10 @@ drop_fd(struct ring *r, uint32_t slot)
 {
     struct ring_slot *s = &r->tables->slots[slot];
 
-    if (s->fd != 0) {
+    if (s->fd != 0 && s->fd != FD_NO_ROOM) {
         door_close_foreign((int)s->fd - 1);
-        s->fd = 0;
     }
+    s->fd = 0;
 }
 
 static bool
@@ -579,8 +582,14 @@ read_notes(struct ring *r)
         if (e == EPROTO) {
             continue; /* not a note; what came with it is closed */
         }
-        if (e != 0) {
+        if (e != 0 && e != EMFILE) {
             break;
+        }
+        if (e == EMFILE && note.kind == DOOR_NOTE_FDS && is_awaited(r, &note)) {
+            /* It kept its word; it is our table that is full. */
+            drop_fd(r, note.seq);
+            r->tables->slots[note.seq].fd_cookie = note.cookie;
+            r->tables->slots[note.seq].fd = FD_NO_ROOM;
         }
         if (n == 0) {
             continue;
@@ -604,7 +613,8 @@ ring_woken(struct ring *r)
     }
 }
 
-/* The descriptor that came for SLOT with COOKIE, or -1. */
+/* The descriptor that came for SLOT with COOKIE; -EPROTO: none came; -EMFILE:
+ * there was no room for it. */
 static int
 take_fd(struct ring *r, uint32_t slot, uint64_t cookie)
 {
@@ -614,11 +624,11 @@ take_fd(struct ring *r, uint32_t slot, uint64_t cookie)
         read_notes(r);
     }
     if (s->fd == 0 || s->fd_cookie != cookie) {
-        return -1;
+        return -EPROTO;
     }
-    int fd = (int)s->fd - 1;
+    uint32_t fd = s->fd;
     s->fd = 0;
-    return fd;
+    return fd == FD_NO_ROOM ? -EMFILE : (int)fd - 1;
 }
 
 static bool
@@ -664,7 +674,10 @@ ring_result(struct ring *r, uint32_t slot, struct ring_result *result)
         result->fd_offset = a.fd_offset;
         result->data_len = a.fd_length;
         if (result->fd < 0) {
-            return EPROTO;
+            int why = -result->fd;
+            result->fd = -1;
+            result->error = why == EMFILE ? why : 0;
+            return why == EMFILE ? 0 : why;
         }
     }
     return 0;

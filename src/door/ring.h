@@ -37,7 +37,8 @@ enum ring_state {
 struct ring_slot {
     uint64_t area_off, area_len; /* its segments; 0: none */
     uint64_t fd_cookie;          /* the call that FD came for */
-    uint32_t fd;    /* a descriptor ahead of its answer, plus one; 0: none */
+    uint32_t fd; /* came ahead of its answer, plus one; 0: none; all ones: there
+                  * was no room for it here */
     uint32_t owner; /* the loop's own word */
 };
 
@@ -92,7 +93,9 @@ void ring_init(struct ring *r, struct ring_tables *tables);
 int ring_open(struct ring *r, int door_fd, int cpu, void *at);
 
 /* r->conn became readable in state RING_GREETING. 0: ready; EAGAIN: not yet;
- * else an errno, and the ring is dead. */
+ * else an errno, and the ring is dead. EPROTO: the server lies; all others are
+ * no fault of its making (EPIPE: it is gone; EMFILE, ENOMEM: we, or it, had no
+ * room). */
 int ring_greeted(struct ring *r);
 
 /* Closes everything. Its slots are gone with it; it can be opened again. */
@@ -206,5 +209,6 @@ struct ring_result {
 };
 
 /* 0, or EPROTO: it lies (lengths, generation, cookie), or the descriptor that
- * it promised is not there. */
+ * it promised is not there. result->error is EMFILE, and nothing else of the
+ * answer to be used, where it came and our own table had no room for it. */
 int ring_result(struct ring *r, uint32_t slot, struct ring_result *result);

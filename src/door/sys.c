@@ -177,13 +177,15 @@ door_close_foreign(int fd)
     close(fd);
 }
 
-/* Takes the control part of MSG: descriptors to FDS, credentials to SENDER.
- * false if there were more descriptors than room: all are closed then. */
-static bool
+/* Takes the control part of MSG: descriptors to FDS, credentials to SENDER. 0;
+ * EPROTO if there were more descriptors than room; EMFILE if the kernel could
+ * not give them all (the room for them here is the largest there can be). All
+ * are closed then. */
+static int
 take_control(struct msghdr *msg, int *fds, size_t room, size_t *p_n,
              struct door_sender *sender)
 {
-    bool fits = (msg->msg_flags & MSG_CTRUNC) == 0;
+    int e = (msg->msg_flags & MSG_CTRUNC) != 0 ? EMFILE : 0;
     size_t n = 0;
 
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
@@ -199,7 +201,7 @@ take_control(struct msghdr *msg, int *fds, size_t room, size_t *p_n,
                     fds[n++] = fd;
                 } else {
                     door_close_foreign(fd);
-                    fits = false;
+                    e = EPROTO;
                 }
             }
         } else if (c->cmsg_type == SCM_CREDENTIALS && sender) {
@@ -210,13 +212,11 @@ take_control(struct msghdr *msg, int *fds, size_t room, size_t *p_n,
             sender->gid = cred.gid;
         }
     }
-    if (!fits) {
-        while (n > 0) {
-            door_close_foreign(fds[--n]);
-        }
+    while (e != 0 && n > 0) {
+        door_close_foreign(fds[--n]);
     }
     *p_n = n;
-    return fits;
+    return e;
 }
 
 static int
@@ -246,20 +246,22 @@ receive(int fd, void *bytes, size_t len, int *fds, size_t *p_n_fds,
     if (n < 0) {
         return errno == ECONNRESET ? EPIPE : errno;
     }
-    bool fits = take_control(&msg, fds, room, p_n_fds, sender);
+    int e = take_control(&msg, fds, room, p_n_fds, sender);
     /* The end, or an empty message? That one brings its sender's identity where
      * it was asked for, and must not pass for the end: a door would be closed
      * for all its callers. */
     if (n == 0 && msg.msg_controllen == 0 && door_hung_up(fd)) {
         return EPIPE;
     }
-    if (!fits || (size_t)n != len || (msg.msg_flags & MSG_TRUNC) != 0) {
+    if ((size_t)n != len || (msg.msg_flags & MSG_TRUNC) != 0) {
+        e = EPROTO;
+    }
+    if (e != 0) {
         while (*p_n_fds > 0) {
             door_close_foreign(fds[--*p_n_fds]);
         }
-        return EPROTO;
     }
-    return 0;
+    return e;
 }
 
 int

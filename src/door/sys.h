@@ -52,9 +52,10 @@ int door_send(int fd, const void *bytes, size_t len, const int *fds,
               size_t n_fds);
 
 /* Receives one datagram of exactly LEN bytes. *P_N_FDS holds the room in FDS
- * and becomes the count received (close-on-exec; the caller's). Anything else,
- * a truncated control part too, closes what came and is EPROTO. SENDER may be
- * NULL. FLAGS: MSG_DONTWAIT, MSG_PEEK. 0, EAGAIN, EPIPE (end), or an errno. */
+ * and becomes the count received (close-on-exec; the caller's). Anything else
+ * closes what came and is EPROTO. SENDER may be NULL. FLAGS: MSG_DONTWAIT,
+ * MSG_PEEK. 0, EAGAIN, EPIPE (end), or an errno. EMFILE: BYTES are good, but
+ * our own table had no room for what came with them; none of it is left. */
 int door_receive(int fd, void *bytes, size_t len, int *fds, size_t *p_n_fds,
                  struct door_sender *sender, int flags);
 

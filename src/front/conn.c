@@ -103,7 +103,9 @@ client_gone(struct worker *w, uint32_t i)
         if (c->state != CONN_SEND) {
             r->status = 499;
         }
-        r->cause = CAUSE_CLIENT_GONE;
+        if (r->cause != CAUSE_FILE_CUT) {
+            r->cause = CAUSE_CLIENT_GONE;
+        }
         r->answered = w->now;
         access_log(w, c, r);
         if (r->raw) {

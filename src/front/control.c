@@ -9,13 +9,50 @@
 #include "base/util.h"
 #include "door/sys.h"
 
+static bool
+say(struct worker *w, const struct worker_message *m)
+{
+    return door_send(w->setup->control_fd, m, sizeof *m, NULL, 0) == 0;
+}
+
+/* A message lost would never be missed: no READY, and the start waits for it;
+ * no DOOR_LOST, and the door does not come back. So it is kept, by target, and
+ * said again in a later pass. A keeper that is gone is seen elsewhere. */
 void
 control_say(struct worker *w, const struct worker_message *m)
 {
-    if (door_send(w->setup->control_fd, m, sizeof *m, NULL, 0) != 0) {
-        /* A keeper that does not read restarts us when it looks. */
+    if (say(w, m)) {
+        return;
+    }
+    if (!w->unsaid) {
         worker_event(w, LOG_WARN, "keeper-deaf", NULL, NULL);
     }
+    w->unsaid = true;
+    if (m->kind == WORKER_READY) {
+        w->unsaid_ready = true;
+    } else {
+        w->unsaid_lost[m->target] = (uint8_t)m->cause;
+    }
+}
+
+void
+control_say_again(struct worker *w)
+{
+    struct worker_message m = {.kind = WORKER_READY};
+
+    if (w->unsaid_ready && !say(w, &m)) {
+        return;
+    }
+    w->unsaid_ready = false;
+    m.kind = WORKER_DOOR_LOST;
+    for (m.target = 0; m.target < w->core->n_rings; m.target++) {
+        m.cause = w->unsaid_lost[m.target];
+        if (m.cause != 0 && !say(w, &m)) {
+            return;
+        }
+        w->unsaid_lost[m.target] = 0;
+    }
+    w->unsaid = false;
 }
 
 static void
@@ -94,6 +131,12 @@ control_event(struct worker *w)
                              MSG_DONTWAIT);
         if (e == EAGAIN) {
             return;
+        }
+        if (e == EMFILE && m.kind == WORKER_DOOR &&
+            m.target < w->core->n_rings) {
+            /* Our table is full: of clients, so it will have room again. */
+            ring_no_door(w, m.target);
+            continue;
         }
         if (e != 0) {
             w->leaving = 1; /* the keeper is gone or mad */

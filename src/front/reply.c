@@ -455,7 +455,9 @@ reply_door(struct worker *w, uint32_t i, struct ring_result *result)
         door_close_foreign(r->fd);
         r->fd = -1;
     }
-    if (result->error != 0) {
+    if (result->error == EMFILE) { /* no room for its descriptor, on a side */
+        reply_error(w, i, 503, CAUSE_FULL, "Retry-After: 1\r\n");
+    } else if (result->error != 0) {
         r->error = (uint16_t)result->error;
         reply_error(w, i, 502,
                     result->error == EINTR ? CAUSE_CRASH : CAUSE_NO_ANSWER,
@@ -632,6 +634,9 @@ reply_send(struct worker *w, uint32_t i)
             return; /* an edge will tell; the timer watches */
         }
         if (n < 0) {
+            if (errno == EIO && r->out_pos == r->out_len && r->fd >= 0) {
+                r->cause = CAUSE_FILE_CUT; /* not the client's doing */
+            }
             c->flags |= CONN_GONE; /* whoever called us goes on and sees it */
             return;
         }

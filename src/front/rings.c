@@ -87,6 +87,20 @@ ring_is_alive(const struct worker *w, uint32_t target)
 }
 
 void
+ring_no_door(struct worker *w, uint32_t target)
+{
+    struct ring *g = &w->rings[target];
+    struct worker_message lost = {
+        .kind = WORKER_DOOR_LOST, .target = target, .cause = WORKER_CAUSE_GONE};
+
+    if (g->state == RING_CLOSED) {
+        g->absent = true;
+        wait_over(w, target, false);
+    }
+    control_say(w, &lost);
+}
+
+void
 ring_take_door(struct worker *w, uint32_t target, int fd)
 {
     struct ring *g = &w->rings[target];
@@ -110,12 +124,7 @@ ring_take_door(struct worker *w, uint32_t target, int fd)
         }
     }
     if (e != 0) {
-        struct worker_message lost = {.kind = WORKER_DOOR_LOST,
-                                      .target = target,
-                                      .cause = WORKER_CAUSE_GONE};
-        g->absent = true;
-        wait_over(w, target, false);
-        control_say(w, &lost);
+        ring_no_door(w, target);
     }
 }
 
@@ -207,7 +216,7 @@ ring_event(struct worker *w, uint32_t target, uint32_t events)
             wait_over(w, target, true);
         } else if (e != EAGAIN) {
             ring_lost(w, target,
-                      e == EPIPE ? WORKER_CAUSE_GONE : WORKER_CAUSE_LIED);
+                      e == EPROTO ? WORKER_CAUSE_LIED : WORKER_CAUSE_GONE);
             return;
         }
     } else if (events & EPOLLIN) {

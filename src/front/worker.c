@@ -137,7 +137,7 @@ wait_limit(struct worker *w)
         limit = limit < 0 || (int64_t)SLOW_TICK < limit ? (int64_t)SLOW_TICK
                                                         : limit;
     }
-    if (w->core->listeners_pending != 0 || w->core->stopping) {
+    if (w->core->listeners_pending != 0 || w->core->stopping || w->unsaid) {
         int64_t soon = (int64_t)(5 * NS_PER_MS);
         limit = limit < 0 || soon < limit ? soon : limit;
     }
@@ -307,6 +307,9 @@ worker_pass(struct worker *w, bool may_block)
     }
     wheel_advance(&w->wheel, (uint32_t)(w->now / TICK_NS), timer_due, w);
     slow_tick(w);
+    if (w->unsaid) {
+        control_say_again(w);
+    }
     rings_flush(w); /* what followed an answer that a timer gave */
     access_flush(w);
     atomic_store_explicit(

@@ -77,6 +77,9 @@ struct worker {
     uint64_t log_lost; /* writes that the log did not take */
     uint32_t n_passed; /* passed connections, not claimed when last seen */
     int leaving;       /* 1: leave the loop, status 0 */
+    /* What the keeper's socket did not take (control.c). */
+    bool unsaid, unsaid_ready;
+    uint8_t unsaid_lost[TARGETS_MAX]; /* enum worker_cause; 0: nothing */
 };
 
 /* Epoll data of what is not a connection. */
@@ -212,6 +215,8 @@ void raw_hand_over(struct worker *w);
 
 /* ---- rings.c ---- */
 void ring_take_door(struct worker *w, uint32_t target, int fd);
+/* A door was sent and could not be kept (no room): the keeper tries again. */
+void ring_no_door(struct worker *w, uint32_t target);
 void ring_event(struct worker *w, uint32_t target, uint32_t events);
 /* Gives the door up: its calls fail, the keeper is told. */
 void ring_lost(struct worker *w, uint32_t target, enum worker_cause cause);
@@ -247,4 +252,7 @@ const char *cause_name(enum reply_cause cause);
 
 /* ---- control.c ---- */
 void control_event(struct worker *w);
+/* Says M (READY or DOOR_LOST) to the keeper, if need be later. */
 void control_say(struct worker *w, const struct worker_message *m);
+/* Says what could not be said; once a pass while w->unsaid. */
+void control_say_again(struct worker *w);
