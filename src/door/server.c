@@ -21,6 +21,8 @@
 struct server door_server = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1, .kick = -1};
 
+#define PAUSE_NS 20000000ull /* until what failed is tried again */
+
 /* What an epoll event names. */
 enum item_kind { ITEM_KICK, ITEM_DOOR, ITEM_LISTENER, ITEM_SOURCE };
 
@@ -439,6 +441,47 @@ door_event(struct item *item)
     }
 }
 
+/* No descriptor is left for who waits at LISTENER: it would be told of them
+ * without end. They wait until it is asked again. */
+static void
+pause_listener(struct item *item)
+{
+    struct epoll_event none = {.events = 0, .data.ptr = item};
+
+    pthread_mutex_lock(&door_server.lock);
+    if (item->listener) { /* else it is on its way out */
+        epoll_ctl(door_server.epoll, EPOLL_CTL_MOD, item->fd, &none);
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    door_server.resume_at = door_now() + PAUSE_NS;
+}
+
+/* US: microseconds that we may sleep, -1 without end. The same, less if
+ * listeners rest and must be asked again before. */
+static int
+resume_listeners(int us)
+{
+    uint64_t now = door_now();
+
+    if (door_server.resume_at == 0) {
+        return us;
+    }
+    if (now < door_server.resume_at) {
+        int left = (int)((door_server.resume_at - now) / 1000) + 1;
+        return us < 0 || left < us ? left : us;
+    }
+    pthread_mutex_lock(&door_server.lock);
+    for (struct item *i = all_items; i; i = i->next) {
+        struct epoll_event ev = {.events = EPOLLIN, .data.ptr = i};
+        if (i->kind == ITEM_LISTENER && i->listener) {
+            epoll_ctl(door_server.epoll, EPOLL_CTL_MOD, i->fd, &ev);
+        }
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    door_server.resume_at = 0;
+    return us;
+}
+
 static void
 listener_event(struct item *item)
 {
@@ -446,6 +489,10 @@ listener_event(struct item *item)
     struct item like = {0};
 
     if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+            errno == ENOMEM) {
+            pause_listener(item);
+        }
         return;
     }
     pthread_mutex_lock(&door_server.lock);
@@ -534,8 +581,11 @@ listen_main(void *arg)
     int epoll = door_server.epoll;
 
     (void)arg;
-    while (server_turn(epoll, help_all()) >= 0) {
-        continue;
+    for (;;) {
+        if (server_turn(epoll, resume_listeners(help_all())) < 0) {
+            /* Without this thread all doors of the process are mute. */
+            usleep(PAUSE_NS / 1000);
+        }
     }
     return NULL;
 }

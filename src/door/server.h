@@ -127,7 +127,8 @@ struct server {
     struct source *watch;
     int epoll, kick;
     pthread_t listener;
-    bool running; /* the listening thread exists */
+    bool running;       /* the listening thread exists */
+    uint64_t resume_at; /* 0, or: listeners rest until then, for want of room */
     cpu_set_t *cpus;
     int n_cpus;
     sigset_t mask; /* of the thread that made the first door */

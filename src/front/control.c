@@ -16,8 +16,8 @@ say(struct worker *w, const struct worker_message *m)
 }
 
 /* A message lost would never be missed: no READY, and the start waits for it;
- * no DOOR_LOST, and the door does not come back. So it is kept, by target, and
- * said again in a later pass. A keeper that is gone is seen elsewhere. */
+ * no DOOR_LOST, and the door does not come back. So these are kept, by target,
+ * and said again in a later pass. A keeper that is gone is seen elsewhere. */
 void
 control_say(struct worker *w, const struct worker_message *m)
 {
@@ -30,7 +30,7 @@ control_say(struct worker *w, const struct worker_message *m)
     w->unsaid = true;
     if (m->kind == WORKER_READY) {
         w->unsaid_ready = true;
-    } else {
+    } else if (m->kind == WORKER_DOOR_LOST) {
         w->unsaid_lost[m->target] = (uint8_t)m->cause;
     }
 }
