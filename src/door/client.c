@@ -257,6 +257,19 @@ release_descs(const door_arg_t *p)
 
 /* ---- the call ---- */
 
+/* 0, or EBADF: nobody will ever hear it. */
+static int
+ring_bell(struct channel *ch, uint32_t seq)
+{
+    struct door_note bell = {.kind = DOOR_NOTE_BELL, .seq = seq};
+
+    atomic_fetch_add(&ch->call->bells, 1);
+    /* EAGAIN: it has been rung often enough. ENOMEM and the like: whoever waits
+     * rings again. */
+    return door_send(ch->conn, &bell, sizeof bell, NULL, 0) == EPIPE ? EBADF
+                                                                     : 0;
+}
+
 /* Waits for the answer to call SEQ. 0, EINTR (a signal, or the server died in
  * the call), EAGAIN (a signal before a thread took it), EBADF (it died before
  * that). */
@@ -278,6 +291,9 @@ wait_answer(struct channel *ch, uint32_t seq)
             continue;
         }
         if (w == ETIMEDOUT && !door_hung_up(ch->conn)) {
+            if (atomic_load(&r->taken) != seq) {
+                ring_bell(ch, seq); /* it may have been lost: no memory */
+            }
             continue;
         }
         if (atomic_load(&r->done) == seq && w != EINTR) {
@@ -315,10 +331,7 @@ post(struct channel *ch, const door_arg_t *p, uint32_t *p_seq)
         door_futex_wake(&q->seq, 1, true);
         return 0;
     }
-    struct door_note bell = {.kind = DOOR_NOTE_BELL, .seq = seq};
-    atomic_fetch_add(&q->bells, 1);
-    int e = door_send(ch->conn, &bell, sizeof bell, NULL, 0);
-    return e == EPIPE ? EBADF : 0; /* EAGAIN: it has been rung often enough */
+    return ring_bell(ch, seq);
 }
 
 /* ---- results ---- */
