@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -196,9 +197,20 @@ place_fds(const struct spawn_plan *plan, int *p_error_fd)
     return fill_standard(plan);
 }
 
+/* A program must not outlive the keeper that alone can end or replace it, be it
+ * killed. Not a worker: that one sees it by its control socket. */
+static int
+die_with(pid_t parent)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
+        return -errno;
+    }
+    return getppid() == parent ? 0 : -ESRCH; /* dead before we could ask */
+}
+
 static int
 prepare_child(const struct spawn_plan *plan, const struct identity *who,
-              int *p_error_fd)
+              pid_t parent, int *p_error_fd)
 {
     int rc;
 
@@ -213,6 +225,9 @@ prepare_child(const struct spawn_plan *plan, const struct identity *who,
     if (rc == 0) {
         rc = become_user(who);
     }
+    if (rc == 0 && plan->run == NULL) {
+        rc = die_with(parent); /* after the user: a change forgets it */
+    }
     if (rc == 0 && plan->folder != NULL && chdir(plan->folder) < 0) {
         rc = -errno;
     }
@@ -222,9 +237,9 @@ prepare_child(const struct spawn_plan *plan, const struct identity *who,
 
 static void __attribute__((noreturn))
 child_main(const struct spawn_plan *plan, const struct identity *who,
-           int error_fd)
+           pid_t parent, int error_fd)
 {
-    int rc = prepare_child(plan, who, &error_fd);
+    int rc = prepare_child(plan, who, parent, &error_fd);
 
     if (rc == 0 && plan->run != NULL) {
         close(error_fd);
@@ -256,6 +271,9 @@ wait_started(pid_t pid, int error_fd)
     if (got == 0) {
         return 0;
     }
+    if (got < 0) {
+        kill(pid, SIGKILL); /* it may be running: we cannot tell */
+    }
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
     return got == sizeof(error) && error < 0 ? error : -EIO;
@@ -267,13 +285,14 @@ fork_blocked(const struct spawn_plan *plan, const struct identity *who,
 {
     sigset_t all;
     sigset_t old;
+    pid_t parent = getpid();
     pid_t pid;
 
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &old);
     pid = fork();
     if (pid == 0) {
-        child_main(plan, who, error_fd);
+        child_main(plan, who, parent, error_fd);
     }
     if (pid < 0) {
         pid = -errno;

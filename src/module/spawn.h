@@ -28,9 +28,10 @@ struct spawn_plan {
 struct world; /* base/world.h */
 
 /* Forks and executes PLAN in a new process group, default signals, empty mask,
- * RLIMIT_CORE as it is. A failure between fork and exec (no such program, no
- * such user) comes back as this call's error, told over a close-on-exec pipe.
- * 0, 1 and 2 are /dev/null where PLAN does not name them.
+ * RLIMIT_CORE as it is. A program (not the run form) gets SIGKILL when the
+ * thread that called this ends. A failure between fork and exec (no such
+ * program, no such user) comes back as this call's error, told over a
+ * close-on-exec pipe. 0, 1 and 2 are /dev/null where PLAN does not name them.
  * 0: *P_PID and *P_PIDFD (owned by the caller). Else a negative errno: -ESRCH
  * no such user, -EPERM not allowed to become it, else what fork, chdir or
  * execve said. */
