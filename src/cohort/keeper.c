@@ -123,8 +123,13 @@ reap(struct keeper *k)
         struct keeper_module *m;
         int status = 0;
 
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ||
-            info.si_pid == 0) {
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            return;
+        }
+        if (info.si_pid == 0) {
             return;
         }
         m = modules_find(k, info.si_pid);

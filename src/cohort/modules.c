@@ -144,6 +144,15 @@ kill_module(void *ctx, pid_t pid, int pidfd, int signal, int group)
     return real->kill(real->ctx, pid, pidfd, signal, group);
 }
 
+static void
+free_env(char **env)
+{
+    for (char **e = env; e != NULL && *e != NULL; e++) {
+        free(*e);
+    }
+    free(env);
+}
+
 static char **
 make_env(const struct keeper_module *m)
 {
@@ -165,7 +174,9 @@ make_env(const struct keeper_module *m)
         asprintf(&env[n++], "CARDEA_MODULE=%s", m->conf->name) < 0 ||
         asprintf(&env[n++], "CARDEA_CONTROL=%s/control",
                  m->keeper->folder.path) < 0) {
-        env[n - 1] = NULL;
+        env[n - 1] = NULL; /* without these it cannot serve */
+        free_env(env);
+        return NULL;
     }
     if (m->state != NULL &&
         asprintf(&env[n++], "CARDEA_STATE=%s", m->state) < 0) {
@@ -305,10 +316,7 @@ modules_deinit(struct keeper *k)
         keeper_unwatch(k, &m->streams[0].source);
         keeper_unwatch(k, &m->streams[1].source);
         restart_deinit(&m->unit);
-        for (char **e = m->envp; e != NULL && *e != NULL; e++) {
-            free(*e);
-        }
-        free(m->envp);
+        free_env(m->envp);
         free(m->argv);
         free(m->door);
         free(m->state);

@@ -2,6 +2,7 @@
  * door is open; a module that takes long is named and not waited for. */
 #include "cohort/keeper_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -64,8 +65,9 @@ print_ready(struct keeper *k)
     print_waiting(k, out);
     fputc('\n', out);
     fclose(out);
-    if (text != NULL && write(k->options.out_fd, text, len) < 0) {
-        k->options.out_fd = -1; /* nobody reads it: that is theirs to know */
+    /* Whoever does not read it, or closed it, knows that. */
+    while (text != NULL && write(k->options.out_fd, text, len) < 0 &&
+           errno == EINTR) {
     }
     free(text);
 }

@@ -88,6 +88,10 @@ sink_line(struct sink *sink, const char *text, size_t len)
         sink->lost++;
         return;
     }
+    if (sink->cut) {
+        sink->cut = false;
+        ring_add(sink, "\n", 1);
+    }
     ring_add(sink, text, len);
 }
 
@@ -142,6 +146,21 @@ write_some(struct sink *sink, const char *bytes, size_t len)
     return write(sink->fd, bytes, len);
 }
 
+/* What is in the ring cannot be written: dropped, its lines counted. A line of
+ * which a part was written is ended before the next. */
+static void
+drop_all(struct sink *sink)
+{
+    size_t before = (sink->head + SINK_ROOM - 1) % SINK_ROOM;
+
+    sink->cut = sink->cut || (sink->written && sink->ring[before] != '\n');
+    for (size_t i = 0; i < sink->len; i++) {
+        sink->lost += sink->ring[(sink->head + i) % SINK_ROOM] == '\n';
+    }
+    sink->head = sink->len = 0;
+    sink->written = false;
+}
+
 void
 sink_flush(struct sink *sink)
 {
@@ -153,12 +172,15 @@ sink_flush(struct sink *sink)
         if (n > 0) {
             sink->head = (sink->head + (size_t)n) % SINK_ROOM;
             sink->len -= (size_t)n;
+            sink->written = true;
         } else if (n < 0 && (errno == EAGAIN || errno == ENOBUFS)) {
             sink->stuck = true;
             return;
         } else if (n < 0 && errno != EINTR) {
-            sink->dead = errno == EPIPE || errno == EIO || errno == EBADF;
-            sink->len = 0;
+            /* EIO: the terminal is gone; of a disk, it may pass. */
+            sink->dead = errno == EPIPE || errno == EBADF ||
+                         (errno == EIO && !sink->is_file);
+            drop_all(sink);
             return;
         }
     }

@@ -14,10 +14,12 @@ struct sink {
     bool own_fd;
     bool is_file; /* always ready, cannot be polled */
     bool is_socket;
-    bool stuck;  /* the last write did not take all: wait for POLLOUT */
-    bool dead;   /* the reader is gone */
-    char *ring;  /* SINK_ROOM bytes */
-    size_t head; /* first byte to be written */
+    bool stuck;   /* the last write did not take all: wait for POLLOUT */
+    bool dead;    /* the reader is gone */
+    bool written; /* the byte before head was */
+    bool cut;     /* a line's beginning was written, its end was dropped */
+    char *ring;   /* SINK_ROOM bytes */
+    size_t head;  /* first byte to be written */
     size_t len;
     char carry[SINK_CARRY]; /* the beginning of a line not yet whole */
     size_t carry_len;
@@ -34,7 +36,8 @@ void sink_line(struct sink *sink, const char *text, size_t len);
 /* Adds bytes of a stream of lines, which may end amid a line. */
 void sink_stream(struct sink *sink, const char *bytes, size_t len);
 
-/* Writes what can be written without blocking. */
+/* Writes what can be written without blocking. Where the disk is full or broken
+ * the lines are dropped and counted. */
 void sink_flush(struct sink *sink);
 
 /* The last flush: waits for a slow reader, but at most PATIENCE_MS. */
