@@ -26,14 +26,22 @@ def find_build():
     raise pytest.UsageError("no build: make build, or set CARDEA_BUILD")
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "limit(seconds): its own TEST_LIMIT")
+
+
 @pytest.fixture(autouse=True)
-def deadline():
-    """No test hangs: after TEST_LIMIT seconds it fails where it stands."""
+def deadline(request):
+    """No test hangs: after TEST_LIMIT seconds (or those of its own mark) it
+    fails where it stands."""
+    mark = request.node.get_closest_marker("limit")
+    limit = mark.args[0] if mark else TEST_LIMIT
+
     def over(*_):
-        raise AssertionError(f"not done in {TEST_LIMIT} s")
+        raise AssertionError(f"not done in {limit} s")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(TEST_LIMIT)
+    signal.alarm(limit)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -42,6 +50,19 @@ def deadline():
 @pytest.fixture(scope="session")
 def build():
     return find_build()
+
+
+@pytest.fixture(scope="session")
+def plain_build():
+    """A build without sanitizers (they do not live under ptrace)."""
+    path = os.path.join(ROOT, "build")
+    for command in (["scripts/configure.sh", "build"],
+                    ["ninja", "-C", path, "--quiet"]):
+        done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              check=False)
+        assert done.returncode == 0, done.stdout.decode()
+    return path
 
 
 def short_folder():
@@ -69,11 +90,13 @@ def shared_folder():
 @pytest.fixture
 def cardea(build, folder):
     """cardea(text): a server with that configuration, ready. It is stopped at
-    the end of the test, and must then leave cleanly."""
+    the end of the test, and must then leave cleanly. PREFIX: a command that
+    runs it."""
     servers = []
 
-    def start(text, **environment):
+    def start(text, prefix=(), **environment):
         server = Server(build, folder, text, environment)
+        server.prefix = list(prefix)
         servers.append(server)
         return server.start()
 

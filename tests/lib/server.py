@@ -96,6 +96,7 @@ class Server:
         self.changed = threading.Condition()
         self.child = None
         self.url = None
+        self.prefix = []  # a command that runs the server's
         with open(self.conf, "w", encoding="utf-8") as f:
             f.write(string.Template(text).substitute(
                 PORT=self.port, DIR=self.folder, BUILD=build,
@@ -115,7 +116,8 @@ class Server:
     def start(self):
         """Starts it and returns when it says that it is ready."""
         self.child = subprocess.Popen(
-            [os.path.join(self.build, "cardea"), "run", "-f", self.conf],
+            [*self.prefix, os.path.join(self.build, "cardea"), "run", "-f",
+             self.conf],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, env=self.environment, cwd=self.folder,
             start_new_session=True)

@@ -33,8 +33,13 @@ make_file(size_t size)
     while (fd >= 0 && size > 0) {
         size_t n = size < PART ? size : PART;
 
-        if (write(fd, part, n) != (ssize_t)n) {
-            abort();
+        ssize_t put = write(fd, part, n);
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put != (ssize_t)n) {
+            close(fd);
+            return -1;
         }
         size -= n;
     }
@@ -47,6 +52,10 @@ answer(struct cardea_request *r)
     size_t size = number(r, "size"), from = number(r, "from");
     int fd = make_file(size);
 
+    if (fd < 0) {
+        cardea_status(r, 500);
+        return;
+    }
     cardea_type(r, "application/octet-stream");
     cardea_puts(r, "this is replaced");
     if (cardea_send_file(r, fd, (off_t)from, size - from + number(r, "over"))) {

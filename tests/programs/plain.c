@@ -58,8 +58,9 @@ procedure(void *cookie, char *argp, size_t arg_size, door_desc_t *dp,
     int n;
 
     (void)cookie;
-    (void)dp;
-    (void)n_desc;
+    for (unsigned int i = 0; i < n_desc; i++) {
+        close(dp[i].d_data.d_desc.d_descriptor);
+    }
     copy_path(argp, arg_size, path);
     for (size_t i = 0; i < sizeof(answers) / sizeof(*answers); i++) {
         if (strcmp(path, answers[i].path) == 0) {
