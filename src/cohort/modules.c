@@ -173,14 +173,12 @@ make_env(const struct keeper_module *m)
     if (asprintf(&env[n++], "CARDEA_DOOR=%s", m->door) < 0 ||
         asprintf(&env[n++], "CARDEA_MODULE=%s", m->conf->name) < 0 ||
         asprintf(&env[n++], "CARDEA_CONTROL=%s/control",
-                 m->keeper->folder.path) < 0) {
+                 m->keeper->folder.path) < 0 ||
+        (m->state != NULL &&
+         asprintf(&env[n++], "CARDEA_STATE=%s", m->state) < 0)) {
         env[n - 1] = NULL; /* without these it cannot serve */
         free_env(env);
         return NULL;
-    }
-    if (m->state != NULL &&
-        asprintf(&env[n++], "CARDEA_STATE=%s", m->state) < 0) {
-        env[n - 1] = NULL;
     }
     return env;
 }

@@ -301,7 +301,7 @@ read_notes_locked(struct source *src)
         size_t n = 1;
         int e = door_receive(src->conn, &note, sizeof note, &fd, &n, NULL,
                              MSG_DONTWAIT);
-        if (e != 0 && e != EPROTO) {
+        if (e != 0 && e != EPROTO && e != EMFILE) {
             return;
         }
         fd = hold(src, &note, e == 0 && n == 1 ? fd : -1);

@@ -273,6 +273,27 @@ go_again(struct worker *w)
     }
 }
 
+/* What the other processes may read of this pass. */
+static void
+publish_seat(struct worker *w)
+{
+    struct seat *seat = &w->setup->seats[w->setup->index];
+    uint64_t pass = atomic_load_explicit(&seat->pass, memory_order_relaxed);
+    uint32_t slots = 0, areas = 0, open = 0;
+
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        slots += w->rings[g].n_used;
+        areas += w->rings[g].segments_used;
+        open += w->rings[g].state != RING_CLOSED;
+    }
+    atomic_store_explicit(&seat->segments, w->arena.in_use,
+                          memory_order_relaxed);
+    atomic_store_explicit(&seat->slots, slots, memory_order_relaxed);
+    atomic_store_explicit(&seat->areas, areas, memory_order_relaxed);
+    atomic_store_explicit(&seat->rings, open, memory_order_relaxed);
+    atomic_store_explicit(&seat->pass, pass + 1, memory_order_relaxed);
+}
+
 void
 worker_pass(struct worker *w, bool may_block)
 {
@@ -312,12 +333,7 @@ worker_pass(struct worker *w, bool may_block)
     }
     rings_flush(w); /* what followed an answer that a timer gave */
     access_flush(w);
-    atomic_store_explicit(
-        &w->setup->seats[w->setup->index].pass,
-        atomic_load_explicit(&w->setup->seats[w->setup->index].pass,
-                             memory_order_relaxed) +
-            1,
-        memory_order_relaxed);
+    publish_seat(w);
     if (core->stopping && (core->live == 0 || w->now >= core->stop_at)) {
         w->leaving = 1;
     }

@@ -19,7 +19,12 @@ struct seat {
     _Atomic uint32_t connections; /* live, for even accepting */
     _Atomic uint32_t requests;    /* answered, wraps */
     _Atomic uint64_t pass;        /* loop passes: a heart beat */
-    uint64_t spare[6];
+    /* In use, after the last pass: to find leaks by (tests/lib/leaks.py). */
+    _Atomic uint32_t segments; /* of the arena, single ones and runs */
+    _Atomic uint32_t slots;    /* of all rings */
+    _Atomic uint32_t areas;    /* segments of all rings' request memory */
+    _Atomic uint32_t rings;    /* that are open */
+    uint64_t spare[4];
 };
 
 enum reply_cause {
