@@ -26,7 +26,7 @@ CONF = """
 set grace 2s
 module echo  { run "$PROGRAMS/echo" }
 module file  { run "$PROGRAMS/file" }
-module plain { run "/bin/sh -c 'exec $PROGRAMS/plain $$CARDEA_DOOR'" }
+module plain { run "/bin/sh $DIR/plain.sh $PROGRAMS/plain" }
 module shell { exec "/bin/sh $DIR/shell.sh" }
 
 forward http 127.0.0.1:$PORT to {
@@ -195,7 +195,10 @@ class Story:
         self.trace = os.path.join(folder, "trace")
         self.kind, self.counts, self.odd = None, {}, []
         os.makedirs(os.path.join(folder, "www"), exist_ok=True)
-        for name, text in (("shell.sh", "printf 'Content-Type: text/plain\\n\\n'; cat\n"), ("www/page", "page")):
+        files = {"shell.sh": "printf 'Content-Type: text/plain\\n\\n'; cat\n",
+                 "plain.sh": 'exec "$1" "$CARDEA_DOOR"\n',
+                 "www/page": "page"}
+        for name, text in files.items():
             with open(os.path.join(folder, name), "w", encoding="ascii") as f:
                 f.write(text)
         self.server = Server(build, folder, CONF)
