@@ -1,0 +1,94 @@
+/* For tests: the nth call that gives memory, a descriptor or a thread fails,
+ * for every n until a case needs no nth one. The linker sends the code's calls
+ * here
+ * (--wrap, scarce_args of src/base/meson.build); calls that libc makes within
+ * itself stay whole. Included by one file of a test program.
+ *
+ *     for (SCARCE_EACH(n)) {
+ *         int rc = object_make(&object);
+ *         if (SCARCE_WAS_SHORT()) { assert rc is the defined error }
+ *     }
+ */
+#pragma once
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+struct epoll_event;
+
+/* How many more calls succeed, plus one; 0: all. */
+static _Atomic long scarce_left;
+static _Atomic bool scarce_short;
+
+static inline bool
+scarce_fails(void)
+{
+    if (atomic_load(&scarce_left) > 0 &&
+        atomic_fetch_sub(&scarce_left, 1) == 1) {
+        atomic_store(&scarce_short, true);
+        return true;
+    }
+    return false;
+}
+
+/* From now on the Nth call fails, and only that one. */
+static inline void
+scarce_begin(long n)
+{
+    atomic_store(&scarce_short, false);
+    atomic_store(&scarce_left, n);
+}
+
+/* No more. true: one has failed. */
+static inline bool
+scarce_end(void)
+{
+    atomic_store(&scarce_left, 0);
+    return atomic_load(&scarce_short);
+}
+
+#define SCARCE_WRAP(result, failed, error, name, params, args)                 \
+    result __real_##name params;                                               \
+    result __wrap_##name params;                                               \
+    result __wrap_##name params                                                \
+    {                                                                          \
+        if (scarce_fails()) {                                                  \
+            errno = error;                                                     \
+            return failed;                                                     \
+        }                                                                      \
+        return __real_##name args;                                             \
+    }
+
+SCARCE_WRAP(void *, NULL, ENOMEM, malloc, (size_t size), (size))
+SCARCE_WRAP(void *, NULL, ENOMEM, calloc, (size_t n, size_t size), (n, size))
+SCARCE_WRAP(void *, NULL, ENOMEM, realloc, (void *p, size_t size), (p, size))
+SCARCE_WRAP(void *, (void *)-1, ENOMEM, mmap,
+            (void *at, size_t len, int prot, int flags, int fd, off_t off),
+            (at, len, prot, flags, fd, off))
+SCARCE_WRAP(int, -1, EMFILE, memfd_create, (const char *name, unsigned flags),
+            (name, flags))
+SCARCE_WRAP(int, -1, ENOSPC, ftruncate, (int fd, off_t size), (fd, size))
+SCARCE_WRAP(int, -1, EMFILE, socket, (int family, int type, int protocol),
+            (family, type, protocol))
+SCARCE_WRAP(int, -1, ENFILE, socketpair,
+            (int family, int type, int protocol, int *pair),
+            (family, type, protocol, pair))
+SCARCE_WRAP(int, -1, EMFILE, eventfd, (unsigned count, int flags),
+            (count, flags))
+SCARCE_WRAP(int, -1, EMFILE, epoll_create1, (int flags), (flags))
+SCARCE_WRAP(int, -1, ENOSPC, epoll_ctl,
+            (int epoll, int op, int fd, struct epoll_event *event),
+            (epoll, op, fd, event))
+SCARCE_WRAP(int, -1, EMFILE, pipe2, (int *ends, int flags), (ends, flags))
+SCARCE_WRAP(int, EAGAIN, EAGAIN, pthread_create,
+            (pthread_t * id, const pthread_attr_t *attr, void *(*run)(void *),
+             void *arg),
+            (id, attr, run, arg))
