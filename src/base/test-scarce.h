@@ -22,6 +22,8 @@
 #include <stdlib.h>
 #include <sys/types.h>
 
+/* The names end in 64 where Meson asks for large files: always. */
+
 struct epoll_event;
 
 /* How many more calls succeed, plus one; 0: all. */
@@ -70,12 +72,12 @@ scarce_end(void)
 SCARCE_WRAP(void *, NULL, ENOMEM, malloc, (size_t size), (size))
 SCARCE_WRAP(void *, NULL, ENOMEM, calloc, (size_t n, size_t size), (n, size))
 SCARCE_WRAP(void *, NULL, ENOMEM, realloc, (void *p, size_t size), (p, size))
-SCARCE_WRAP(void *, (void *)-1, ENOMEM, mmap,
+SCARCE_WRAP(void *, (void *)-1, ENOMEM, mmap64,
             (void *at, size_t len, int prot, int flags, int fd, off_t off),
             (at, len, prot, flags, fd, off))
 SCARCE_WRAP(int, -1, EMFILE, memfd_create, (const char *name, unsigned flags),
             (name, flags))
-SCARCE_WRAP(int, -1, ENOSPC, ftruncate, (int fd, off_t size), (fd, size))
+SCARCE_WRAP(int, -1, ENOSPC, ftruncate64, (int fd, off_t size), (fd, size))
 SCARCE_WRAP(int, -1, EMFILE, socket, (int family, int type, int protocol),
             (family, type, protocol))
 SCARCE_WRAP(int, -1, ENFILE, socketpair,
@@ -92,3 +94,8 @@ SCARCE_WRAP(int, EAGAIN, EAGAIN, pthread_create,
             (pthread_t * id, const pthread_attr_t *attr, void *(*run)(void *),
              void *arg),
             (id, attr, run, arg))
+SCARCE_WRAP(pid_t, -1, EAGAIN, fork, (void), ())
+SCARCE_WRAP(int, -1, EMFILE, pidfd_open, (pid_t pid, unsigned flags),
+            (pid, flags))
+SCARCE_WRAP(int, -1, EMFILE, dup, (int fd), (fd))
+SCARCE_WRAP(int, -1, ENFILE, inotify_init1, (int flags), (flags))

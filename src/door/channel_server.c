@@ -33,7 +33,7 @@ channel_accept(struct source *src, int memory_fd, int *p_fd)
     }
     src->request = door_memory_map(memory_fd, src->request_size, NULL);
     if (!src->request) {
-        return EINVAL;
+        return errno; /* EINVAL: refused */
     }
     const struct channel_call *q = call_of(src);
     if (q->magic != DOOR_WIRE_MAGIC || q->major != DOOR_WIRE_MAJOR) {

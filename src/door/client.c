@@ -138,8 +138,8 @@ channel_open(struct channel *ch, int d)
     e = e != 0 ? EBADF : wait_welcome(pair[0], &ch->door, &theirs);
     if (e == 0) {
         ch->reply = door_memory_map(theirs, DOOR_CHANNEL_SIZE, NULL);
+        e = ch->reply ? 0 : errno == EINVAL ? EBADF : errno;
         close(theirs);
-        e = ch->reply ? 0 : EBADF;
     }
     if (e != 0) {
         munmap(ch->call, DOOR_CHANNEL_SIZE);

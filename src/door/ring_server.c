@@ -76,7 +76,7 @@ ring_accept(struct source *src, int memory_fd, int *p_fd)
 {
     src->request = door_memory_map(memory_fd, src->request_size, NULL);
     if (!src->request) {
-        return EINVAL;
+        return errno; /* EINVAL: refused */
     }
     int e = find_places(src);
     if (e != 0) {
