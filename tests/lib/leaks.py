@@ -53,7 +53,7 @@ def held(server):
 
 
 def settled(server):
-    """The same, when five looks in a row saw the same."""
+    """The same, when three looks in a row saw the same."""
     looks = []
 
     def same():
@@ -61,9 +61,9 @@ def settled(server):
             looks.append(held(server))
         except (OSError, StopIteration):
             return None
-        return len(looks) >= 5 and all(l == looks[-1] for l in looks[-5:])
+        return len(looks) >= 3 and all(l == looks[-1] for l in looks[-3:])
 
-    until(same, 20, "rest")
+    until(same, 60, "rest")
     return looks[-1]
 
 
