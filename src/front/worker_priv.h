@@ -23,7 +23,7 @@
 #define LINGER_MAX  (16u << 20)
 #define TARGETS_MAX 1024u
 #define AGAIN_MAX   128u
-#define SPARE_SEGS  8u   /* segments kept warm when nobody needs them */
+#define SPARE_SEGS  2u   /* segments kept warm when nobody needs them */
 #define SHARE       32u  /* requests of one connection in one pass */
 #define RATE_MIN    256u /* bytes a second, after the first timeout */
 
