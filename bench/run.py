@@ -9,6 +9,7 @@ when something could not be, with 2 when the call was wrong.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -21,10 +22,15 @@ import time
 
 sys.dont_write_bytecode = True
 
+import many  # noqa: E402
+import memory  # noqa: E402
 import servers  # noqa: E402
 import stats  # noqa: E402
 
-ROWS = ("floors", "hello-64", "hello-1", "hello-1-spin", "burst-200")
+ROWS = ("floors", "hello-64", "hello-1", "hello-1-spin", "burst-200",
+        "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop")
+PROGRAMS = ("load", "floor-epoll", "floor-futex", "floor-line", "floor-park",
+            "crowd", "pace", "app-crash")
 BURST = 200
 BURST_PATH = "/slow?ms=100"
 
@@ -41,6 +47,7 @@ class Bench:
         self.details = {}
         self.problems = []
         self.answer_bytes = 0
+        self.net = 0
 
     def say(self, text):
         """Progress goes to stderr: stdout is the result."""
@@ -148,6 +155,20 @@ class Bench:
             self.answer_bytes = run["response_bytes"]
         except ValueError:
             self.stop_one(found.pop("cardea"))
+
+    @contextlib.contextmanager
+    def running(self, start):
+        """A server that start() gives, stopped at the end."""
+        server = start()
+        try:
+            yield server
+        finally:
+            self.stop_one(server)
+
+    def next_net(self):
+        """A number for the next crowd's client addresses, 1 to 250."""
+        self.net = self.net % 250 + 1
+        return self.net
 
     def stop_one(self, server):
         """Stops a server and notes what it leaves behind."""
@@ -342,16 +363,29 @@ class Bench:
                  [run["second_threads"] - run["first_threads"]
                   for run in runs], done, figure=0)
 
+    def require(self, row):
+        """The rows of many.py are about Cardea or about nothing."""
+        if row in ROWS[5:] and not os.path.exists(f"{self.build}/cardea"):
+            raise ValueError(f"{self.build}/cardea is missing")
+
     def play(self, rows):
         """Measures the rows asked for."""
         todo = {"floors": self.floors, "hello-64": self.hello_64,
                 "hello-1": self.hello_1, "burst-200": self.burst_200,
-                "hello-1-spin": lambda: self.hello_1("hello-1-spin", True)}
+                "hello-1-spin": lambda: self.hello_1("hello-1-spin", True),
+                "idle-pss": lambda: many.idle_pss(self),
+                "idle-10k": lambda: many.idle_many(self, 10000, "idle-10k"),
+                "idle-100k": lambda: many.idle_many(self, 100000,
+                                                    "idle-100k"),
+                "slow-1000": lambda: many.slow_1000(self),
+                "crash-loop": lambda: many.crash_loop(self)}
         for row in ROWS:
             if row in rows:
                 try:
+                    self.require(row)
                     todo[row]()
-                except (ValueError, servers.ServerError) as error:
+                except (ValueError, servers.ServerError,
+                        memory.Unreadable) as error:
                     self.problem(f"{row}: {error}")
 
 
@@ -383,12 +417,18 @@ def parse(argv):
         description="Measures Cardea against floors and peers.")
     parser.add_argument("row", nargs="*", metavar="ROW",
                         help="rows to measure: " + ", ".join(ROWS))
+    parser.add_argument("--rows", metavar="ROW,...", default="",
+                        help="the same, in one word")
     parser.add_argument("--build", required=True, metavar="DIR")
     parser.add_argument("--quick", action="store_true",
                         help="3 short rounds instead of 9")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="of one run")
     parser.add_argument("--warmup", type=float, help="seconds before it")
+    parser.add_argument("--hold", type=float, help="seconds that idle "
+                        "connections must live (60; 5 with --quick)")
+    parser.add_argument("--rate", type=float, default=500.0,
+                        help="honest requests a second beside slow clients")
     parser.add_argument("--max-skew", type=float, default=3.0, metavar="PCT",
                         help="discard rounds whose floors differ by more")
     parser.add_argument("--cpus", metavar="A,B",
@@ -397,6 +437,7 @@ def parse(argv):
     parser.add_argument("--json", metavar="FILE",
                         help="instead of DIR/bench.json")
     options = parser.parse_args(argv)
+    options.row += [row for row in options.rows.split(",") if row]
     for row in options.row:
         if row not in ROWS:
             parser.error(f"no row {row}; there are {', '.join(ROWS)}")
@@ -406,8 +447,8 @@ def parse(argv):
         options.cpus = []
     if len(options.cpus) != 2 or not set(options.cpus) <= set(mine):
         parser.error(f"--cpus: two of {', '.join(map(str, mine))}")
-    default = (3, 0.5, 0.2) if options.quick else (9, 2.0, 0.5)
-    for name, value in zip(("rounds", "seconds", "warmup"), default):
+    default = (3, 0.5, 0.2, 5.0) if options.quick else (9, 2.0, 0.5, 60.0)
+    for name, value in zip(("rounds", "seconds", "warmup", "hold"), default):
         if getattr(options, name) is None:
             setattr(options, name, value)
         if getattr(options, name) < 0:
@@ -419,7 +460,7 @@ def parse(argv):
 def main(argv=None):
     """Runs, prints, writes."""
     options = parse(argv)
-    for name in ("load", "floor-epoll", "floor-futex", "floor-line"):
+    for name in PROGRAMS:
         if not os.path.exists(f"{options.build}/bench/{name}"):
             print(f"bench: {options.build}/bench/{name} is missing; build "
                   "bench-programs first", file=sys.stderr)

@@ -201,6 +201,12 @@ def floor_epoll(build, folder, cpus, size=0):
                                   "--bytes", str(size)], folder, cpus)
 
 
+def floor_park(build, folder, processes=1):
+    """The program that accepts connections and does nothing with them."""
+    return Server("floor-park", [f"{build}/bench/floor-park", "--processes",
+                                 str(processes)], folder)
+
+
 CARDEA_CONF = """\
 set access-log off
 forward http 127.0.0.1:0 to {{
@@ -212,23 +218,35 @@ module slow {{ run "{build}/examples/site/slow" }}
 """
 
 
-def cardea(build, folder, cpus=None):
-    """Cardea with the hello and the slow app of examples/site."""
-    conf = os.path.join(folder, "cardea.conf")
-    with open(conf, "w", encoding="utf-8") as file:
-        file.write(CARDEA_CONF.format(build=build))
+def cardea_with(build, folder, conf, cpus=None):
+    """Cardea with the configuration in the file conf."""
     return Server("cardea", [f"{build}/cardea", "run", "-f", conf],
                   folder, cpus)
 
 
+def cardea_from(build, folder, text, cpus=None, **more):
+    """Cardea with the configuration text, in which {build}, {folder} and what
+    else is given are filled in."""
+    conf = os.path.join(folder, "cardea.conf")
+    with open(conf, "w", encoding="utf-8") as file:
+        file.write(text.format(build=build, folder=folder, **more))
+    return cardea_with(build, folder, conf, cpus)
+
+
+def cardea(build, folder, cpus=None):
+    """Cardea with the hello and the slow app of examples/site."""
+    return cardea_from(build, folder, CARDEA_CONF, cpus)
+
+
 NGINX_CONF = """\
 daemon off;
-worker_processes 1;
+worker_processes {workers};
+worker_rlimit_nofile {files};
 pid {folder}/nginx.pid;
 error_log stderr error;
 events {{
     use epoll;
-    worker_connections 4096;
+    worker_connections {connections};
     multi_accept on;
 }}
 http {{
@@ -263,14 +281,16 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def nginx(folder, cpus=None):
-    """nginx with one worker that answers by itself (return 200)."""
+def nginx(folder, cpus=None, workers=1, connections=4096):
+    """nginx that answers by itself (return 200); connections: of a worker."""
     error = None
     for _ in range(3):
         port = free_port()
         conf = os.path.join(folder, "nginx.conf")
         with open(conf, "w", encoding="utf-8") as file:
-            file.write(NGINX_CONF.format(folder=folder, port=port))
+            file.write(NGINX_CONF.format(
+                folder=folder, port=port, workers=workers,
+                connections=connections, files=connections + 64))
         try:
             return Server("nginx", [nginx_program(), "-e", "stderr", "-p",
                                     folder, "-c", conf], folder, cpus, port)

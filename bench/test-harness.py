@@ -18,6 +18,8 @@ import unittest
 
 sys.dont_write_bytecode = True
 
+import many  # noqa: E402
+import memory  # noqa: E402
 import run as bench_run  # noqa: E402
 import servers  # noqa: E402
 import stats  # noqa: E402
@@ -207,6 +209,159 @@ class TestFloors(unittest.TestCase):
         got = json.loads(done.stdout)
         self.assertGreater(got["best_ns"], 5)
         self.assertGreaterEqual(got["mean_ns"], got["best_ns"])
+
+
+class TestCrowd(unittest.TestCase):
+    """The crowd counts what is held, and believes no answer."""
+
+    def crowd(self, port, *arguments):
+        return subprocess.Popen([f"{PROGRAMS}/crowd", "--port", str(port),
+                                 *arguments], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE)
+
+    def say(self, crowd, order):
+        crowd.stdin.write(order.encode() + b"\n")
+        crowd.stdin.flush()
+        return json.loads(crowd.stdout.readline())
+
+    def test_idle_ones_are_held_and_answer(self):
+        server = Misbehaving([HELLO])
+        with self.crowd(server.port, "--connections", "70", "--body",
+                        "Well, hello to you too!\n") as crowd:
+            self.assertEqual(json.loads(crowd.stdout.readline()),
+                             {"open": 70})
+            self.assertEqual(self.say(crowd, "ask 70"),
+                             {"asked": 70, "good": 70})
+            self.assertEqual(self.say(crowd, "ask 7"),
+                             {"asked": 7, "good": 7})
+            server.later = [HELLO.replace(b"hello", b"hullo")]
+            server.pieces = server.later
+            self.assertEqual(self.say(crowd, "ask 7"),
+                             {"asked": 7, "good": 0})
+            server.pieces = server.later = [None]
+            self.assertEqual(self.say(crowd, "ask 5"),
+                             {"asked": 5, "good": 0})
+            self.assertEqual(self.say(crowd, "count"), {"open": 65})
+            crowd.stdin.close()
+            self.assertEqual(crowd.wait(10), 0)
+        server.listener.close()
+
+    def test_slow_ones_send_a_byte_a_second(self):
+        for kind, start in (("head", b"GET /x HTTP/1.1\r\n"),
+                            ("body", b"POST /x HTTP/1.1\r\n")):
+            with self.subTest(kind), socket.create_server(
+                    ("127.0.0.1", 0)) as listener:
+                port = listener.getsockname()[1]
+                with self.crowd(port, "--kind", kind, "--path",
+                                "/x") as crowd:
+                    got, sock = b"", listener.accept()[0]
+                    sock.settimeout(10)
+                    while not got.endswith(b"aa"):
+                        got += sock.recv(4096)
+                    self.assertTrue(got.startswith(start))
+                    crowd.stdin.close()
+                    sock.close()
+
+    def test_bad_orders(self):
+        server = Misbehaving([HELLO])
+        for order in ("nonsense", "ask 0", "ask x"):
+            with self.crowd(server.port) as crowd:
+                crowd.communicate(order.encode() + b"\n", timeout=10)
+                self.assertEqual(crowd.returncode, 2)
+        server.listener.close()
+
+
+class TestPace(unittest.TestCase):
+    """The open loop counts from when a request was due."""
+
+    def pace(self, port, *arguments):
+        done = subprocess.run([f"{PROGRAMS}/pace", "--port", str(port),
+                               *arguments], stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=60, check=False)
+        return done.returncode, json.loads(done.stdout)
+
+    def test_good_answers(self):
+        server = Misbehaving([HELLO])
+        status, got = self.pace(server.port, "--rate", "200", "--seconds",
+                                "0.5", "--body",
+                                "Well, hello to you too!\n")
+        server.listener.close()
+        self.assertEqual((status, got["requests"], got["errors"]),
+                         (0, 100, 0))
+        latency = [got[key] for key in ("p50_us", "p90_us", "p99_us",
+                                        "p999_us", "max_us")]
+        self.assertEqual(latency, sorted(latency))
+        self.assertGreater(latency[0], 0)
+
+    def test_a_stall_counts_for_all_that_was_due(self):
+        server = Misbehaving([])  # reads and never answers
+        status, got = self.pace(server.port, "--rate", "100", "--seconds",
+                                "0.2", "--connections", "1")
+        server.listener.close()
+        self.assertEqual((status, got["requests"], got["errors"]),
+                         (1, 20, 20))
+        # The last was due when 0.19 s had gone, and waited as the first did.
+        self.assertGreater(got["p50_us"], 4.9e6)
+
+    def test_bad_answers_are_errors(self):
+        for pieces in ([HELLO.replace(b"200 OK", b"503 No")], [None],
+                       [HELLO + HELLO]):
+            server = Misbehaving(pieces)
+            status, got = self.pace(server.port, "--rate", "50", "--seconds",
+                                    "0.2")
+            self.assertEqual((status, got["errors"]), (1, 10), pieces)
+            status, got = self.pace(server.port, "--rate", "50", "--seconds",
+                                    "0.2", "--fresh")
+            server.listener.close()
+            self.assertEqual(got["errors"], 10 if pieces == [None] else 0)
+
+
+class TestPark(unittest.TestCase):
+    """The floor accepts, holds, and answers nothing."""
+
+    def test_park(self):
+        with tempfile.TemporaryDirectory() as folder:
+            server = servers.floor_park(os.path.dirname(PROGRAMS), folder, 3)
+            try:
+                pids = server.pids()
+                self.assertEqual(len(pids), 3)
+                before = memory.sockets(pids)
+                held = [socket.create_connection(("127.0.0.1", server.port))
+                        for _ in range(50)]
+                many.await_accepted(server, before, 50, 10)
+                for sock in held:
+                    sock.close()
+            finally:
+                server.stop()
+            self.assertEqual(server.left_behind, [])
+
+
+class TestMemory(unittest.TestCase):
+    """What we read of ourselves is plausible, and grows as we do."""
+
+    def test_private(self):
+        before = memory.private([os.getpid()])
+        block = bytearray(64 << 20)
+        block[::4096] = b"x" * len(block[::4096])
+        grown = memory.private([os.getpid()]) - before
+        self.assertGreater(grown, 60 << 20)
+        self.assertLess(grown, 80 << 20)
+
+    def test_parts_make_the_whole(self):
+        parts = memory.pss(os.getpid())
+        self.assertLess(abs(parts["Pss"] - parts["Pss_Anon"]
+                            - parts["Pss_File"] - parts["Pss_Shmem"]), 8)
+        self.assertEqual(memory.add([parts, parts])["Pss"],
+                         2 * parts["Pss"])
+        self.assertGreater(memory.kernel(), 1 << 20)
+
+    def test_a_process_that_is_gone(self):
+        with self.assertRaises(memory.Unreadable):
+            memory.pss(0x7fffffff)
+
+    def test_settled(self):
+        values = iter([1, 2, 3, 4, 4, 4, 5])
+        self.assertEqual(memory.settled(lambda: next(values), 10, 0), 4)
 
 
 class TestStats(unittest.TestCase):
