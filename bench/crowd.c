@@ -323,5 +323,6 @@ main(int argc, char **argv)
     crowd_open(&c);
     crowd_count(&c);
     crowd_live(&c);
+    free(c.fds);
     return 0;
 }
