@@ -42,7 +42,9 @@ int cardea_serve_threads(cardea_handler *handler);
  * a dead door found there is replaced). */
 int cardea_serve_threads_at(cardea_handler *handler, const char *path);
 
-/* The request. Strings end with NUL and are never NULL but where it says so. */
+/* The request. Strings end with NUL and are never NULL but where it says so.
+ * Where there is no memory for a large head (2 KB and more), all of it reads as
+ * empty, and the client gets 503 whatever the handler answers. */
 const char *cardea_method(const struct cardea_request *); /* "GET" */
 const char *cardea_target(const struct cardea_request *); /* as sent */
 const char *cardea_path(const struct cardea_request *);   /* decoded */

@@ -37,6 +37,7 @@ struct cardea_request {
     int status;
     bool has_type;
     bool by_fd;
+    bool is_short; /* no memory for the head: no answer to it can be right */
     size_t body_len, body_room;
     char *fields; /* text of the reply's field lines */
     size_t fields_len, fields_size;
@@ -59,7 +60,7 @@ head_of(const struct cardea_request *cr)
     if (r->head) {
         return (const struct door_http *)(const void *)r->head;
     }
-    if (task->args_len < sizeof(struct door_http)) {
+    if (r->is_short || task->args_len < sizeof(struct door_http)) {
         return &no_head;
     }
     memcpy(&total, task->args + offsetof(struct door_http, total),
@@ -70,6 +71,7 @@ head_of(const struct cardea_request *cr)
     }
     char *to = total < sizeof r->small ? r->small : malloc(total + 1);
     if (!to) {
+        r->is_short = true; /* for all of this request, not for a part of it */
         return &no_head;
     }
     memcpy(to, task->args, total);
@@ -531,7 +533,7 @@ app_procedure(void *cookie, struct door_task *task)
     r.head = NULL;
     r.total = 0;
     r.status = 200;
-    r.has_type = r.by_fd = false;
+    r.has_type = r.by_fd = r.is_short = false;
     r.body_len = r.body_room = 0;
     r.fields = r.fields_small;
     r.fields_len = 0;
@@ -551,6 +553,9 @@ app_procedure(void *cookie, struct door_task *task)
     task->head_off = r.body_len;
     task->head_len = r.fields_len;
     task->error = door_task_grow(task, r.body_len, r.body_len + r.fields_len);
+    if (r.is_short) {
+        task->error = ENOMEM;
+    }
     if (task->error == 0) {
         memcpy(task->room + r.body_len, r.fields, r.fields_len);
     }

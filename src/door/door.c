@@ -107,8 +107,11 @@ door_native_serve(void)
 {
     struct thread *t = pool_adopt();
 
-    if (!t) {
-        abort();
+    /* The door is open already, and callers may be served by other threads:
+     * without memory for one more it is late, but no reason to die. */
+    while (!t) {
+        usleep(20000);
+        t = pool_adopt();
     }
     pool_serve(t); /* a thread of the program's own never leaves */
     abort();

@@ -455,7 +455,8 @@ reply_door(struct worker *w, uint32_t i, struct ring_result *result)
         door_close_foreign(r->fd);
         r->fd = -1;
     }
-    if (result->error == EMFILE) { /* no room for its descriptor, on a side */
+    if (result->error == EMFILE || result->error == ENOMEM) {
+        /* No room for its descriptor, on a side, or for the request. */
         reply_error(w, i, 503, CAUSE_FULL, "Retry-After: 1\r\n");
     } else if (result->error != 0) {
         r->error = (uint16_t)result->error;
