@@ -393,7 +393,8 @@ def kernel(total):
     meson_tests(total, PLAIN, ["--suite", "door", "--wrapper",
                                f"{hide} {OLDEST_KERNEL}"], {}, quiet=True)
     scenarios(total, ["--ignore=tests/test_hostile.py", "-k",
-                      "not starve_nobody"], PLAIN,
+                      "not starve_nobody and not thousands_of_mixed and "
+                      "not browser and not the_pages"], PLAIN,
               {"CARDEA_KERNEL": OLDEST_KERNEL},
               name=f"scenarios as on Linux {OLDEST_KERNEL}")
 
