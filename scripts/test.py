@@ -10,7 +10,8 @@ Parts: unit (cmocka under ASan and UBSan), door (libdoor's tests under TSan),
 scenario (pytest against the ASan build), rules (tests/check-*), builds (gcc and
 clang, debug and release, warnings are errors, unit tests in each; and a build
 with the required dependencies alone), kernel (scenarios and libdoor's tests as
-on Linux 6.1).
+on Linux 6.1), coverage (each line of the parsers is reached by a test, or says
+why not), fuzz (a minute for each family of parsers).
 
 The last line is `N passed, N failed`, with `, N skipped` when some were. Exit
 status 1 if anything failed or nothing ran. A program that dies, or that prints
@@ -36,7 +37,8 @@ ASAN = "build-asan"
 TSAN = "build-tsan"
 PLAIN = "build-gcc-debug"
 BARE = "build-bare"
-PARTS = ("unit", "door", "scenario", "rules", "builds", "kernel")
+PARTS = ("unit", "door", "scenario", "rules", "builds", "kernel", "coverage",
+         "fuzz")
 OLDEST_KERNEL = "6.1"
 
 # Longest time of one runner; a hang must end in a red line, not in silence.
@@ -44,6 +46,8 @@ BUILD_LIMIT = 900
 UNIT_LIMIT = 900
 SCENARIO_LIMIT = 2400
 RULE_LIMIT = 300
+FUZZ_LIMIT = 1500
+COVERAGE_LIMIT = 900
 
 ASAN_ENV = {
     "ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_leaks=1:"
@@ -399,6 +403,20 @@ def kernel(total):
               name=f"scenarios as on Linux {OLDEST_KERNEL}")
 
 
+def coverage(total):
+    status, out = run([sys.executable, "scripts/coverage.py", "--tap"],
+                      COVERAGE_LIMIT)
+    judge(total, "coverage", status, out)
+
+
+def fuzz(total):
+    """The counts are the point: they are shown also when all is well."""
+    status, out = run(["scripts/fuzz.sh", "--ci"], FUZZ_LIMIT)
+    say("\n".join(line for line in out.splitlines()
+                  if line.startswith("ok ")))
+    judge(total, "fuzz", status, out)
+
+
 def soak(seconds):
     """Scenarios until the time is over or something fails."""
     total = Sum()
@@ -464,6 +482,10 @@ def main(arguments):
         timed("bare", bare, total)
     if "kernel" in parts:
         timed("kernel", kernel, total)
+    if "coverage" in parts:
+        timed("coverage", coverage, total)
+    if "fuzz" in parts:
+        timed("fuzz", fuzz, total)
     if total.passed + total.failed + total.skipped == 0:
         fail(total, "suite", "nothing ran")
     say("seconds: " + ", ".join(f"{n} {s:.0f}" for n, s in seconds.items())

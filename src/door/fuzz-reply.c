@@ -370,6 +370,13 @@ do_little(uint8_t how)
     case 10:
         rebuild();
         break;
+    case 11: {
+        uint32_t now = 0, most = 0;
+        if (ring_threads(&ring, &now, &most)) {
+            seen += now + most;
+        }
+        break;
+    }
     default:
         flip((uint32_t)fuzz_number(&in, 2));
     }
@@ -395,6 +402,19 @@ work(void)
             do_little(op >> 2);
         }
     }
+}
+
+/* A ring that was given up is asked in vain. */
+static void
+work_no_more(void)
+{
+    bool ready = ring.state == RING_READY;
+    uint32_t n = ring_poll(&ring, answered, &model);
+
+    MUST(ready || n == 0);
+    ring_nudge(&ring, 1000, 1);
+    MUST(ring_in_flight(&ring) <= ring.n_used);
+    MUST(ring_is_busy(&ring) == (ring_in_flight(&ring) > 0));
 }
 
 static void
@@ -449,6 +469,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         greet();
         greeting = false;
         work();
+        work_no_more();
         ring_close(&ring);
     }
     MUST(ring.state == RING_CLOSED && ring.conn == -1);
