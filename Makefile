@@ -18,7 +18,7 @@ else
 export CC
 endif
 
-.PHONY: help run build test bench fuzz soak format check-format install uninstall clean
+.PHONY: help run build test bench fuzz coverage soak format check-format install uninstall clean
 .DEFAULT_GOAL := build
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make test          unit tests, scenarios, house checks; sanitizers on'
 	@echo 'make bench         figures, beside nginx and bare loops'
 	@echo 'make fuzz          each fuzzer for SECONDS ($(SECONDS))'
+	@echo 'make coverage      which lines of the parsers tests reach, and why not the others'
 	@echo 'make soak          the scenarios again and again, SOAK_SECONDS ($(SOAK_SECONDS))'
 	@echo 'make format        clang-format on all C files'
 	@echo 'make check-format  says which C files are not formatted'
@@ -59,6 +60,10 @@ bench:
 fuzz:
 	@scripts/setup.sh build test
 	@exec scripts/fuzz.sh $(SECONDS)
+
+coverage:
+	@scripts/setup.sh build test
+	@exec scripts/coverage.py --all
 
 soak:
 	@scripts/setup.sh build test

@@ -36,6 +36,7 @@ env_add(struct env_text *env, const char *bytes, size_t len)
         char *text = realloc(env->text, cap);
 
         if (text == NULL) {
+            /* not reached: memory is gone */
             env->failed = true;
             return;
         }
@@ -232,6 +233,7 @@ env_pack(const struct env_text *env)
     size_t i;
 
     if (block == NULL) {
+        /* not reached: memory is gone */
         return NULL;
     }
     at = (char *)block + table;
@@ -326,6 +328,7 @@ bad_line_find(const char *out, size_t len, size_t *p_from)
     copy = malloc(len + 2);
     *p_from = 0;
     if (copy == NULL) {
+        /* not reached: memory is gone */
         return 0;
     }
     memcpy(copy, out, len);
@@ -412,11 +415,6 @@ cgi_answer_parse(const char *out, size_t len, struct cgi_answer *answer,
     verdict = http_cgi_parse(out, len, head);
     if (verdict != HTTP_OK) {
         why_bad_head(out, len, verdict, why);
-        return 502;
-    }
-    if (head->status < 200) {
-        snprintf(why, CGI_WHY_SIZE, "status %d is not a final one",
-                 (int)head->status);
         return 502;
     }
     answer->status = answer_redirects(out, head) ? 302 : head->status;

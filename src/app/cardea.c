@@ -158,6 +158,7 @@ cardea_peer(const struct cardea_request *cr)
     }
     if (!inet_ntop(h->family == 4 ? AF_INET : AF_INET6, h->peer, r->peer,
                    sizeof r->peer)) {
+        /* not reached: four and sixteen bytes always have a text */
         return "";
     }
     return r->peer;
@@ -577,6 +578,7 @@ attach(int d, const char *path)
 
     umask(mask);
     if (door_attach(d, path, 0666 & ~mask) == 0) {
+        /* not reached: who attaches serves until it is killed */
         return 0;
     }
     if (errno != EEXIST) {
@@ -624,6 +626,7 @@ cardea_serve_threads_at(cardea_handler *handler, const char *path)
         free((void *)cookie);
         return 1;
     }
+    /* not reached: serves until it is killed: scenarios */
     door_native_serve();
 }
 
@@ -640,5 +643,6 @@ cardea_serve_threads(cardea_handler *handler)
                 "door.\n");
         return 1;
     }
+    /* not reached: serves until it is killed: scenarios */
     return cardea_serve_threads_at(handler, path);
 }

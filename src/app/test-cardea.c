@@ -331,6 +331,54 @@ test_deadlines(void **state)
     deadline = 0;
 }
 
+static void
+take_room(struct cardea_request *r)
+{
+    size_t want = (size_t)strtoul(cardea_query(r), NULL, 10);
+
+    if (!cardea_room(r, want)) {
+        cardea_status(r, 507);
+    }
+}
+
+/* The reply memory of one caller has 256 MiB: sixteen answers of 16 MiB fill
+ * it. What a slot holds is free again when the caller has sent it. */
+static void
+test_full_reply_memory(void **state)
+{
+    struct test_ring *own = test_ring_open(door);
+    struct ring_result result;
+    uint32_t slots[16];
+    struct head h;
+
+    handler = take_room;
+    head_init(&h, "/app", "16777216");
+    for (int i = 0; i < 16; i++) {
+        slots[i] = test_ring_post(own, 2, h.bytes, h.len, 0);
+        assert_true(test_ring_wait(own));
+        assert_int_equal(ring_result(&own->r, slots[i], &result), 0);
+        assert_int_equal(result.status, 200);
+    }
+    /* Neither a large run nor a small one is left. */
+    static const char *const queries[] = {"16777216", "10000"};
+    for (int i = 0; i < 2; i++) {
+        head_init(&h, "/app", queries[i]);
+        uint32_t slot = test_ring_post(own, 2, h.bytes, h.len, 0);
+        assert_true(test_ring_wait(own));
+        assert_int_equal(ring_result(&own->r, slot, &result), 0);
+        assert_int_equal(result.status, 507);
+    }
+    ring_slot_give(&own->r, slots[3]);
+    /* Not the slot that was given back: the sweep must find its run. */
+    assert_int_equal(ring_slot_take(&own->r, 0), slots[3]);
+    head_init(&h, "/app", "16777216");
+    uint32_t slot = test_ring_post(own, 2, h.bytes, h.len, 0);
+    assert_true(test_ring_wait(own));
+    assert_int_equal(ring_result(&own->r, slot, &result), 0);
+    assert_int_equal(result.status, 200);
+    test_ring_close(own);
+}
+
 /* ---- heads that lie ---- */
 
 static void
@@ -706,6 +754,7 @@ main(void)
         cmocka_unit_test(test_params),
         cmocka_unit_test(test_body),
         cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_full_reply_memory),
         cmocka_unit_test(test_bad_heads),
         cmocka_unit_test(test_answer),
         cmocka_unit_test(test_refused),

@@ -146,6 +146,7 @@ option_store(struct conf_check *check, struct conf_module *module,
     case CONF_OPTION_FOLDER:
         module->folder = conf_check_folder(check, word);
         break;
+    /* not reached: it is their number */
     case CONF_OPTIONS:
         abort();
     }

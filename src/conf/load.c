@@ -137,6 +137,7 @@ outside_find(struct conf_outside *outside, char *folder, const char *name,
     int r = conf_outside_real(outside, folder);
 
     if (r < 0) {
+        /* not reached: the working folder was removed */
         fprintf(errors, "%s: the working folder cannot be found: %s\n", name,
                 strerror(-r));
     }
@@ -150,6 +151,7 @@ conf_parse(const char *name, const char *text, size_t len, FILE *errors)
     char folder[PATH_MAX];
 
     if (!outside_find(&outside, folder, name, errors)) {
+        /* not reached: the working folder was removed */
         return NULL;
     }
     return conf_parse_with(&outside, NULL, name, text, len, errors);
@@ -166,6 +168,7 @@ conf_load(const char *file, const struct conf_options *options, FILE *errors)
     ssize_t len;
 
     if (!buffer) {
+        /* not reached: memory is gone */
         fprintf(errors, "%s: out of memory\n", file);
         return NULL;
     }
@@ -181,6 +184,7 @@ conf_load(const char *file, const struct conf_options *options, FILE *errors)
         return NULL;
     }
     if (!outside_find(&outside, folder, file, errors)) {
+        /* not reached: the working folder was removed */
         return NULL;
     }
     return parse_known(&outside, options, file, buffer, (size_t)len,

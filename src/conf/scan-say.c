@@ -56,6 +56,7 @@ place_expected(const struct conf_place *place)
         if (place->at >= 1 && place->at <= 2) {
             return module[place->at - 1];
         }
+        /* not reached: the grammar wants no sixth word */
         break;
     case CONF_T_SET:
         if (place->at == 1) {
@@ -66,6 +67,7 @@ place_expected(const struct conf_place *place)
         return "the macro's value";
     case CONF_T_INCLUDE:
         return "a file or a folder";
+    /* not reached: no other word begins a statement */
     default:
         break;
     }

@@ -272,6 +272,7 @@ conf_tree_parse(struct conf_source *source, size_t file, char *text, size_t len,
     int status;
 
     if (conf_flex_start(&scan, text, len) < 0) {
+        /* not reached: flex asks for less than we have */
         source->scratch->failed = true;
         return;
     }

@@ -193,6 +193,7 @@ say_unread(const struct include *include, size_t file, const char *name,
         error == -EINVAL ? "it is no plain file" : strerror(-error);
 
     if (error == -ENOMEM) {
+        /* not reached: memory is gone */
         source->scratch->failed = true;
     } else if (include->is_entry) {
         conf_report_add(

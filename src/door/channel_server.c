@@ -102,6 +102,7 @@ receive_descs(struct thread *t, uint32_t seq, uint32_t n)
     free(t->descs);
     t->descs = calloc(n, sizeof *t->descs);
     if (!t->descs) {
+        /* not reached: memory is gone */
         return ENOMEM;
     }
     for (uint32_t notes = 0; have < n; notes++) {
@@ -110,6 +111,7 @@ receive_descs(struct thread *t, uint32_t seq, uint32_t n)
         size_t got = DOOR_FDS_A_NOTE;
         int e = door_receive_user(c->src->conn, &note, fds, &got);
         if (e == 0 && notes > 4096) {
+            /* not reached: more notes than a socket holds at once */
             e = EPROTO; /* notes without end, and never the right ones */
             while (got > 0) {
                 close(fds[--got]);
@@ -187,6 +189,7 @@ copy_args(struct thread *t, uint32_t seq)
     }
     int e = pool_copy_args(t, (const char *)c->src->request + 4096, c->size);
     if (e != 0) {
+        /* not reached: memory is gone */
         return e;
     }
     if (c->n_fds > 0) {
@@ -234,6 +237,7 @@ send_memory(struct call *c, const char *data, size_t size)
     char *map = door_memory_make("door-result", size, NULL, &fd);
 
     if (!map) {
+        /* not reached: memory is gone */
         return ENOMEM;
     }
     memcpy(map, data, size);
@@ -294,6 +298,7 @@ channel_answer(struct call *c, int error, const char *data, size_t size,
     bool by_memory = size > DOOR_CHANNEL_AREA;
 
     if (!c->open) {
+        /* not reached: a thread that ends answers once */
         release_descs(descs, n_descs);
         return 0;
     }

@@ -130,6 +130,7 @@ channel_open(struct channel *ch, int d)
     int fds[2] = {pair[1], memory};
     int e = door_send(d, &hello, sizeof hello, fds, 2);
     for (int i = 0; i < 100 && (e == EAGAIN || e == ETOOMANYREFS); i++) {
+        /* not reached: more hellos than a socket holds at once */
         usleep(2000); /* many callers at once: the server reads promptly */
         e = door_send(d, &hello, sizeof hello, fds, 2);
     }
@@ -173,6 +174,7 @@ channel_get(int d, struct channel **p_ch)
     for (uint32_t i = 0; i < N_CHANNELS; i++) {
         struct channel *ch = &my_channels->of[i];
         if (ch->call && ch->pid != pid) {
+            /* not reached: a child of fork: counters are lost */
             channel_close(ch); /* the parent's: it has its own copy */
         }
         if (ch->call && ch->ino == st.st_ino) {
@@ -356,6 +358,7 @@ receive_descs(struct channel *ch, uint32_t seq, int *fds, uint32_t n,
 
     while (e == 0 && (have < n || want_memory)) {
         if (++notes > 4096) {
+            /* not reached: more notes than a socket holds at once */
             e = EINTR; /* notes without end, and never the right ones */
             break;
         }

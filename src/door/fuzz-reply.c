@@ -73,7 +73,7 @@ say_note(void *bytes, size_t len, size_t *p_n_fds)
     uint8_t how = fuzz_byte(&in);
 
     MUST(len == sizeof note);
-    if (how < 64) {
+    if (how < 64 && !(how & 8)) {
         return how & 1 ? EAGAIN : how & 2 ? EPROTO : how & 4 ? EPIPE : EAGAIN;
     }
     note.seq = how % 8 == 7 ? (uint32_t)fuzz_length(&in, RING_SLOTS) : how % 8;
@@ -83,7 +83,7 @@ say_note(void *bytes, size_t len, size_t *p_n_fds)
     note.kind = how & 32 ? fuzz_byte(&in) % 5 : DOOR_NOTE_FDS;
     *p_n_fds = how & 128 ? 1 : 0;
     memcpy(bytes, &note, sizeof note);
-    return 0;
+    return how < 64 ? EMFILE : 0; /* its descriptor had no room here */
 }
 
 static int
@@ -284,6 +284,10 @@ read_result(const struct ring_result *r)
     MUST(r->head >= memory && r->head + r->head_len <= memory + WHOLE);
     for (uint64_t i = 0; i < r->head_len; i++) {
         seen += (unsigned char)r->head[i];
+    }
+    if (r->error != 0) {
+        MUST(r->head_len == 0 && r->data_len == 0 && r->fd == -1);
+        return;
     }
     MUST((r->fd >= 0) == (r->data == NULL));
     if (r->fd >= 0) {

@@ -676,6 +676,7 @@ ring_result(struct ring *r, uint32_t slot, struct ring_result *result)
         if (result->fd < 0) {
             int why = -result->fd;
             result->fd = -1;
+            result->head_len = result->data_len = 0;
             result->error = why == EMFILE ? why : 0;
             return why == EMFILE ? 0 : why;
         }

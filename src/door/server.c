@@ -97,6 +97,7 @@ server_watch(struct source *src)
     watch_locked(src);
     pthread_mutex_unlock(&door_server.lock);
     if (write(door_server.kick, &one, sizeof one) < 0) {
+        /* not reached: 2^64 - 1 wakes at once */
         return; /* it is signalled already */
     }
 }
@@ -125,6 +126,7 @@ help_locked(struct source *src)
     }
     source_ref(src);
     if (pool_spawn_locked(src) != 0) {
+        /* not reached: no thread can be made */
         source_unref(src);
         return 10000;
     }
@@ -482,6 +484,12 @@ resume_listeners(int us)
     return us;
 }
 
+static bool
+is_full(int e)
+{
+    return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
+}
+
 static void
 listener_event(struct item *item)
 {
@@ -489,8 +497,7 @@ listener_event(struct item *item)
     struct item like = {0};
 
     if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
-            errno == ENOMEM) {
+        if (is_full(errno)) {
             pause_listener(item);
         }
         return;
@@ -498,6 +505,7 @@ listener_event(struct item *item)
     pthread_mutex_lock(&door_server.lock);
     like.listener = item->listener;
     if (!like.listener) {
+        /* not reached: detached between event and turn */
         pthread_mutex_unlock(&door_server.lock);
         close(fd);
         return;
@@ -541,6 +549,7 @@ handle(struct item *item, uint32_t events)
     switch (item->kind) {
     case ITEM_KICK:
         if (read(door_server.kick, &count, sizeof count) < 0) {
+            /* not reached: it has counted, or no event came */
             return;
         }
         break;
@@ -564,6 +573,7 @@ server_turn(int epoll, int us)
     int n = epoll_pwait2(epoll, events, 64, us < 0 ? NULL : &ts, NULL);
 
     if (n < 0) {
+        /* not reached: all signals are blocked */
         return errno == EINTR ? 0 : -1;
     }
     /* What the events point to was written under the lock. */
@@ -584,6 +594,7 @@ listen_main(void *arg)
     for (;;) {
         if (server_turn(epoll, resume_listeners(help_all())) < 0) {
             /* Without this thread all doors of the process are mute. */
+            /* not reached: only a signal makes it fail, and all are blocked */
             usleep(PAUSE_NS / 1000);
         }
     }
@@ -594,6 +605,7 @@ listen_main(void *arg)
 
 /* In a child of fork the parent's doors are not ours: forget all, close what
  * would keep the parent's hang-ups from being seen. */
+/* not reached: a child of fork: counters are lost */
 static void
 forget_after_fork(void)
 {

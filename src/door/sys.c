@@ -76,7 +76,9 @@ door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
         (errno != ENOSYS && errno != EPERM)) {
         return;
     }
+    /* not reached: older kernels than 5.16, and some sandboxes */
     if (atomic_load(own) == 0) {
+        /* not reached: older kernels than 5.16, and some sandboxes */
         door_futex_wait(shared, value, 50000000u, true);
     }
 }
@@ -95,6 +97,7 @@ door_memory_make(const char *name, size_t size, void *at, int *p_fd)
     int fd =
         memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) {
+        /* not reached: older kernels than 6.3 */
         fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     }
     if (fd < 0) {
@@ -110,6 +113,7 @@ door_memory_make(const char *name, size_t size, void *at, int *p_fd)
                                        F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0) {
         int saved = errno;
         if (map != MAP_FAILED) {
+            /* not reached: a new memfd can always be sealed */
             munmap(map, size);
         }
         close(fd);
@@ -190,6 +194,7 @@ take_control(struct msghdr *msg, int *fds, size_t room, size_t *p_n,
 
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
         if (c->cmsg_level != SOL_SOCKET) {
+            /* not reached: the kernel sends SOL_SOCKET alone */
             continue;
         }
         if (c->cmsg_type == SCM_RIGHTS) {
@@ -288,6 +293,7 @@ door_wait_readable(int fd, uint64_t timeout_ns)
     if (n > 0) {
         return 0;
     }
+    /* not reached: five seconds of silence */
     return n == 0 ? ETIMEDOUT : errno;
 }
 
@@ -330,6 +336,7 @@ door_random(void)
     uint64_t bits = 0;
 
     while (getrandom(&bits, sizeof bits, 0) != (ssize_t)sizeof bits) {
+        /* not reached: the pool of random bits is ready */
         if (errno != EINTR) {
             /* Before the pool is ready or in a broken sandbox: still unique
              * enough to be a name, never a secret. */

@@ -9,6 +9,7 @@
 
 #include "door/sys.h"
 #include "door/wire.h"
+#include "stropts.h"
 
 #define CHANNEL_BYTES (4096u + (8u << 20))
 
@@ -297,6 +298,59 @@ test_what_is_no_connection(void **state)
     end(&w);
 }
 
+/* Takes all descriptors that are left under a limit of 256. How many. */
+static int
+fill_table(int fds[256], struct rlimit *old)
+{
+    struct rlimit few;
+    int n = 0;
+
+    getrlimit(RLIMIT_NOFILE, old);
+    few = *old;
+    few.rlim_cur = 256;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (n < 256 && (fds[n] = dup(0)) >= 0) {
+        n++;
+    }
+    assert_true(n < 256);
+    return n;
+}
+
+/* Who connects while the server has no descriptor left waits, and is heard as
+ * soon as there is one. */
+static void
+test_no_room_for_a_connection(void **state)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    struct door_hello hello = hello_of(3);
+    char folder[64];
+    struct rlimit old;
+    struct world w;
+    int fds[256];
+
+    begin(&w);
+    test_folder(folder);
+    snprintf(name.sun_path, sizeof name.sun_path, "%s/door", folder);
+    assert_int_equal(door_attach(w.d, name.sun_path, 0600), 0);
+    int c = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int n = fill_table(fds, &old);
+    assert_int_equal(connect(c, (struct sockaddr *)&name, sizeof name), 0);
+    assert_int_equal(door_send(c, &hello, sizeof hello, &w.pair[1], 1), 0);
+    /* Some of its turns long: it must not answer. */
+    struct pollfd look = {.fd = w.pair[0], .events = POLLIN};
+    assert_int_equal(poll(&look, 1, 70), 0);
+    while (n > 0) {
+        close(fds[--n]);
+    }
+    setrlimit(RLIMIT_NOFILE, &old);
+    assert_int_equal(poll(&look, 1, 20000), 1);
+    assert_int_equal(welcome(&w), 0);
+    close(c);
+    assert_int_equal(fdetach(name.sun_path), 0);
+    test_folder_remove(folder);
+    end(&w);
+}
+
 int
 main(void)
 {
@@ -308,6 +362,7 @@ main(void)
         cmocka_unit_test(test_sizes_and_seals),
         cmocka_unit_test(test_memory_without_magic),
         cmocka_unit_test(test_what_is_no_connection),
+        cmocka_unit_test(test_no_room_for_a_connection),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -124,6 +124,12 @@ test_argument_sizes(void **state)
     assert_true(test_ring_wait(t));
     check_order(t, slot, 5, 100);
     free(args);
+    /* One byte more than a plain door copies; nobody touches them. */
+    slot = test_ring_post(t, BYTES, "", 0, 0);
+    ring_entry(&t->r, slot)->args_len = ((uint64_t)128 << 20) + 1;
+    assert_true(test_ring_wait(t));
+    assert_int_equal(ring_result(&t->r, slot, &result), 0);
+    assert_int_equal(result.error, E2BIG);
     test_ring_close(t);
     close(d);
 }
