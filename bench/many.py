@@ -34,7 +34,7 @@ module hello {{ run "{build}/examples/site/hello" }}
 IDLE_CONF = """\
 set access-log off
 set idle-timeout 1d
-{workers}
+set workers {workers}
 forward http 127.0.0.1:0 to {{
     map GET /hello to hello
 }}
@@ -162,9 +162,21 @@ def site_conf(bench):
     return path
 
 
-def idle_once(server):
-    """PSS by role, and of the own processes together."""
-    own = workers_of(server)
+def await_processes(server, n, limit=10.0):
+    """Waits until n processes run the server's program (nginx listens before
+    it forks); which they are."""
+    end = time.monotonic() + limit
+    while len(workers_of(server)) < n:
+        if time.monotonic() > end:
+            raise ValueError(f"{server.name}: {len(workers_of(server))} "
+                             f"processes, {n} are expected")
+        time.sleep(0.01)
+    return workers_of(server)
+
+
+def idle_once(server, n):
+    """PSS by role, and of the N own processes together."""
+    own = await_processes(server, n)
     memory.settled(lambda: memory.add(memory.pss(pid) for pid in own))
     roles = {}
     for pid in server.pids():
@@ -200,7 +212,7 @@ def idle_pss(bench):
     for _ in range(min(bench.options.rounds, 3)):
         for name, start in tries.items():
             with bench.running(start) as server:
-                runs[name].append(idle_once(server))
+                runs[name].append(idle_once(server, 1 + len(two)))
     bench.details[row] = runs
     totals = {name: [run["own"]["Pss"] for run in some]
               for name, some in runs.items()}
@@ -225,11 +237,11 @@ def idle_pss(bench):
 
 # ---- idle-10k, idle-100k ----
 
-def await_accepted(server, before, n, limit=60.0):
+def await_accepted(server, before, n, limit=60.0, count=memory.sockets):
     """Waits until the server holds n connections more."""
     end = time.monotonic() + limit
     while True:
-        have = memory.sockets(workers_of(server)) - before
+        have = count(workers_of(server)) - before
         if have >= n:
             return
         if time.monotonic() > end:
@@ -238,18 +250,19 @@ def await_accepted(server, before, n, limit=60.0):
         time.sleep(0.1)
 
 
-def idle_many_once(bench, server, n, answers):
-    """One server and n idle connections.  Bytes a connection: of its own
+def idle_many_once(bench, server, n, processes):
+    """One server of so many processes, and n idle connections.  Bytes a connection: of its own
     memory when they are fresh, and after a request on each; of the kernel's,
     both ends; how many lived and answered at the end."""
-    own = workers_of(server)
+    own = await_processes(server, processes)
+    answers = server.name != "floor-park"
     user = memory.settled(lambda: memory.private(own))
     kernel, slabs = memory.kernel(), memory.slabs()
-    fds = memory.sockets(own)
+    fds = memory.descriptors(own)
     began = time.monotonic()
     with contextlib.closing(Crowd(bench, server, n, "--path", "/hello",
                                   "--body", servers.BODY)) as crowd:
-        await_accepted(server, fds, n)
+        await_accepted(server, fds, n, count=memory.descriptors)
         took = time.monotonic() - began
         fresh = memory.settled(lambda: memory.private(own))
         result = {"connections": n, "took_s": took, "before": user,
@@ -283,18 +296,19 @@ def idle_many(bench, n, row):
     two = {bench.server_cpu, bench.client_cpu}
     runs = {}
 
-    def one(name, start, answers):
+    def one(name, start, processes):
         with bench.running(start) as server:
-            runs[name] = idle_many_once(bench, server, n, answers)
+            runs[name] = idle_many_once(bench, server, n, processes)
 
     one("floor-park", lambda: servers.floor_park(
-        bench.build, bench.folder, need), False)
-    text = f"set workers {workers}" if workers > 2 else ""
+        bench.build, bench.folder, need), need)
     one("cardea", lambda: servers.cardea_from(
-        bench.build, bench.folder, IDLE_CONF, two, workers=text), True)
+        bench.build, bench.folder, IDLE_CONF, two, workers=workers),
+        1 + workers)
     if servers.nginx_program():
         one("nginx", lambda: servers.nginx(
-            bench.folder, two, workers=workers, connections=limit - 64), True)
+            bench.folder, two, workers=workers, connections=limit - 64),
+            1 + workers)
     bench.details[row] = runs
     add_idle_many(bench, row, n, runs)
 
