@@ -214,7 +214,7 @@ def test_the_table_fits_80_columns(server):
         server.request(target)
     first, body = control.ask(path, "status")
     assert first == "ok"
-    assert re.search(r"^hello +run +\d+ running +1 +1 +1 +0 +0 +0$", body,
+    assert re.search(r"^hello +run +\d+ running +\d +\d +1 +0 +0 +0$", body,
                      re.M)
     assert "  last end: signal-ABRT\n" in body
     assert re.search(r"^  errors: crash 1$", body, re.M)
