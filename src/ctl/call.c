@@ -311,7 +311,7 @@ call_ring(struct ask *ask, struct ring *r)
     struct ring_entry *e;
 
     if (status != CTL_OK || path == NULL) {
-        return status != CTL_OK ? status : CTL_FAILED;
+        return status != CTL_OK ? status : complain(ask, "the path", ENOMEM);
     }
     path_len = http_path_decode(ask->head + h.path.off, h.path.len, path);
     if (path_len < 0) {
@@ -366,7 +366,8 @@ call_plain(struct ask *ask)
         status = make_request(ask, &h);
         both = status == CTL_OK ? malloc(ask->head_len + ask->size) : NULL;
         if (both == NULL) {
-            return status != CTL_OK ? status : CTL_FAILED;
+            return status != CTL_OK ? status
+                                    : complain(ask, "the bytes", ENOMEM);
         }
         memcpy(both, ask->head, ask->head_len);
         if (ask->size > 0) {
@@ -417,11 +418,11 @@ call_door(struct ask *ask)
 {
     struct ring_tables *tables = calloc(1, sizeof(*tables));
     struct ring *r = calloc(1, sizeof(*r));
-    int fd = door_dial(ask->path);
+    int fd = r != NULL && tables != NULL ? door_dial(ask->path) : -1;
     int status, error;
 
-    if (fd < 0 || r == NULL || tables == NULL) {
-        error = fd < 0 ? errno : ENOMEM;
+    if (fd < 0) {
+        error = errno; /* of either */
         free(tables);
         free(r);
         return complain(ask, "cannot reach it", error);
@@ -452,6 +453,8 @@ ctl_call(struct ctl *ctl)
     int status;
 
     if (ask == NULL) {
+        fprintf(ctl->errors, "cardea call: %s: no memory to ask it\n",
+                ctl->words[0]);
         return CTL_FAILED;
     }
     ask->ctl = ctl;
