@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -99,3 +100,29 @@ SCARCE_WRAP(int, -1, EMFILE, pidfd_open, (pid_t pid, unsigned flags),
             (pid, flags))
 SCARCE_WRAP(int, -1, EMFILE, dup, (int fd), (fd))
 SCARCE_WRAP(int, -1, ENFILE, inotify_init1, (int flags), (flags))
+SCARCE_WRAP(char *, NULL, ENOMEM, strdup, (const char *text), (text))
+SCARCE_WRAP(FILE *, NULL, ENOMEM, open_memstream, (char **text, size_t *len),
+            (text, len))
+SCARCE_WRAP(FILE *, NULL, ENOMEM, fopen64, (const char *path, const char *mode),
+            (path, mode))
+SCARCE_WRAP(DIR *, NULL, ENOMEM, opendir, (const char *path), (path))
+SCARCE_WRAP(DIR *, NULL, ENOMEM, fdopendir, (int fd), (fd))
+
+int __wrap_asprintf(char **to, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+int
+__wrap_asprintf(char **to, const char *format, ...)
+{
+    va_list args;
+
+    if (scarce_fails()) {
+        *to = NULL;
+        errno = ENOMEM;
+        return -1;
+    }
+    va_start(args, format);
+    int n = vasprintf(to, format, args);
+    va_end(args);
+    return n;
+}

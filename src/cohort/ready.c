@@ -37,6 +37,21 @@ print_waiting(const struct keeper *k, FILE *out)
     }
 }
 
+/* The line where there is no memory for all of it: somebody waits for it. */
+static void
+print_short(const struct keeper *k)
+{
+    char url[LISTENERS_URL_MAX] = "";
+
+    if (k->conf->n_listens > 0) {
+        listeners_url(&k->conf->listens[0], k->listen_fds[0], url);
+    }
+    dprintf(k->options.out_fd,
+            "ready%s%s pid=%d workers=%d modules=%zu run-folder=%s\n",
+            url[0] != '\0' ? " url=" : "", url, (int)getpid(), k->n_workers,
+            k->conf->n_modules, k->folder.path);
+}
+
 /* ready url=http://127.0.0.1:8080/ url2=… pid=… workers=… … */
 static void
 print_ready(struct keeper *k)
@@ -47,6 +62,7 @@ print_ready(struct keeper *k)
     int n_urls = 0;
 
     if (out == NULL) {
+        print_short(k);
         return;
     }
     fputs("ready", out);
