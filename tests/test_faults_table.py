@@ -30,6 +30,7 @@ module echo  { run "$PROGRAMS/echo" }
 module hurry { run "$PROGRAMS/sleep"; timeout 300ms }
 module sleep { run "$PROGRAMS/sleep" }
 module big   { run "$PROGRAMS/reply" }
+module close { run "$PROGRAMS/closer" }
 module fork  { exec "/bin/sh $DIR/fork.sh" }
 module flood { exec "/bin/sh $DIR/flood.sh" }
 
@@ -39,6 +40,7 @@ forward http 127.0.0.1:$PORT to {
     map GET  /hurry to hurry
     map GET  /sleep to sleep
     map GET  /big   to big
+    map GET  /close to close
     map GET  /fork  to fork
     map GET  /flood to flood
     map GET  /gone  to "$DIR/gone.door"
@@ -46,9 +48,11 @@ forward http 127.0.0.1:$PORT to {
     %s
 }
 """ % "".join(f"map GET /crash{i} to crash{i}; map GET /lie{i} to lie{i}\n"
+              f"map GET /leave{i} to leave{i}\n"
               for i in range(10))
 CONF += "".join(
     f'module crash{i} {{ run "$PROGRAMS/crash" }}\n'
+    f'module leave{i} {{ run "$PROGRAMS/closer" }}\n'
     f'module lie{i} {{ run "$BUILD/tests/attacks/attack-liar far-data" }}\n'
     for i in range(10))
 SCRIPTS = {
@@ -72,7 +76,8 @@ def server(shared, shared_folder):
         dead.bind(os.path.join(shared_folder, "dead.door"))
     server = shared(CONF)
     for path in ("/hello", "/hurry?ms=0", "/sleep?ms=0", "/big", "/fork",
-                 "/flood", *(f"/crash{i}" for i in range(10))):
+                 "/flood", "/close",
+                 *(f"/{n}{i}" for i in range(10) for n in ("crash", "leave"))):
         assert until(lambda p=path: server.request(p).status == 200)
     assert server.request("/echo", "POST", body=b"a").status == 200
     return server
@@ -274,6 +279,47 @@ def test_a_program_that_is_stopped(server):
     row.judge("504", r"event=request .*status=504 .*cause=deadline", POOL)
 
 
+def closer_of(server):
+    """The program of module close, as the server told it last."""
+    return next(int(m.group(1)) for m in (
+        re.search(r"event=start module=close pid=(\d+)", l)
+        for l in reversed(list(server.log))) if m)
+
+
+def order(server, signum, said):
+    """Makes the program of module close do it, and waits until it has."""
+    start = server.lines()
+    os.kill(closer_of(server), signum)
+    server.wait_log(rf"event=output module=close .*text=\"?{said}",
+                    start=start)
+
+
+def test_a_program_that_exits_in_the_call(server):
+    row = Row(server, "the program calls exit(0) in the call")
+    for _, i in spread():
+        back(server, f"/leave{i}")
+        row.seen.add(answered(server, f"/leave{i}?exit"))
+    for i in range(10):
+        back(server, f"/leave{i}")
+    row.judge("502", r"event=request .*status=502 .*cause=crash", POOL)
+    server.wait_log(r"event=died module=leave0 cause=exit-0", start=row.start)
+
+
+@pytest.mark.parametrize("signum, said", [
+    (signal.SIGWINCH, "unlinked"), (signal.SIGURG, "renamed")])
+def test_a_program_that_takes_its_name_away(server, signum, said):
+    """Who is connected stays connected, whatever becomes of the name. A name
+    that is gone but was not detached keeps its socket in the program."""
+    row = Row(server, f"the program's door is {said} by itself")
+    for _ in range(TIMES):
+        order(server, signum, said)
+        row.seen.add(answered(server, "/close"))
+        order(server, signal.SIGUSR2, "opened")
+        back(server, "/close")
+    row.judge("200", rf"event=output module=close .*text={said}",
+              (*POOL, "closer descriptors"))
+
+
 # Commands
 
 def test_a_command_whose_child_keeps_the_pipe(server):
@@ -330,7 +376,8 @@ def test_a_worker_that_is_killed(server):
         back(server, "/hello")
         row.seen.add("closed")
     for path in ("/hurry?ms=0", "/sleep?ms=0", "/big", "/fork", "/flood",
-                 *(f"/crash{i}" for i in range(10))):
+                 "/close",
+                 *(f"/{n}{i}" for i in range(10) for n in ("crash", "leave"))):
         back(server, path)
     row.judge("closed", r"event=died worker=\d+ cause=signal-KILL", POOL)
 
