@@ -1,11 +1,14 @@
 """Doors at paths, of programs that Cardea did not start."""
 
+import concurrent.futures
+import contextlib
 import os
 import stat
 import subprocess
 
 import pytest
 
+from lib import control
 from lib.server import until
 
 CONF = """
@@ -216,3 +219,26 @@ def test_a_program_of_a_user_is_compiled_and_served(cardea, compile_program):
         forward http 127.0.0.1:$PORT to mine
     """)
     assert server.request("/").text == "hello, 127.0.0.1\n"
+
+
+def test_callers_that_come_back_at_once_make_no_more_threads(cardea):
+    """As many threads as calls were ever there at the same time, however often
+    and however quickly the next call follows the answer."""
+    server = cardea("""
+        module sleep { run "$PROGRAMS/sleep" }
+        forward http 127.0.0.1:$PORT to sleep
+    """)
+    callers = 24
+
+    def call(wire):
+        for ms in [5] * 15 + [1] * 15:
+            reply = wire.request(f"/?ms={ms}")
+            assert reply.status == 200
+
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(server.wire()) for _ in range(callers)]
+        with concurrent.futures.ThreadPoolExecutor(callers) as pool:
+            list(pool.map(call, wires))
+    sleep = control.module(control.status(control.path_of(server)), "sleep")
+    assert sleep["calls"] == callers * 30
+    assert sleep["threads_high"] <= callers

@@ -77,7 +77,9 @@ static int file_fd;
 static void
 dispatch(struct cardea_request *r)
 {
-    handler(r);
+    test_reads();
+    atomic_load (&handler)(r);
+    test_wrote();
 }
 
 static cardea_handler *const cookie = dispatch;
@@ -154,8 +156,10 @@ ask(struct test_ring *ring, cardea_handler *h, char text[16])
 
     head_init(&head);
     handler = h;
+    test_wrote();
     uint32_t slot = test_ring_post(ring, 2, head.bytes, head.len, 0);
     assert_true(test_ring_wait(ring));
+    test_reads();
     assert_int_equal(ring_result(&ring->r, slot, &result), 0);
     memset(text, 0, 16);
     if (result.fd < 0) {

@@ -196,6 +196,18 @@ pool_has_cpu_locked(void)
     return running < door_server.n_cpus;
 }
 
+uint32_t
+pool_returning_locked(void)
+{
+    uint32_t n = 0;
+
+    for (struct thread *t = door_server.threads; t; t = t->next) {
+        n += !t->idle &&
+             !atomic_load_explicit(&t->serving, memory_order_relaxed);
+    }
+    return n;
+}
+
 /* ---- placement ---- */
 
 /* Keeps the attendant of a ring on the CPU of the caller's loop: waking a

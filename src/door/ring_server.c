@@ -113,15 +113,21 @@ ring_tell_threads(struct source *src, uint32_t now, uint32_t most)
     atomic_store_explicit(&h->threads_high, most, memory_order_relaxed);
 }
 
-bool
-ring_has_work(const struct source *src)
+uint32_t
+ring_n_waiting(const struct source *src)
 {
     uint32_t pub =
         atomic_load_explicit(&request_of(src)->pub, memory_order_acquire);
     uint32_t head =
         atomic_load_explicit(&head_of(src)->head, memory_order_relaxed);
 
-    return pub - head - 1 < src->n_slots; /* 1 to n_slots waiting */
+    return pub - head <= src->n_slots ? pub - head : 0;
+}
+
+bool
+ring_has_work(const struct source *src)
+{
+    return ring_n_waiting(src) > 0;
 }
 
 /* ---- larger replies: runs of heap pages ---- */

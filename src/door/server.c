@@ -77,6 +77,13 @@ has_work(const struct source *src)
                                      : channel_has_work(src));
 }
 
+/* How many of SRC's calls nobody has taken, as its caller says. */
+static uint32_t
+calls_waiting(const struct source *src)
+{
+    return src->kind == SOURCE_RING ? ring_n_waiting(src) : 1;
+}
+
 static void
 watch_locked(struct source *src)
 {
@@ -123,6 +130,12 @@ help_locked(struct source *src)
     }
     if (pool_assign_locked(src)) {
         return src->kind == SOURCE_RING ? 50 : 0;
+    }
+    /* Threads that have answered and are not yet back take these calls: a
+     * caller that sends its next one at once has not made a new high-water
+     * mark. */
+    if (calls_waiting(src) <= pool_returning_locked()) {
+        return 50;
     }
     source_ref(src);
     if (pool_spawn_locked(src) != 0) {

@@ -191,6 +191,9 @@ int pool_spawn_locked(struct source *src);
 bool pool_assign_locked(struct source *src);
 /* Are fewer serving threads on a CPU than this process may use? Lock held. */
 bool pool_has_cpu_locked(void);
+/* Threads between two calls: neither serving nor parked, they look for work
+ * themselves, now. Lock held. */
+uint32_t pool_returning_locked(void);
 /* Wakes whoever attends SRC, to notice that it is dead. Lock held. */
 void pool_rouse_locked(struct source *src);
 
@@ -206,6 +209,8 @@ int channel_answer(struct call *call, int error, const char *data, size_t size,
                    const door_desc_t *descs, uint32_t n_descs);
 
 int ring_accept(struct source *src, int memory_fd, int *p_fd);
+/* Calls that nobody has claimed; 0 also where the caller's count cannot be. */
+uint32_t ring_n_waiting(const struct source *src);
 bool ring_has_work(const struct source *src);
 bool ring_take(struct source *src, struct thread *t);
 int ring_answer(struct thread *t, int error, const char *data, size_t size);
