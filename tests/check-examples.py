@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Every whole program under EXAMPLES of man/*.3 compiles without a warning and
 links with libdoor: that of the build folder (CARDEA_BUILD, else build-asan),
-with its sanitizers. Without a build it is compiled only.
+with its sanitizers. Without a build it is compiled only. One that makes a door
+at a path serves it, and once more after a kill, which leaves the path behind.
 
 Every example of man/cardea.conf.5 is a configuration that `cardea check`
 accepts, and so is what `check -v` prints of it; that needs a build."""
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 from lib import house
 
@@ -88,17 +90,74 @@ def ending(build, folder):
         "-o", os.path.join(folder, "example")]
 
 
+SERVES = re.compile(r"\b(?:door_attach|fattach|cardea_serve_threads_at)\(")
+# How to see from the outside that a door is at the path.
+PROBE = """#include <door.h>
+int main(int argc, char **argv)
+{
+    return argc != 2 || door_open(argv[1]) < 0;
+}
+"""
+
+
+def compiled(source, build, folder, name="example.c"):
+    """What gcc says of SOURCE, or "": then FOLDER has a program `example`."""
+    path = os.path.join(folder, "example.c")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(source)
+    done = subprocess.run(
+        ["gcc", *FLAGS, path, *ending(build, folder)], cwd=house.ROOT,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, check=False)
+    out = done.stdout.decode("utf-8", "replace").replace(path, name)
+    return "" if done.returncode == 0 else out or f"gcc: {done.returncode}"
+
+
+def serve_once(program, probe, path):
+    """Starts PROGRAM, waits until a door is at PATH, and kills it. What it said
+    instead, or ""."""
+    with subprocess.Popen([program], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as server:
+        try:
+            end = time.monotonic() + 20
+            while subprocess.run([probe, path], check=False).returncode != 0:
+                if server.poll() is not None:
+                    return server.stdout.read().decode("utf-8", "replace") or \
+                        f"it left with {server.returncode}"
+                if time.monotonic() > end:
+                    return "no door after 20 s"
+            return ""
+        finally:
+            server.kill()
+
+
+def run_faults(name, source, build):
+    """Serves the door of SOURCE twice, in a folder of its own for /tmp."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = compiled(PROBE, build, folder)
+        if said:
+            return [said]
+        probe = os.path.join(folder, "probe")
+        os.rename(os.path.join(folder, "example"), probe)
+        source = source.replace('"/tmp/', f'"{folder}/')
+        paths = re.findall(f'"({folder}/[^"]*)"', source)
+        if len(paths) != 1:
+            return [f"{name}: not one path below /tmp: {paths}"]
+        said = compiled(source, build, folder, name)
+        for nth in ("first", "second") if not said else ():
+            said = serve_once(os.path.join(folder, "example"), probe, paths[0])
+            if said:
+                return [f"{name}: the {nth} start: {said}"]
+        return [said] if said else []
+
+
 def faults_of(name, source, build):
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "example.c")
-        with open(path, "w", encoding="utf-8") as f:
-            f.write(source)
-        done = subprocess.run(
-            ["gcc", *FLAGS, path, *ending(build, folder)], cwd=house.ROOT,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, check=False)
-        out = done.stdout.decode("utf-8", "replace").replace(path, name)
-    return [] if done.returncode == 0 else [out or f"gcc: {done.returncode}"]
+        said = compiled(source, build, folder, name)
+    if not said and build and SERVES.search(source):
+        return run_faults(name, source, build)
+    return [said] if said else []
 
 
 # What the examples of cardea.conf.5 name, and what stands for it here: nothing
