@@ -102,17 +102,18 @@ static long
 response_head(struct response_check *check, const char *buf, size_t head)
 {
     const char *eol = memmem(buf, head, "\r\n", 2);
-    size_t at = (size_t)(eol - buf) + 2;
+    size_t at;
     long length = -1;
 
     check->close = false;
-    if (memcmp(buf, RESPONSE_STATUS, RESPONSE_STATUS_LEN) != 0) {
+    if (eol == NULL || memcmp(buf, RESPONSE_STATUS, RESPONSE_STATUS_LEN) != 0) {
         return RESPONSE_BAD;
     }
+    at = (size_t)(eol - buf) + 2;
     while (at < head - 2) {
         eol = memmem(buf + at, head - at, "\r\n", 2);
-        if (!response_field(check, buf, at, (size_t)(eol - buf) - at,
-                            &length)) {
+        if (eol == NULL || !response_field(check, buf, at,
+                                           (size_t)(eol - buf) - at, &length)) {
             return RESPONSE_BAD;
         }
         at = (size_t)(eol - buf) + 2;
