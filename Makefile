@@ -38,12 +38,12 @@ help:
 build:
 	@scripts/setup.sh build
 	@scripts/configure.sh build
-	@ninja -C build --quiet
+	@scripts/ninja.sh -C build
 
 run:
 	@scripts/setup.sh build site
 	@scripts/configure.sh build
-	@ninja -C build --quiet
+	@scripts/ninja.sh -C build
 	@exec build/cardea run -f examples/site/cardea.conf
 
 test:
@@ -53,8 +53,8 @@ test:
 bench:
 	@scripts/setup.sh build bench
 	@scripts/configure.sh build-release $(RELEASE_OPTIONS)
-	@ninja -C build-release --quiet
-	@ninja -C build-release --quiet bench-programs
+	@scripts/ninja.sh -C build-release
+	@scripts/ninja.sh -C build-release bench-programs
 	@exec python3 bench/run.py --build build-release
 
 fuzz:
@@ -80,15 +80,19 @@ check-format:
 install:
 	@scripts/setup.sh build
 	@scripts/configure.sh $(RELEASE) $(RELEASE_OPTIONS)
-	@ninja -C $(RELEASE) --quiet
+	@scripts/ninja.sh -C $(RELEASE)
 	@DESTDIR="$(DESTDIR)" meson install -C $(RELEASE) --no-rebuild --quiet
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+	@echo 'install: Cardea is in $(DESTDIR)$(PREFIX); try: $(DESTDIR)$(PREFIX)/bin/cardea help'
 
 # Removes what the last install put there: Meson kept the list of it.
 uninstall:
 	@test -f $(RELEASE)/meson-logs/install-log.txt || \
 	    { echo 'uninstall: nothing was installed from $(RELEASE)' >&2; exit 1; }
-	@ninja -C $(RELEASE) --quiet uninstall
+	@scripts/ninja.sh -C $(RELEASE) uninstall >$(RELEASE)/meson-logs/uninstall.txt || \
+	    { cat $(RELEASE)/meson-logs/uninstall.txt >&2; exit 1; }
+	@sed -n 's/^Deleted: \([0-9]*\)$$/uninstall: files removed: \1/p' \
+	    $(RELEASE)/meson-logs/uninstall.txt
 
 clean:
 	@rm -rf build build-*

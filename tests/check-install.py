@@ -194,6 +194,12 @@ def main():
         tap.case("make install", [] if status == 0 else [out])
         if status != 0:
             return tap.done()
+        want = f"install: Cardea is in {root}; try: {root}/bin/cardea help"
+        tap.case("make install ends with where it is",
+                 [] if out.splitlines()[-1:] == [want] else [out])
+        status, out = make("install", place)
+        tap.case("make install says nothing else where all is built",
+                 [] if (status, out) == (0, want + "\n") else [out])
         tap.case("what is installed, and nothing outside the prefix",
                  list_faults(place))
         tap.case("libraries", library_faults(root))
@@ -209,6 +215,9 @@ def main():
         status, out = make("uninstall", place)
         tap.case("make uninstall leaves no file",
                  [out] if status != 0 else sorted(listed(place)))
+        tap.case("make uninstall says one line",
+                 [] if re.fullmatch(r"uninstall: files removed: \d+\n", out)
+                 else [out])
     finally:
         shutil.rmtree(place, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
