@@ -32,8 +32,9 @@ struct cardea_request;
 typedef void cardea_handler(struct cardea_request *);
 
 /* Serves the door that Cardea named in the environment (CARDEA_DOOR, a path)
- * until Cardea ends the process. Many threads call HANDLER at once: as many as
- * there were calls waiting at the same time, and not more. Returns only on
+ * until Cardea ends the process. HANDLER runs on many threads at once: as many
+ * as there were calls waiting at the same time, and not more; what they share
+ * needs a lock. Returns only on
  * failure: 1, after a line on standard error said why. Without CARDEA_DOOR the
  * line says how to start the program. */
 int cardea_serve_threads(cardea_handler *handler);
