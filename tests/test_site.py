@@ -35,8 +35,8 @@ def site_conf(build, *more):
 
 @pytest.fixture
 def site(build, cardea):
-    def start(*more):
-        return cardea(site_conf(build, *more))
+    def start(*more, **environment):
+        return cardea(site_conf(build, *more), **environment)
     return start
 
 
@@ -162,15 +162,25 @@ def test_visits_outlive_restarts_and_kill_9(site):
     assert visit(site())[0] == now + 1
 
 
-def test_visits_without_a_state_folder_says_what_is_missing(build):
-    path = os.path.join(build, "examples", "site", "visits")
-    if not os.path.exists(path):
-        pytest.skip("visits was not built: SQLite is missing")
-    done = subprocess.run([path], env={"CARDEA_DOOR": "/nowhere"},
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, check=False, timeout=60)
-    assert done.returncode == 1
-    assert b"CARDEA_STATE" in done.stdout
+def test_visits_without_a_state_folder_says_what_is_missing(site):
+    """And goes on saying it, instead of ending again and again."""
+    server = site(STATE_DIRECTORY="/proc/none/there")
+    server.wait_log("event=no-state")
+    reply = server.request("/visits")
+    assert (reply.status, reply.text) == (
+        503, "There is no state folder to count visits in. Name one in "
+             "cardea.conf: set state-folder PATH\n")
+    page = server.request("/visits", fields=HTML)
+    assert page.status == 503
+    assert '<code>set state-folder "' in page.text
+    assert not [line for line in server.log if "event=died" in line]
+
+
+def test_a_browser_finds_an_icon(site):
+    """Also on a page of plain text, which can name none."""
+    reply = site().request("/favicon.ico")
+    assert (reply.status, reply.get("Content-Type"), reply.body[:4]) == (
+        200, "image/vnd.microsoft.icon", b"\0\0\1\0")
 
 
 # /upload
@@ -339,7 +349,7 @@ def app(state, name):
     return next(m for m in state["modules"] if m["name"] == name)
 
 
-def test_status_tells_what_the_apps_do(site):
+def test_status_tells_what_the_modules_do(site):
     server = site()
     reply = server.request("/status.json")
     assert (reply.status, reply.get("Content-Type")) == (
@@ -392,7 +402,7 @@ def browsers():
 
 
 CELL = """
-const row = [...document.querySelectorAll("#apps tbody tr")]
+const row = [...document.querySelectorAll("#modules tbody tr")]
     .find((r) => r.cells[0].textContent === "slow");
 return [...row.cells].slice(1).map((c) => c.textContent);
 """

@@ -1,5 +1,5 @@
 /* What Cardea itself knows: a page with threads, high-water mark and calls of
- * each app, and the same as JSON. Both ask the keeper, at the control socket
+ * each module, and the same as JSON. Both ask the keeper, at the control socket
  * that it names in the environment: see cardea-control(5).
  *
  * The answer tells whoever asks what runs here. On the open network it belongs
@@ -156,8 +156,9 @@ static void put_table(struct cardea_request *r, const json_t *modules)
     const json_t *module;
     size_t i;
 
-    cardea_puts(r, "<div class=\"scroll\"><table class=\"live\" id=\"apps\">\n"
-                   "<thead><tr><th scope=\"col\">App</th>");
+    cardea_puts(r,
+                "<div class=\"scroll\"><table class=\"live\" id=\"modules\">\n"
+                "<thead><tr><th scope=\"col\">Module</th>");
     for (size_t c = 0; c < N_COLUMNS; c++) {
         cardea_printf(r, "<th scope=\"col\" data-key=\"%s\">%s</th>",
                       columns[c].key, columns[c].title);
@@ -211,11 +212,11 @@ static void put_facts(struct cardea_request *r, const json_t *state)
 
 static void answer_page(struct cardea_request *r, const json_t *state)
 {
-    page_begin(r, "What the apps do",
-               "The more calls wait at once, the more threads an app gets. "
+    page_begin(r, "What the modules do",
+               "The more calls wait at once, the more threads a module gets. "
                "<strong>At most</strong> is how many it ever had.");
     put_facts(r, state);
-    cardea_puts(r, "<h2>Apps</h2>\n");
+    cardea_puts(r, "<h2>Modules</h2>\n");
     put_table(r, json_object_get(state, "modules"));
     cardea_puts(r,
                 "<p class=\"quiet\" id=\"when\" role=\"status\">As it was when "

@@ -35,7 +35,7 @@ struct visit {
     } last[LAST];
 };
 
-static char database[4096];
+static char database[4096]; /* empty: there is no folder for it */
 static pthread_key_t connection_key;
 static pthread_mutex_t writer = PTHREAD_MUTEX_INITIALIZER;
 
@@ -274,11 +274,35 @@ static void answer_page(struct cardea_request *r, const struct visit *v)
     page_end(r);
 }
 
+/* Starting again would not help: it says what would. */
+static void answer_no_folder(struct cardea_request *r)
+{
+    cardea_status(r, 503);
+    if (!page_wanted(r)) {
+        cardea_puts(r, "There is no state folder to count visits in. Name one "
+                       "in cardea.conf: set state-folder PATH\n");
+        return;
+    }
+    page_begin(r, "Visits",
+               "They are not counted: there is no state folder for the "
+               "database. The log of Cardea says why (<code>no-state</code>).");
+    cardea_puts(r, "<p>Name a folder that Cardea may write to in "
+                   "<code>cardea.conf</code>, and start it again:</p>\n"
+                   "<pre><code>set state-folder \"/a/folder\"</code></pre>\n");
+    page_end(r);
+}
+
 static void visits(struct cardea_request *r)
 {
     struct visit v = {.path = REST_PATH};
-    sqlite3 *db = connection();
     const char *path = cardea_path(r);
+    sqlite3 *db;
+
+    if (database[0] == '\0') {
+        answer_no_folder(r);
+        return;
+    }
+    db = connection();
 
     if (strlen(path) <= PATH_SIZE) {
         snprintf(v.path, sizeof(v.path), "%s", path);
@@ -300,7 +324,8 @@ static void visits(struct cardea_request *r)
     }
 }
 
-/* Where the database lies, and that it can be used. 0, or -1 after a line. */
+/* Where the database lies, and that it can be used. 0, also where there is no
+ * folder for it; or -1. Each after a line. */
 static int start(void)
 {
     const char *folder = getenv("CARDEA_STATE");
@@ -311,7 +336,7 @@ static int start(void)
         fputs("visits: CARDEA_STATE names no folder for the database. Cardea "
               "sets it, if it can make one; by hand: CARDEA_STATE=.\n",
               stderr);
-        return -1;
+        return 0;
     }
     snprintf(database, sizeof(database), "%s/visits.db", folder);
     db = connection_open();

@@ -4,7 +4,7 @@
 (function () {
     const PERIOD = 1000;
     const CALLS = 6;      /* what a browser sends to one host at a time */
-    const table = document.getElementById("apps");
+    const table = document.getElementById("modules");
     const when = document.getElementById("when");
     const burst = document.getElementById("burst");
     const go = document.getElementById("go");
@@ -44,12 +44,12 @@
         for (const id in facts) {
             document.getElementById(id).textContent = text(facts[id]);
         }
-        for (const app of state.modules) {
-            const r = row(app.name);
+        for (const module of state.modules) {
+            const r = row(module.name);
             heads.forEach((h, i) => {
-                r.cells[i + 1].textContent = text(app[h.dataset.key]);
+                r.cells[i + 1].textContent = text(module[h.dataset.key]);
             });
-            r.classList.toggle("busy", app.in_flight > 0);
+            r.classList.toggle("busy", module.in_flight > 0);
         }
     }
 
