@@ -154,11 +154,15 @@ def test_memory_is_given_back_without_an_error(server):
         assert server.request("/echo", "POST", body=b"x" * 4 * MIB).status \
             == 200
     start = server.lines()
-    server.wait_log("event=door-lost .*cause=idle", start=start)
+    server.wait_log(r"level=info event=door-renewed module=echo door=\S+ "
+                    r"worker=\d+ count=1$", start=start)
     began = time.monotonic()
     while time.monotonic() - began < 2:
         assert server.request("/echo", "POST", body=b"abc").body == b"abc"
     assert set(workers) <= set(server.workers())
+    assert not [line for line in server.log if "event=door-lost" in line]
+    assert len([line for line in server.log
+                if "event=door-open module=echo " in line]) == 1
 
 
 # Downwards

@@ -108,6 +108,7 @@ def test_status_counts_calls_answers_and_errors(server):
     assert door["errors"] == {"no-door": 1}
     files, = state["files"]
     assert files["answers"] == {"2xx": 1, "3xx": 0, "4xx": 1, "5xx": 0}
+    assert (files["errors"], files["client_errors"]) == ({}, {"not-found": 1})
     assert control.requests(state) == 7
     until(lambda: control.module(control.status(path), "crash")["restarts"]
           == 1)
@@ -130,7 +131,8 @@ def test_requests_without_a_target_are_counted_apart(cardea):
     assert state["unrouted"] == {
         "requests": 2,
         "answers": {"2xx": 0, "3xx": 0, "4xx": 2, "5xx": 0},
-        "errors": {"no-route": 1, "bad-request": 1}}
+        "errors": {},
+        "client_errors": {"no-route": 1, "bad-request": 1}}
     assert control.requests(state) == 2
 
 
@@ -218,6 +220,7 @@ def test_the_table_fits_80_columns(server):
                      re.M)
     assert "  last end: signal-ABRT\n" in body
     assert re.search(r"^  errors: crash 1$", body, re.M)
+    assert re.search(r"^ +1 +0\n  client errors: not-found 1$", body, re.M)
     assert max(len(line) for line in body.splitlines()
                if "/" not in line) <= 80
 

@@ -2,6 +2,7 @@
 
 import email.utils
 import os
+import re
 import time
 
 import pytest
@@ -577,3 +578,26 @@ def test_a_path_that_hides_something_is_400(server, path):
                                   "/%68ello", "/hello/"])
 def test_a_path_is_tidied_before_it_is_routed(server, path):
     assert server.request(path).status == 200
+
+
+def test_the_log_never_says_that_a_call_took_no_time(cardea):
+    server = cardea("""
+        module hello { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to {
+            map GET /      to hello
+            map GET /files to files "$DIR"
+        }
+    """)
+    with server.wire() as wire:
+        for _ in range(200):
+            assert wire.request("/").status == 200
+            assert wire.request("/files/cardea.conf").status == 200
+    server.stop()
+    lines = [line for line in server.log if "event=request" in line]
+    runs = [re.search(r"run_ms=(\S+) total_ms=(\S+)$", line).groups()
+            for line in lines if "module=hello" in line]
+    assert len(runs) == 200
+    assert all(0 < float(run) <= float(total) for run, total in runs), runs
+    files = [re.search(r"total_ms=(\S+)$", line).group(1)
+             for line in lines if " files=" in line]
+    assert len(files) == 200 and all(float(ms) > 0 for ms in files), files

@@ -534,8 +534,14 @@ def test_a_thousand_passed_connections_leave_nothing_behind(cardea, how, end):
 
 def test_a_door_that_refuses_descriptors(cardea):
     server = cardea(PASS % "refuse")
-    assert_reset(server.port, half=True)
-    server.wait_log(r"how=pass bytes=0 .*cause=no-descriptors")
+    server.wait_log(r"level=warn event=cannot-pass module=taker door=\S+ "
+                    rf"listener=127.0.0.1:{server.port} "
+                    "cause=takes-no-descriptors$")
+    for _ in range(8):
+        assert_reset(server.port, half=True)
+    assert len([line for line in server.log
+                if "event=cannot-pass" in line]) == 1
+    server.wait_log(r"how=pass bytes=0 .*cause=takes-no-descriptors")
     assert server.modules("pass")
 
 
@@ -546,7 +552,7 @@ def test_a_cardea_h_program_cannot_take_a_connection(cardea, program):
         forward tcp 127.0.0.1:$PORT pass {program}
     """)
     assert_reset(server.port, half=True)
-    server.wait_log(r"how=pass bytes=0 .*cause=no-descriptors")
+    server.wait_log(r"how=pass bytes=0 .*cause=takes-no-descriptors")
 
 
 def test_a_program_of_0_1_is_not_passed_connections_and_takes_bytes(cardea):
@@ -561,7 +567,7 @@ def test_a_program_of_0_1_is_not_passed_connections_and_takes_bytes(cardea):
         forward tcp 127.0.0.1:{other} to old
     """)
     assert_reset(server.port, half=True)
-    server.wait_log(r"how=pass bytes=0 .*cause=no-descriptors")
+    server.wait_log(r"how=pass bytes=0 .*cause=takes-no-descriptors")
     assert call(other, b"GET / HTTP/1.1\r\n\r\n").endswith(
         b"A plain door of 0.1.\n")
 

@@ -110,6 +110,8 @@ postpone(struct keeper *k, struct keeper_target *t, int worker, int error)
     struct log_line line;
 
     link->deadline = link->tried_at + wait;
+    link->renews = false;
+    t->announced = false;
     if (!link->told_none) {
         link->told_none = worker_send(&k->workers[worker], &none, -1) == 0;
     }
@@ -120,6 +122,19 @@ postpone(struct keeper *k, struct keeper_target *t, int worker, int error)
         log_ms(&line, "wait_ms", wait);
         keeper_log_end(k, &line);
     }
+}
+
+/* LINK is open once more, and had not been lost: its worker gave memory back.
+ */
+static void
+tell_renewed(struct keeper *k, struct keeper_target *t, int worker)
+{
+    struct log_line line;
+
+    log_target(k, &line, LOG_INFO, "door-renewed", t);
+    log_num(&line, "worker", (uint64_t)worker);
+    log_num(&line, "count", t->causes[WORKER_CAUSE_IDLE]);
+    keeper_log_end(k, &line);
 }
 
 static void
@@ -150,6 +165,10 @@ try_link(struct keeper *k, struct keeper_target *t, int worker, uint64_t now)
     link->opened_at = now;
     link->deadline = UINT64_MAX;
     link->incarnation = t->module != NULL ? t->module->unit.n_starts : 0;
+    if (link->renews) {
+        link->renews = false;
+        tell_renewed(k, t, worker);
+    }
     announce(k, t);
 }
 
@@ -178,6 +197,8 @@ doors_tick(struct keeper *k, uint64_t now)
                 try_link(k, t, w, now);
             } else {
                 t->links[w].deadline = UINT64_MAX;
+                t->links[w].renews = false;
+                t->announced = false;
             }
         }
     }
@@ -272,6 +293,22 @@ replace_server(struct keeper *k, struct keeper_target *t,
     restart_replace(&t->module->unit, (int)cause);
 }
 
+/* Worker WORKER lost T's door, for CAUSE; the next try is in WAIT. */
+static void
+tell_lost(struct keeper *k, const struct keeper_target *t, int worker,
+          uint32_t cause, uint64_t wait)
+{
+    struct log_line line;
+
+    log_target(k, &line, k->phase == PHASE_RUN ? LOG_WARN : LOG_INFO,
+               "door-lost", t);
+    log_num(&line, "worker", (uint64_t)worker);
+    log_text(&line, "cause", cause_names[cause]);
+    log_num(&line, "count", t->causes[cause]);
+    log_ms(&line, "wait_ms", wait);
+    keeper_log_end(k, &line);
+}
+
 int
 doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
 {
@@ -280,7 +317,6 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
     uint64_t now = keeper_now(k);
     bool fresh = cause == WORKER_CAUSE_IDLE; /* no fault: its calls wait */
     uint64_t wait;
-    struct log_line line;
 
     if (target >= k->conf->n_targets || k->targets[target].path == NULL ||
         cause < WORKER_CAUSE_GONE || cause > WORKER_CAUSE_IDLE) {
@@ -295,16 +331,44 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
     link->told_none = !fresh; /* it knows */
     wait = fresh ? 0 : backoff_next(&link->backoff, now - link->opened_at);
     link->deadline = now + wait;
-    t->announced = false;
+    link->renews = fresh;
     t->causes[cause]++;
-    log_target(k, &line, k->phase == PHASE_RUN && !fresh ? LOG_WARN : LOG_INFO,
-               "door-lost", t);
-    log_num(&line, "worker", (uint64_t)worker);
-    log_text(&line, "cause", cause_names[cause]);
-    log_num(&line, "count", t->causes[cause]);
-    log_ms(&line, "wait_ms", wait);
-    keeper_log_end(k, &line);
+    if (!fresh) {
+        t->announced = false;
+        tell_lost(k, t, worker, cause, wait);
+    }
     replace_server(k, t, link, cause);
+    return 0;
+}
+
+int
+doors_no_descs(struct keeper *k, uint32_t target)
+{
+    struct keeper_target *t;
+    uint64_t start;
+
+    if (target >= k->conf->n_targets || k->targets[target].path == NULL) {
+        return -EPROTO;
+    }
+    t = &k->targets[target];
+    start = t->module != NULL ? t->module->unit.n_starts : 1;
+    if (t->no_descs_told == start) {
+        return 0;
+    }
+    t->no_descs_told = start;
+    for (size_t i = 0; i < k->conf->n_listens; i++) {
+        const struct conf_listen *l = &k->conf->listens[i];
+        struct log_line line;
+
+        if (l->protocol != CONF_TCP_PASS ||
+            (uint32_t)l->routes[0].target != target) {
+            continue;
+        }
+        log_target(k, &line, LOG_WARN, "cannot-pass", t);
+        log_text(&line, "listener", l->text);
+        log_text(&line, "cause", "takes-no-descriptors");
+        keeper_log_end(k, &line);
+    }
     return 0;
 }
 

@@ -71,6 +71,7 @@ struct keeper_module {
 struct keeper_link {
     bool open;
     bool told_none;
+    bool renews;       /* not lost: the worker asked for a fresh one */
     uint64_t deadline; /* next try; UINT64_MAX: none due */
     uint64_t tried_at, opened_at;
     uint64_t incarnation; /* of the module when it was dialled */
@@ -85,6 +86,8 @@ struct keeper_target {
     int watch;                    /* inotify, of the parent folder; -1 */
     bool announced;               /* open at all workers, and logged */
     bool waiting_told;
+    uint64_t
+        no_descs_told; /* the start of its module, or 1, told of; 0: none */
     uint64_t causes[WORKER_CAUSE_IDLE + 1];
 };
 
@@ -211,5 +214,9 @@ void doors_module_started(struct keeper_module *m);
 /* Worker WORKER lost the door of TARGET (checked here). 0, or -EPROTO if the
  * message cannot be: the worker is not to be trusted. */
 int doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause);
+/* A worker found that the door of TARGET (checked here), to which a listener
+ * passes connections, takes no descriptors: logged, once for each start of its
+ * module. 0, or -EPROTO as above. */
+int doors_no_descs(struct keeper *k, uint32_t target);
 /* Is TARGET's door at all workers? (true for folders) */
 bool doors_open_all(const struct keeper *k, size_t target);

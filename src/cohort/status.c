@@ -14,7 +14,18 @@
 #define NAME_COLUMNS 14
 
 static const char *const cause_words[CAUSE_N] = {
-#define CAUSE(id, word) [CAUSE_##id] = word,
+#define CAUSE(id, word, whose) [CAUSE_##id] = word,
+#include "front/causes.def"
+#undef CAUSE
+};
+
+enum cause_whose {
+    CLIENT,
+    OURS,
+};
+
+static const uint8_t cause_whose[CAUSE_N] = {
+#define CAUSE(id, word, whose) [CAUSE_##id] = whose,
 #include "front/causes.def"
 #undef CAUSE
 };
@@ -76,13 +87,14 @@ sum_of(const struct keeper *k, const struct keeper_target *t)
                      : none;
 }
 
+/* How many ended for a cause that is WHOSE. */
 static uint64_t
-n_errors(const struct tally_sum *sum)
+n_ended(const struct tally_sum *sum, enum cause_whose whose)
 {
     uint64_t n = 0;
 
     for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
-        n += sum->causes[i];
+        n += cause_whose[i] == whose ? sum->causes[i] : 0;
     }
     return n;
 }
@@ -138,6 +150,19 @@ json_unit(struct json *j, const struct keeper *k, const struct restart *unit)
 }
 
 static void
+json_causes(struct json *j, const char *key, const struct tally_sum *sum,
+            enum cause_whose whose)
+{
+    json_object(j, key);
+    for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
+        if (cause_whose[i] == whose && sum->causes[i] > 0) {
+            json_num(j, cause_words[i], sum->causes[i]);
+        }
+    }
+    json_object_end(j);
+}
+
+static void
 json_answers(struct json *j, const struct tally_sum *sum)
 {
     static const char *const classes[] = {"2xx", "3xx", "4xx", "5xx"};
@@ -148,13 +173,8 @@ json_answers(struct json *j, const struct tally_sum *sum)
         json_num(j, classes[i], sum->answers[i]);
     }
     json_object_end(j);
-    json_object(j, "errors");
-    for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
-        if (sum->causes[i] > 0) {
-            json_num(j, cause_words[i], sum->causes[i]);
-        }
-    }
-    json_object_end(j);
+    json_causes(j, "errors", sum, OURS);
+    json_causes(j, "client_errors", sum, CLIENT);
 }
 
 static void
@@ -411,26 +431,32 @@ text_calls(FILE *out, const struct tally_sum *sum)
     }
     put_count(out, sum->calls, 8);
     put_count(out, sum->in_flight, 4);
-    put_count(out, n_errors(sum), 6);
+    put_count(out, n_ended(sum, OURS), 6);
 }
 
-/* What went wrong, behind the row that counts it. */
 static void
-text_errors(FILE *out, const struct tally_sum *sum)
+text_causes(FILE *out, const char *before, const struct tally_sum *sum,
+            enum cause_whose whose)
 {
-    const char *before = "  errors: ";
-
-    if (n_errors(sum) == 0) {
+    if (n_ended(sum, whose) == 0) {
         return;
     }
     for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
-        if (sum->causes[i] > 0) {
+        if (cause_whose[i] == whose && sum->causes[i] > 0) {
             fprintf(out, "%s%s %llu", before, cause_words[i],
                     (unsigned long long)sum->causes[i]);
             before = ", ";
         }
     }
     fputc('\n', out);
+}
+
+/* What went wrong, behind the row that counts it; and what clients did. */
+static void
+text_errors(FILE *out, const struct tally_sum *sum)
+{
+    text_causes(out, "  errors: ", sum, OURS);
+    text_causes(out, "  client errors: ", sum, CLIENT);
 }
 
 static void
@@ -512,7 +538,7 @@ text_files(const struct keeper *k, FILE *out)
         }
         put_first(out, k->conf->targets[i].path);
         put_count(out, sum.requests, 44);
-        put_count(out, n_errors(&sum), 6);
+        put_count(out, n_ended(&sum, OURS), 6);
         fputc('\n', out);
         text_errors(out, &sum);
     }

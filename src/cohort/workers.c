@@ -370,6 +370,8 @@ take_message(struct keeper_worker *w, const struct worker_message *m)
         return 0;
     case WORKER_DOOR_LOST:
         return doors_lost(w->keeper, w->index, m->target, m->cause);
+    case WORKER_NO_DESCS:
+        return doors_no_descs(w->keeper, m->target);
     default:
         return -EPROTO;
     }

@@ -14,7 +14,7 @@ const char *
 cause_name(enum reply_cause cause)
 {
     static const char *const names[CAUSE_N] = {
-#define CAUSE(id, word) [CAUSE_##id] = word,
+#define CAUSE(id, word, whose) [CAUSE_##id] = word,
 #include "front/causes.def"
 #undef CAUSE
     };
@@ -136,7 +136,8 @@ access_log(struct worker *w, const struct conn *c, const struct request *r)
         log_ms(&line, "wait_ms", r->called - r->began);
         log_ms(&line, "run_ms", r->answered - r->called);
     }
-    log_ms(&line, "total_ms", w->now - r->began);
+    /* Not w->now, which may be from before the work of this pass. */
+    log_ms(&line, "total_ms", w->world->now(w->world->ctx) - r->began);
     if (r->cause != CAUSE_NONE) {
         log_text(&line, "cause", cause_name(r->cause));
     }

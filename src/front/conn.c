@@ -203,8 +203,11 @@ make_room(struct worker *w, uint32_t i)
         return true;
     }
     c->flags |= CONN_CLOSE;
-    reply_error(w, i, arena_is_run(&w->arena, c->seg) ? 431 : 503, CAUSE_LIMIT,
-                NULL);
+    if (arena_is_run(&w->arena, c->seg)) {
+        reply_error(w, i, 431, CAUSE_LIMIT, NULL);
+    } else {
+        reply_error(w, i, 503, CAUSE_FULL, NULL);
+    }
     return false;
 }
 

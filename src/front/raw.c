@@ -220,7 +220,7 @@ pass(struct worker *w, uint32_t i)
     struct ring *g = &w->rings[c->ring];
 
     if (!(g->features & DOOR_FEATURE_DESCS)) {
-        raw_fail(w, i, CAUSE_NO_DESCS);
+        raw_fail(w, i, CAUSE_TAKES_NO_DESCS);
         return;
     }
     if (!r->has_slot) {

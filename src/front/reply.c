@@ -509,6 +509,25 @@ put_file_fields(struct head *h, const struct files_answer *a)
     }
 }
 
+/* Why a folder answers STATUS, which is 400 or more. */
+static enum reply_cause
+cause_of_file(int status)
+{
+    switch (status) {
+    case 403:
+        return CAUSE_UNREADABLE;
+    case 404:
+        return CAUSE_NOT_FOUND;
+    case 405:
+        return CAUSE_BAD_METHOD;
+    case 412:
+    case 416:
+        return CAUSE_UNMET;
+    default:
+        return CAUSE_FILE_FAILED;
+    }
+}
+
 static void
 reply_moved(struct worker *w, uint32_t i, const struct http_request *h,
             const char *path)
@@ -518,7 +537,7 @@ reply_moved(struct worker *w, uint32_t i, const struct http_request *h,
 
     if (files_location(path, query, h->query.len, location, sizeof location) <
         0) {
-        reply_error(w, i, 404, CAUSE_FILES, NULL);
+        reply_error(w, i, 404, CAUSE_NOT_FOUND, NULL);
         return;
     }
     snprintf(extra, sizeof extra, "Location: %s\r\n", location);
@@ -546,7 +565,7 @@ reply_file(struct worker *w, uint32_t i, const struct http_request *h,
     };
 
     if (h->method != HTTP_GET && h->method != HTTP_HEAD) {
-        reply_error(w, i, 405, CAUSE_FILES, "Allow: GET, HEAD\r\n");
+        reply_error(w, i, 405, CAUSE_BAD_METHOD, "Allow: GET, HEAD\r\n");
         return;
     }
     files_open(w->setup->folder_fds[r->target], rest, &q, &a);
@@ -560,7 +579,7 @@ reply_file(struct worker *w, uint32_t i, const struct http_request *h,
             snprintf(range, sizeof range, "Content-Range: bytes */%llu\r\n",
                      (unsigned long long)a.total);
         }
-        reply_error(w, i, a.status, CAUSE_FILES, range);
+        reply_error(w, i, a.status, cause_of_file(a.status), range);
         return;
     }
     head_begin(w, c, &head, false);

@@ -204,6 +204,26 @@ ring_lost(struct worker *w, uint32_t target, enum worker_cause cause)
     }
 }
 
+/* A door that takes no descriptors is told of once it is there, and not only in
+ * the line of each connection that it cannot be passed. */
+static void
+tell_no_descs(struct worker *w, uint32_t target)
+{
+    const struct conf *conf = w->conf;
+    struct worker_message none = {.kind = WORKER_NO_DESCS, .target = target};
+
+    if (w->rings[target].features & DOOR_FEATURE_DESCS) {
+        return;
+    }
+    for (size_t l = 0; l < conf->n_listens; l++) {
+        if (conf->listens[l].protocol == CONF_TCP_PASS &&
+            (uint32_t)conf->listens[l].routes[0].target == target) {
+            control_say(w, &none);
+            return;
+        }
+    }
+}
+
 void
 ring_event(struct worker *w, uint32_t target, uint32_t events)
 {
@@ -213,6 +233,7 @@ ring_event(struct worker *w, uint32_t target, uint32_t events)
         int e = ring_greeted(g);
         if (e == 0) {
             w->mapped[target] = g->epoch;
+            tell_no_descs(w, target);
             wait_over(w, target, true);
         } else if (e != EAGAIN) {
             ring_lost(w, target,
@@ -242,6 +263,7 @@ rings_poll(struct worker *w)
 {
     uint32_t n = 0;
 
+    w->polls_new = true;
     for (uint32_t word = 0; word * 64 < w->core->n_rings; word++) {
         for (uint64_t bits = w->active[word]; bits; bits &= bits - 1) {
             uint32_t g = word * 64 + (uint32_t)__builtin_ctzll(bits);

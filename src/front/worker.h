@@ -28,7 +28,7 @@ struct seat {
 };
 
 enum reply_cause {
-#define CAUSE(id, word) CAUSE_##id,
+#define CAUSE(id, word, whose) CAUSE_##id,
 #include "front/causes.def"
 #undef CAUSE
     CAUSE_N,
@@ -79,6 +79,9 @@ enum worker_message_kind {
     WORKER_NOW = 6,       /* keeper: leave at once */
     WORKER_LOOK = 7,      /* keeper: somebody wants to see fresh tallies */
     WORKER_LOOKED = 8,    /* worker: here they are; one for each LOOK */
+    /* worker: TARGET's door takes no descriptors, and a listener passes it
+     * connections */
+    WORKER_NO_DESCS = 9,
 };
 
 enum worker_cause {

@@ -57,9 +57,10 @@ struct worker {
     struct ring *rings;
     struct wheel wheel;
     uint16_t ports[32]; /* of the listeners, as bound */
-    uint64_t now;
-    uint64_t slow_at; /* next slow tick */
-    uint64_t nap;     /* backing-off wait while calls are in flight, ns */
+    uint64_t now;       /* read once a pass, and when it has answers to take */
+    bool polls_new;     /* no answer was taken since this pass began to look */
+    uint64_t slow_at;   /* next slow tick */
+    uint64_t nap;       /* backing-off wait while calls are in flight, ns */
     uint64_t wall_sec;
     char date[HTTP_DATE_LEN + 1];
     uint64_t active[TARGETS_MAX / 64]; /* rings with calls in flight */
