@@ -32,6 +32,8 @@ map_check(struct conf_check *check, struct conf_listen *listen,
     route->path_len = strlen(route->path);
     route->target = (size_t)target;
     route->where = node->name.where;
+    route->path_where = node->value.where;
+    route->target_where = node->target.where;
     listen->n_routes++;
 }
 
@@ -99,6 +101,8 @@ forward_single(struct conf_check *check, struct conf_listen *listen,
         .target = (size_t)target,
         .methods = UINT32_MAX,
         .where = node->target.where,
+        .path_where = node->target.where,
+        .target_where = node->target.where,
     };
     listen->n_routes = 1;
 }

@@ -52,7 +52,9 @@ struct conf_route {
     size_t path_len;
     size_t target;    /* index into conf.targets (equal targets are one) */
     uint32_t methods; /* bits of the listener's methods that it answers */
-    struct conf_where where;
+    struct conf_where where; /* of the method; of a route without map, of its
+                              * target */
+    struct conf_where path_where, target_where;
 };
 
 /* Bounds of one listener's method table: what keeps the text of an Allow field

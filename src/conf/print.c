@@ -13,23 +13,47 @@
 
 #define KEEP "  # "
 
-/* Where something was written, as a comment that ends the line. */
+/* The macros that N parts of one line came from, each once. */
 static void
-print_origin(const struct conf *conf, struct conf_where where, FILE *out)
+print_used(const struct conf *conf, const struct conf_where *parts, size_t n,
+           FILE *out)
 {
-    const struct conf_macro *macro;
+    for (size_t i = 0; i < n; i++) {
+        const struct conf_macro *macro;
+        bool is_known = parts[i].macro == 0;
 
-    if (where.line == 0) {
+        for (size_t j = 0; j < i; j++) {
+            is_known = is_known || (parts[j].macro == parts[i].macro &&
+                                    parts[j].is_mixed == parts[i].is_mixed);
+        }
+        if (!is_known) {
+            macro = &conf->macros[parts[i].macro - 1];
+            fprintf(out, ", $%s%s%s", macro->name,
+                    macro->is_given ? " of -D" : "",
+                    parts[i].is_mixed ? " and others" : "");
+        }
+    }
+}
+
+/* Where a line of N parts was written, as a comment that ends it: the first
+ * one's place, and the macros of all. */
+static void
+print_origins(const struct conf *conf, const struct conf_where *parts, size_t n,
+              FILE *out)
+{
+    if (parts[0].line == 0) {
         fputs(KEEP "default\n", out);
         return;
     }
-    fprintf(out, KEEP "%s:%d", conf_where_file(conf, where), where.line);
-    if (where.macro) {
-        macro = &conf->macros[where.macro - 1];
-        fprintf(out, ", $%s%s%s", macro->name, macro->is_given ? " of -D" : "",
-                where.is_mixed ? " and others" : "");
-    }
+    fprintf(out, KEEP "%s:%d", conf_where_file(conf, parts[0]), parts[0].line);
+    print_used(conf, parts, n, out);
     fputc('\n', out);
+}
+
+static void
+print_origin(const struct conf *conf, struct conf_where where, FILE *out)
+{
+    print_origins(conf, &where, 1, out);
 }
 
 /* TEXT as a string, in double quotes. */
@@ -205,17 +229,22 @@ print_map(const struct conf *conf, const struct conf_route *route, FILE *out)
     print_word(route->path, out);
     fputs(" to ", out);
     print_target(conf, &conf->targets[route->target], out);
-    print_origin(conf, route->where, out);
+    print_origins(conf,
+                  (struct conf_where[]){route->where, route->path_where,
+                                        route->target_where},
+                  3, out);
 }
 
 static void
 print_listen_origin(const struct conf *conf, const struct conf_listen *listen,
-                    FILE *out)
+                    struct conf_where target, FILE *out)
 {
     if (listen->addr.ss_family == AF_UNIX && listen->mode_where.line == 0) {
         fputs(KEEP "mode: default", out);
     }
-    print_origin(conf, listen->where, out);
+    print_origins(
+        conf, (struct conf_where[]){listen->where, listen->mode_where, target},
+        3, out);
 }
 
 static void
@@ -235,11 +264,11 @@ print_listen(const struct conf *conf, const struct conf_listen *listen,
     fputs(listen->protocol == CONF_TCP_PASS ? " pass " : " to ", out);
     if (is_single) {
         print_target(conf, &conf->targets[first->target], out);
-        print_listen_origin(conf, listen, out);
+        print_listen_origin(conf, listen, first->target_where, out);
         return;
     }
     fputs("{", out);
-    print_listen_origin(conf, listen, out);
+    print_listen_origin(conf, listen, (struct conf_where){0}, out);
     for (size_t i = 0; i < listen->n_routes; i++) {
         print_map(conf, &listen->routes[i], out);
     }
@@ -290,8 +319,10 @@ print_files(const struct conf *conf, FILE *out)
 
         fprintf(out, "# read: %s", file->name);
         if (file->from.line > 0) {
-            fprintf(out, " (included in %s:%d)",
+            fprintf(out, " (included in %s:%d",
                     conf_where_file(conf, file->from), file->from.line);
+            print_used(conf, &file->from, 1, out);
+            fputc(')', out);
         }
         fputc('\n', out);
     }

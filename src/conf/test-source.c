@@ -527,7 +527,8 @@ test_print(void **state)
         "    timeout 30s  # default\n"
         "}\n"
         "\n"
-        "forward http :81 to /etc/app/conf.d/a.door  # app/conf.d/10-a.conf:2\n"
+        "forward http :81 to /etc/app/conf.d/a.door  # app/conf.d/10-a.conf:2, "
+        "$a\n"
         "\n"
         "forward http :82 to /etc/app/conf.d/b.door  # app/conf.d/20-b.conf:1\n"
         "\n"
@@ -538,6 +539,44 @@ test_print(void **state)
         "\n"
         "forward tcp unix:/run/x mode 0666 pass /run/y.door  # mode: default  "
         "# app/x.conf:8\n");
+    conf_free(conf);
+    free(said);
+    free(text);
+}
+
+/* Every part of a line that came from a macro says so. */
+static void
+test_print_macros(void **state)
+{
+    char *said, *text;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+    struct conf *conf = parse_given("d = /run\np = /a\nm = 0600\nv = GET\n"
+                                    "forward http unix:$d/s mode $m to {\n"
+                                    "    map $v $p to $d/x.door\n"
+                                    "    map any $p$v to $d/x.door\n"
+                                    "    map any / to $d/$p.door\n"
+                                    "}\n"
+                                    "forward tcp :83 to $d/echo.door\n"
+                                    "f = conf.d\ninclude $f\n",
+                                    NULL, 0, &said);
+
+    assert_string_equal(said, "");
+    assert_non_null(conf);
+    conf_print(conf, out);
+    fclose(out);
+    assert_non_null(strstr(
+        text, "forward http unix:/run/s mode 0600 to {  # app/x.conf:5, $d, "
+              "$m\n"
+              "    map any /aGET to /run/x.door  # app/x.conf:7, $p and "
+              "others, $d\n"
+              "    map GET /a to /run/x.door  # app/x.conf:6, $v, $p, $d\n"
+              "    map any / to /run/a.door  # app/x.conf:8, $d and others\n"));
+    assert_non_null(strstr(
+        text, "forward tcp :83 to /run/echo.door  # app/x.conf:10, $d\n"));
+    assert_non_null(strstr(
+        text,
+        "# read: app/conf.d/10-a.conf (included in app/x.conf:12, $f)\n"));
     conf_free(conf);
     free(said);
     free(text);
@@ -559,6 +598,7 @@ main(void)
         cmocka_unit_test(test_domain),
         cmocka_unit_test(test_print_again),
         cmocka_unit_test(test_print),
+        cmocka_unit_test(test_print_macros),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
