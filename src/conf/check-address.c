@@ -59,8 +59,8 @@ address_mode(struct conf_check *check, struct conf_listen *listen,
                         "file");
     } else if (!mode_parse(word, &listen->mode)) {
         conf_report_add(check->report, word->where,
-                        "'%s' is no mode: write three octal digits behind a 0, "
-                        "such as 0660",
+                        "'%s' is no mode: write three octal digits, such as "
+                        "660 or 0660",
                         conf_shown(word->text, word->len).text);
     } else if ((listen->mode & 0222) == 0) {
         conf_report_add(check->report, word->where,

@@ -164,6 +164,7 @@ option_unknown(struct conf_check *check, const struct conf_word *name)
                         "'%s' cannot stand inside 'module { }': is a '}' "
                         "missing before it?",
                         shown.text);
+        check->tree->is_whole = false; /* a statement was lost here */
         return;
     }
     if (conf_word_is(name, "inetd")) {
@@ -179,12 +180,14 @@ option_unknown(struct conf_check *check, const struct conf_word *name)
                     shown.text, near ? near : "");
 }
 
-/* The module's options; *P_HAS_COMMAND: run or exec was there, right or not. */
+/* The module's options; *P_HAS_COMMAND: run or exec was there, right or not,
+ * or may have been. */
 static void
 module_options(struct conf_check *check, struct conf_module *module,
                const struct conf_node *children, bool *p_has_command)
 {
     struct conf_where *seen = module->wheres;
+    bool is_lost = false;
 
     for (const struct conf_node *node = children; node; node = node->next) {
         size_t i = 0, same;
@@ -195,6 +198,7 @@ module_options(struct conf_check *check, struct conf_module *module,
         }
         if (i == CONF_OPTIONS) {
             option_unknown(check, &node->name);
+            is_lost = true; /* it may have been the command */
             continue;
         }
         same = i == CONF_OPTION_RUN && !seen[i].line    ? CONF_OPTION_EXEC
@@ -217,7 +221,8 @@ module_options(struct conf_check *check, struct conf_module *module,
             option_store(check, module, (enum conf_option)i, node);
         }
     }
-    *p_has_command = seen[CONF_OPTION_RUN].line || seen[CONF_OPTION_EXEC].line;
+    *p_has_command =
+        is_lost || seen[CONF_OPTION_RUN].line || seen[CONF_OPTION_EXEC].line;
 }
 
 static bool

@@ -236,11 +236,61 @@ setting_store(struct conf_check *check, const struct setting *setting,
     }
 }
 
+/* `set port = 80`, `set port=80`: a macro was meant, or a setting with an '='
+ * too many. */
+static bool
+setting_equals(struct conf_check *check, const struct conf_word *name,
+               const struct conf_words *words)
+{
+    const char *equals = memchr(name->text, '=', name->len), *value;
+    size_t len = equals ? (size_t)(equals - name->text) : name->len, value_len;
+    struct conf_word left = {.text = name->text, .len = len};
+    bool has_word = words && words->word.len > 0;
+
+    if (!equals && has_word && words->word.text[0] == '=' &&
+        !words->word.is_string) {
+        equals = words->word.text;
+        value_len = words->word.len - 1;
+        words = words->next;
+    } else {
+        value_len = equals ? name->len - len - 1 : 0;
+    }
+    if (!equals) {
+        return false;
+    }
+    value = equals + 1;
+    if (value_len == 0 && words) {
+        value = words->word.text;
+        value_len = words->word.len;
+    }
+    for (size_t i = 0; setting_names[i]; i++) {
+        if (conf_word_is(&left, setting_names[i])) {
+            conf_report_add(check->report, name->where,
+                            "no '=' stands between '%s' and its value",
+                            setting_names[i]);
+            return true;
+        }
+    }
+    conf_report_add(check->report, name->where,
+                    "unknown setting '%s': a macro is defined without 'set': "
+                    "%s = \"%s\"",
+                    conf_shown(left.text, left.len).text,
+                    conf_shown(left.text, left.len).text,
+                    value_len > 0 ? conf_shown(value, value_len).text
+                                  : "VALUE");
+    return true;
+}
+
 static void
-setting_unknown(struct conf_check *check, const struct conf_word *name)
+setting_unknown(struct conf_check *check, const struct conf_word *name,
+                const struct conf_words *words)
 {
     struct conf_shown shown = conf_shown(name->text, name->len);
     const char *near;
+
+    if (setting_equals(check, name, words)) {
+        return;
+    }
 
     if (conf_word_is(name, "certificate") || conf_word_is(name, "key")) {
         conf_report_add(check->report, name->where,
@@ -251,9 +301,10 @@ setting_unknown(struct conf_check *check, const struct conf_word *name)
         return;
     }
     near = conf_name_near(setting_names, name->text, name->len);
-    conf_report_add(check->report, name->where, "unknown setting '%s'%s%s%s",
-                    shown.text, near ? ": did you mean '" : "",
-                    near ? near : "", near ? "'?" : "");
+    conf_report_add(check->report, name->where, "unknown setting '%s': %s%s%s",
+                    shown.text, near ? "did you mean '" : "",
+                    near ? near : "cardea.conf(5) lists them",
+                    near ? "'?" : "");
 }
 
 void
@@ -281,7 +332,7 @@ conf_check_settings(struct conf_check *check)
             i++;
         }
         if (i == ARRAY_LEN(settings)) {
-            setting_unknown(check, &node->name);
+            setting_unknown(check, &node->name, node->words);
         } else if (seen[i].line) {
             conf_report_add(
                 check->report, node->name.where, "'%s' is already set %s",

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/util.h"
 #include "conf/text.h"
 
 #define USER_LEN_MAX 32
@@ -96,12 +97,65 @@ conf_check_user(struct conf_check *check, const struct conf_word *word)
     return name;
 }
 
+/* Words that begin something of their own: behind a value, only the end of the
+ * statement before them was forgotten. */
+static bool
+begins_statement(const struct conf_word *word)
+{
+    static const char *const names[] = {
+        "run", "exec",    "user", "timeout", "folder",
+        "set", "forward", "map",  "module",  "include",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (!word->is_string && conf_word_is(word, names[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The words REST follow VALUE, which was to stand alone. What they begin is
+ * lost. */
+static void
+report_rest(struct conf_check *check, const struct conf_word *name,
+            const struct conf_word *value, const struct conf_words *rest,
+            bool is_command)
+{
+    const struct conf_word *word = &rest->word;
+    struct conf_shown shown = conf_shown(word->text, word->len), next;
+    const char *mend = "";
+
+    while (rest && !begins_statement(&rest->word)) {
+        rest = rest->next;
+    }
+    if (rest) {
+        check->tree->is_whole = false;
+        next = conf_shown(rest->word.text, rest->word.len);
+    }
+    if (conf_comment_like(word->text, word->len, !is_command)) {
+        mend = ": a comment begins with '#'";
+    } else if (value->is_string || (rest && word == &rest->word)) {
+        mend = ": a ';' or a new line must stand before it";
+    } else if (is_command && rest) {
+        conf_report_add(check->report, word->where,
+                        "unexpected '%s' after the value of '%.*s': put the "
+                        "command into \"double quotes\", and a ';' or a new "
+                        "line before '%s'",
+                        shown.text, (int)name->len, name->text, next.text);
+        return;
+    } else if (is_command) {
+        mend = ": put the whole command into \"double quotes\"";
+    }
+    conf_report_add(check->report, word->where,
+                    "unexpected '%s' after the value of '%.*s'%s", shown.text,
+                    (int)name->len, name->text, mend);
+}
+
 const struct conf_word *
 conf_check_single(struct conf_check *check, const struct conf_word *name,
                   const struct conf_words *words, const char *example)
 {
-    struct conf_shown shown;
-
     if (!words) {
         conf_report_add(check->report, name->where,
                         "'%.*s' needs a value, such as %s", (int)name->len,
@@ -116,15 +170,7 @@ conf_check_single(struct conf_check *check, const struct conf_word *name,
         return NULL;
     }
     if (words->next) {
-        shown = conf_shown(words->next->word.text, words->next->word.len);
-        conf_report_add(check->report, words->next->word.where,
-                        "unexpected '%s' after the value of '%.*s'%s",
-                        shown.text, (int)name->len, name->text,
-                        words->word.is_string
-                            ? ": a ';' or a new line must stand before it"
-                        : example[0] == '"'
-                            ? ": put the whole command into \"double quotes\""
-                            : "");
+        report_rest(check, name, &words->word, words->next, example[0] == '"');
         return NULL;
     }
     return &words->word;

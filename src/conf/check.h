@@ -14,7 +14,7 @@
 
 struct conf_check {
     const struct conf_outside *outside;
-    const struct conf_tree *tree;
+    struct conf_tree *tree;
     struct conf_memory *memory; /* of what the conf keeps */
     struct conf_report *report;
     struct conf *conf; /* its files and macros are set, the rest is zero */

@@ -279,6 +279,12 @@ piece_macro(struct expansion *e, struct piece *piece)
     text += has_brace;
     rest -= has_brace;
     len = name_len(text, rest);
+    if (has_brace && len > 0 && !memchr(text, '}', rest)) {
+        shown = conf_shown(text, len);
+        return piece_wrong(e, e->at,
+                           "the '}' of '${%s' is missing: write '${%s}'",
+                           shown.text, shown.text);
+    }
     if (len == 0 || (has_brace && (len == rest || text[len] != '}'))) {
         return piece_wrong(
             e, e->at,

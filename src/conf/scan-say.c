@@ -140,6 +140,26 @@ report_protocol(struct conf_scan *scan)
     return true;
 }
 
+/* `map /hello to hello`. */
+static bool
+report_method(struct conf_scan *scan)
+{
+    const struct conf_place *place = &scan->before;
+    const struct conf_word *word = &place->second;
+    struct conf_shown shown;
+
+    if (place->first != CONF_T_MAP || place->at < 2 || place->at > 3 ||
+        word->len == 0 || word->text[0] != '/') {
+        return false;
+    }
+    shown = conf_shown(word->text, word->len);
+    conf_report_add(scan->report, word->where,
+                    "the method is missing: write 'map GET %s' for requests of "
+                    "GET, 'map any %s' for all",
+                    shown.text, shown.text);
+    return true;
+}
+
 /* A statement that starts with no word we know. */
 static void
 report_start(struct conf_scan *scan, const struct conf_word *word)
@@ -162,6 +182,11 @@ report_start(struct conf_scan *scan, const struct conf_word *word)
         conf_report_add(scan->report, word->where,
                         "unknown word '%s': did you mean '%s'?", shown.text,
                         near);
+    } else if (scan->empty_line == word->where.line) {
+        conf_report_add(scan->report, word->where,
+                        "unknown word '%s' behind a ';': a comment begins with "
+                        "'#'",
+                        shown.text);
     } else {
         conf_report_add(scan->report, word->where,
                         "unknown word '%s': expected %s", shown.text, expected);
@@ -239,7 +264,7 @@ conf_scan_unexpected(struct conf_scan *scan)
         return;
     }
     if (report_misplaced(scan) || report_protocol(scan) ||
-        report_target(scan)) {
+        report_method(scan) || report_target(scan)) {
         return;
     }
     if (place->at == 0 && (word->len > 0 || word->where.macro) &&
@@ -249,6 +274,13 @@ conf_scan_unexpected(struct conf_scan *scan)
     }
     scan_found(scan, found);
     near = place_near(scan, word);
+    if (scan->given == CONF_T_WORD &&
+        conf_comment_like(word->text, word->len, true)) {
+        conf_report_add(scan->report, word->where,
+                        "expected %s, found %s: a comment begins with '#'",
+                        place_expected(place), found);
+        return;
+    }
     conf_report_add(
         scan->report, word->where, "expected %s, found %s%s%s%s",
         place->at == 0 ? "a word before the '{'" : place_expected(place), found,

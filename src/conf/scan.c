@@ -108,6 +108,10 @@ scan_give(struct conf_scan *scan, int token, const struct conf_word *word)
         place->first = token;
         place->word = *word;
     }
+    if (place->at == 0 && token == CONF_T_SEP && word->len > 0 &&
+        word->text[0] == ';') {
+        scan->empty_line = word->where.line;
+    }
     scan->before = *place;
     scan->given = token;
     scan->given_word = *word;
@@ -167,8 +171,11 @@ scan_end(struct conf_scan *scan, const struct conf_word *word)
     if (scan->depth == 0) {
         return scan_give(scan, CONF_T_YYEOF, word);
     }
-    conf_report_add(scan->report, scan->opens[scan->depth - 1].where,
-                    "this '{' is never closed: add the '}'");
+    scan->source->is_whole = false; /* what follows stood in the block */
+    if (!scan->is_torn) {
+        conf_report_add(scan->report, scan->opens[scan->depth - 1].where,
+                        "this '{' is never closed: add the '}'");
+    }
     scan->depth--;
     scan_hold(scan, CONF_T_YYEOF, word); /* comes again after the '}' */
     return scan_give(scan, CONF_T_CLOSE, word);
@@ -221,7 +228,9 @@ conf_scan_next(struct conf_scan *scan, struct conf_word *word,
                 continue;
             }
             if (scan->depth == 0) {
-                conf_report_add(scan->report, *where, "'}' without a '{'");
+                if (!scan->is_torn) {
+                    conf_report_add(scan->report, *where, "'}' without a '{'");
+                }
                 token = CONF_T_SEP;
                 break;
             }

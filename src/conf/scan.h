@@ -44,8 +44,10 @@ struct conf_scan {
     struct conf_word given_word;
     struct conf_open opens[CONF_DEPTH_MAX];
     int depth;
-    bool closed;  /* a '}' was given: a separator must follow */
-    bool is_held; /* a token is to be given next: */
+    bool is_torn;   /* a string without end may have held braces */
+    int empty_line; /* of a ';' that ended nothing: a comment, probably */
+    bool closed;    /* a '}' was given: a separator must follow */
+    bool is_held;   /* a token is to be given next: */
     int held;
     struct conf_word word; /* of the held token */
     struct conf_nodes_list *statements;

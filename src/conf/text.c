@@ -196,6 +196,14 @@ conf_name_near(const char *const *names, const char *text, size_t len)
     return nearest;
 }
 
+bool
+conf_comment_like(const char *text, size_t len, bool dashes)
+{
+    return len >= 2 &&
+           (memcmp(text, "//", 2) == 0 || memcmp(text, "/*", 2) == 0 ||
+            (dashes && len == 2 && memcmp(text, "--", 2) == 0));
+}
+
 const char *
 conf_path_wrong(const char *text, size_t len)
 {

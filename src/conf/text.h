@@ -42,6 +42,10 @@ const char *conf_name_near(const char *const *names, const char *text,
 /* Is TEXT one of the words that the grammar is made of? (Of scan.c.) */
 bool conf_word_is_key(const char *text, size_t len);
 
+/* Does TEXT look like the start of another language's comment? A dash counts
+ * only with DASHES: commands have arguments like that. */
+bool conf_comment_like(const char *text, size_t len, bool dashes);
+
 /* What is wrong with TEXT as a path, as a phrase; NULL: nothing. */
 const char *conf_path_wrong(const char *text, size_t len);
 
