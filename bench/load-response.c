@@ -101,11 +101,15 @@ response_field(struct response_check *check, const char *buf, size_t at,
 static long
 response_head(struct response_check *check, const char *buf, size_t head)
 {
-    const char *eol = memmem(buf, head, "\r\n", 2);
+    const char *eol;
     size_t at;
     long length = -1;
 
     check->close = false;
+    if (buf == NULL || head < RESPONSE_STATUS_LEN) {
+        return RESPONSE_BAD; /* what UBSan would look for, and gcc warn of */
+    }
+    eol = memmem(buf, head, "\r\n", 2);
     if (eol == NULL || memcmp(buf, RESPONSE_STATUS, RESPONSE_STATUS_LEN) != 0) {
         return RESPONSE_BAD;
     }
