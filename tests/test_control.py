@@ -214,15 +214,50 @@ def test_the_table_fits_80_columns(server):
     path = control.path_of(server)
     for target in ("/", "/crash?now=1", "/door", "/files/none"):
         server.request(target)
+    server.wait_log("event=died module=crash ")
+    # Workers tell their numbers when they come to it.
+    until(lambda: re.search(
+        r"^hello +run +\d+ running +\d +\d +1 +0 +0 +0$",
+        control.ask(path, "status")[1], re.M))
     first, body = control.ask(path, "status")
     assert first == "ok"
-    assert re.search(r"^hello +run +\d+ running +\d +\d +1 +0 +0 +0$", body,
-                     re.M)
     assert "  last end: signal-ABRT\n" in body
     assert re.search(r"^  errors: crash 1$", body, re.M)
-    assert re.search(r"^ +1 +0\n  client errors: not-found 1$", body, re.M)
+    assert re.search(r" +1 +0\n  client errors: not-found 1$", body, re.M)
     assert max(len(line) for line in body.splitlines()
                if "/" not in line) <= 80
+
+
+def test_a_long_path_keeps_its_row_and_each_listener_its_protocol(cardea):
+    deep = "a/b/c/d/e/f/g/h/i/" * 4
+    server = cardea(f"""
+        module hello {{ run "$PROGRAMS/hello" }}
+        forward http 127.0.0.1:$PORT to {{
+            map any / to hello
+            map any /door to "$DIR/{deep}none.door"
+            map any /files to files "$DIR"
+        }}
+        forward http unix:$DIR/h.sock to hello
+        forward tcp unix:$DIR/c.sock to "$DIR/{deep}none.door"
+        forward tcp unix:$DIR/p.sock pass "$DIR/{deep}none.door"
+    """)
+    body = control.ask(control.path_of(server), "status")[1]
+    assert re.search(r"^/tmp/cardea-\S*\.\.\.h/i/none\.door waiting +- +- +0 +0 "
+                     r"+0$", body, re.M), body
+    assert re.search(rf"^{server.folder} +0 +0$", body, re.M), body
+    assert re.search(r"http://127\S+ \(http\)$", body, re.M)
+    for name, protocol in (("h", "http"), ("c", "tcp to"), ("p", "tcp pass")):
+        assert re.search(rf"/{name}\.sock\S* \({protocol}\)$", body, re.M), body
+
+
+def test_modules_are_told_a_line_each(cardea):
+    server = cardea("""
+        module hello { run "$PROGRAMS/hello" }
+        module spare { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to hello
+    """)
+    first, body = control.ask(control.path_of(server), "modules")
+    assert (first, body) == ("ok", "hello running open\nspare running unused\n")
 
 
 @pytest.mark.parametrize("sent, answer", [
@@ -246,7 +281,7 @@ def test_help_lists_the_requests(server):
     first, body = control.ask(control.path_of(server), "help")
     assert first == "ok"
     assert [line.split(":")[0] for line in body.splitlines()] == [
-        "help", "status", "status json", "stop", "stop now"]
+        "help", "status", "status json", "modules", "stop", "stop now"]
 
 
 def test_a_line_may_end_with_the_connection(server):
@@ -372,8 +407,7 @@ def test_stop_tells_until_the_end(server):
         assert first == b"ok\n"
         assert wire.reply().body == b"slept 1200 ms\n"  # it was waited for
         told = control.rest_of(s)
-    assert re.search(r"^waiting for \d workers? with 1 connection$", told,
-                     re.M), told
+    assert "waiting for 1 request\n" in told
     assert "waiting for module" in told
     assert told.endswith("ended 0\n")
     assert server.wait_exit() == 0

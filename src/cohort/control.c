@@ -212,6 +212,8 @@ answer_status(struct keeper *k, struct control_peer *p)
     fputs("ok\n", out);
     if (p->asked == ASKED_STATUS_JSON) {
         status_json(k, out);
+    } else if (p->asked == ASKED_MODULES) {
+        status_modules(k, out);
     } else {
         status_text(k, out);
     }
@@ -310,6 +312,9 @@ answer(struct keeper *k, struct control_peer *p, size_t line_len)
     case ASKED_STATUS:
     case ASKED_STATUS_JSON:
         begin_status(k, p);
+        return;
+    case ASKED_MODULES: /* no worker's numbers are needed */
+        answer_status(k, p);
         return;
     case ASKED_STOP:
     case ASKED_STOP_NOW:

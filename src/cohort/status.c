@@ -7,11 +7,14 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/plain.h"
 #include "base/util.h"
 #include "cohort/keeper_priv.h"
 #include "cohort/listeners.h"
 
-#define NAME_COLUMNS 14
+#define NAME_COLUMNS  14
+#define DOOR_COLUMNS  28
+#define FILES_COLUMNS 49
 
 static const char *const cause_words[CAUSE_N] = {
 #define CAUSE(id, word, whose) [CAUSE_##id] = word,
@@ -34,6 +37,13 @@ static const char *const protocols[] = {
     [CONF_HTTP] = "http",
     [CONF_TCP_CALL] = "tcp",
     [CONF_TCP_PASS] = "tcp-pass",
+};
+
+/* As the configuration says it. */
+static const char *const protocol_words[] = {
+    [CONF_HTTP] = "http",
+    [CONF_TCP_CALL] = "tcp to",
+    [CONF_TCP_PASS] = "tcp pass",
 };
 
 /* --- Both ------------------------------------------------------------- */
@@ -303,36 +313,26 @@ status_json(const struct keeper *k, FILE *out)
 
 /* --- Text ------------------------------------------------------------- */
 
-/* A name from a file may hold bytes that a terminal obeys: those below 0x20,
- * 0x7f, U+0080 to U+009f, and what is no UTF-8 at all. */
-static void
-put_name(FILE *out, const char *name)
-{
-    size_t n;
-
-    for (const char *s = name; *s != '\0'; s += MAX_OF(n, 1u)) {
-        n = json_char_len(s);
-        if (n == 0 || (unsigned char)*s < 0x20 || *s == 0x7f ||
-            ((unsigned char)*s == 0xc2 && (unsigned char)s[1] < 0xa0)) {
-            fputc('?', out);
-        } else {
-            fwrite(s, 1, n, out);
-        }
-    }
-}
-
-/* The first column; a name that is longer has a line of its own. */
+/* The first column; a name that is longer has a line of its own: it is needed
+ * whole, for the verb call. */
 static void
 put_first(FILE *out, const char *name)
 {
     size_t len = strlen(name);
 
-    put_name(out, name);
+    plain_put(out, name);
     if (len > NAME_COLUMNS) {
         fputc('\n', out);
         len = 0;
     }
     fprintf(out, "%*s", (int)(NAME_COLUMNS - len), "");
+}
+
+/* A path in WIDTH columns; the state as JSON has it whole. */
+static void
+put_path(FILE *out, const char *path, int width)
+{
+    fprintf(out, "%*s", width - plain_put_short(out, path, width), "");
 }
 
 /* N in at most WIDTH (>= 5) columns, with a blank before. */
@@ -385,17 +385,15 @@ text_server(const struct keeper *k, FILE *out)
             phase_name(k));
     put_span(out, keeper_now(k) - k->started_at);
     fputs("\nconfiguration  ", out);
-    put_name(out, k->file);
+    plain_put(out, k->file);
     fputs("\nrun folder     ", out);
-    put_name(out, k->folder.path);
+    plain_put(out, k->folder.path);
     for (size_t i = 0; i < k->conf->n_listens; i++) {
         char url[LISTENERS_URL_MAX];
 
         fputs(i == 0 ? "\nlistens on     " : "\n               ", out);
-        put_name(out, address_of(k, i, url));
-        if (k->conf->listens[i].protocol == CONF_TCP_PASS) {
-            fputs(" (pass)", out);
-        }
+        plain_put(out, address_of(k, i, url));
+        fprintf(out, " (%s)", protocol_words[k->conf->listens[i].protocol]);
     }
     fputc('\n', out);
 }
@@ -507,13 +505,13 @@ text_doors(const struct keeper *k, FILE *out)
             continue;
         }
         if (!titled) {
-            fprintf(out, "\n%-*s %-13s %-8s %7s %5s %8s %4s %6s\n",
-                    NAME_COLUMNS, "DOOR", "", "STATE", "THREADS", "HIGH",
-                    "CALLS", "NOW", "ERRORS");
+            fprintf(out, "\n%-*s %-8s %7s %5s %8s %4s %6s\n", DOOR_COLUMNS,
+                    "DOOR", "STATE", "THREADS", "HIGH", "CALLS", "NOW",
+                    "ERRORS");
             titled = true;
         }
-        put_first(out, k->conf->targets[i].path);
-        fprintf(out, " %-13s %-8s", "", door_state(k, &k->targets[i]));
+        put_path(out, k->conf->targets[i].path, DOOR_COLUMNS);
+        fprintf(out, " %-8s", door_state(k, &k->targets[i]));
         text_calls(out, &sum);
         fputc('\n', out);
         text_errors(out, &sum);
@@ -532,12 +530,12 @@ text_files(const struct keeper *k, FILE *out)
             continue;
         }
         if (!titled) {
-            fprintf(out, "\n%-*s %44s %6s\n", NAME_COLUMNS, "FILES", "REQUESTS",
+            fprintf(out, "\n%-*s %9s %6s\n", FILES_COLUMNS, "FILES", "REQUESTS",
                     "ERRORS");
             titled = true;
         }
-        put_first(out, k->conf->targets[i].path);
-        put_count(out, sum.requests, 44);
+        put_path(out, k->conf->targets[i].path, FILES_COLUMNS);
+        put_count(out, sum.requests, 9);
         put_count(out, n_ended(&sum, OURS), 6);
         fputc('\n', out);
         text_errors(out, &sum);
@@ -554,6 +552,19 @@ status_text(const struct keeper *k, FILE *out)
     text_files(k, out);
 }
 
+void
+status_modules(const struct keeper *k, FILE *out)
+{
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        const struct keeper_module *m = &k->modules[i];
+        const struct keeper_target *t = target_of(k, m);
+
+        plain_put(out, m->conf->name);
+        fprintf(out, " %s %s\n", restart_state_name(m->unit.state),
+                t != NULL ? door_state(k, t) : "unused");
+    }
+}
+
 /* --- Stopping ---------------------------------------------------------- */
 
 static void __attribute__((format(printf, 3, 4)))
@@ -567,21 +578,28 @@ append(char *text, size_t size, const char *format, ...)
     va_end(args);
 }
 
+/* A connection that a stop still waits for is a request in progress, if it
+ * speaks HTTP. */
 static void
 waiting_workers(const struct keeper *k, char *text, size_t size)
 {
-    uint64_t connections = 0;
-    int n = 0;
+    const char *what = "request";
+    uint64_t n = 0;
 
     for (int i = 0; i < k->n_workers; i++) {
-        if (k->workers[i].unit.pid > 0) {
-            n++;
-            connections += connections_of(k, i);
+        n += k->workers[i].unit.pid > 0 ? connections_of(k, i) : 0;
+    }
+    for (size_t i = 0; i < k->conf->n_listens; i++) {
+        if (k->conf->listens[i].protocol != CONF_HTTP) {
+            what = "connection";
         }
     }
-    append(text, size, "waiting for %d worker%s with %llu connection%s", n,
-           n == 1 ? "" : "s", (unsigned long long)connections,
-           connections == 1 ? "" : "s");
+    if (n == 0) {
+        append(text, size, "waiting for the workers to end");
+    } else {
+        append(text, size, "waiting for %llu %s%s", (unsigned long long)n, what,
+               n == 1 ? "" : "s");
+    }
 }
 
 static void
@@ -589,7 +607,15 @@ waiting_modules(const struct keeper *k, char *text, size_t size)
 {
     int n = 0;
 
-    append(text, size, "waiting for module");
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        n += k->modules[i].unit.pid > 0;
+    }
+    if (n == 0) {
+        append(text, size, "waiting for the modules to end");
+        return;
+    }
+    append(text, size, "waiting for module%s", n == 1 ? "" : "s");
+    n = 0;
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         if (k->modules[i].unit.pid > 0 && ++n <= 4) {
             append(text, size, "%s %s", n > 1 ? "," : "",
@@ -610,7 +636,7 @@ status_waiting(const struct keeper *k, char *text, size_t size)
     } else if (k->phase == PHASE_MODULES) {
         waiting_modules(k, text, size - 1);
     } else {
-        append(text, size - 1, "waiting for what they left behind");
+        append(text, size - 1, "waiting for the last processes to end");
     }
     append(text, size, "\n");
 }

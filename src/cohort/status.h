@@ -11,5 +11,9 @@ struct keeper;
 void status_text(const struct keeper *k, FILE *out);
 void status_json(const struct keeper *k, FILE *out);
 
+/* A line a module: its name, its state and its door's, which is "unused" where
+ * no address leads to it. */
+void status_modules(const struct keeper *k, FILE *out);
+
 /* One line, with its newline, that says what the stop of K waits for. */
 void status_waiting(const struct keeper *k, char *text, size_t size);
