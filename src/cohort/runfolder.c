@@ -16,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -132,6 +134,44 @@ try_lock(struct runfolder *folder)
     return 1;
 }
 
+/* The process that listens on the control socket in FOLDER; 0: none does yet,
+ * or not in time. */
+static pid_t
+holder_of(const char *folder)
+{
+    CLEAN_FD int fd =
+        socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct ucred who = {0};
+    socklen_t len = sizeof(who);
+    int n = snprintf(at.sun_path, sizeof(at.sun_path), "%s/control", folder);
+
+    if (fd < 0 || n >= (int)sizeof(at.sun_path) ||
+        connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0) {
+        return 0;
+    }
+    return who.pid;
+}
+
+static int
+say_locked(const struct runfolder *folder, const struct conf *conf, char *why,
+           size_t why_size)
+{
+    pid_t pid = holder_of(folder->path);
+
+    if (pid <= 0) {
+        return folder_say(-EWOULDBLOCK, why, why_size,
+                          "another cardea runs on this configuration (%s is "
+                          "locked)",
+                          folder->path);
+    }
+    return folder_say(-EWOULDBLOCK, why, why_size,
+                      "another cardea runs on this configuration, pid %d: see "
+                      "cardea status -f %s; cardea stop -f %s ends it",
+                      (int)pid, conf->file, conf->file);
+}
+
 int
 runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
                size_t why_size)
@@ -150,11 +190,7 @@ runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
             return 0;
         }
         if (rc == -EWOULDBLOCK) {
-            return folder_say(
-                rc, why, why_size,
-                "another cardea runs on this configuration (%s is "
-                "locked)",
-                folder->path);
+            return say_locked(folder, conf, why, why_size);
         }
         if (rc < 0) {
             break;

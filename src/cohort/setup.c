@@ -153,7 +153,7 @@ setup_folders(struct keeper *k)
 static int
 setup_run_folder(struct keeper *k)
 {
-    char why[PATH_MAX + 256];
+    char why[2 * PATH_MAX + 256];
     int rc = runfolder_open(&k->folder, k->conf, why, sizeof(why));
 
     /* For people who ask a server what it serves. */
@@ -259,8 +259,9 @@ static const struct {
     {"log", setup_log, false},
     {"signals", setup_signals, false},
     {"folders", setup_folders, true},
-    {"listeners", setup_listeners, true},
+    /* First the lock: of two on one configuration, the second is told so. */
     {"run folder", setup_run_folder, true},
+    {"listeners", setup_listeners, true},
     {"state folder", setup_state_folder, true},
     {"program folder", setup_shim, false},
     {"process", setup_process, false},
