@@ -96,9 +96,10 @@ def test_a_user_whose_folders_cannot_be_written(for_all):
     assert "state-folder PATH" in mends["state-folder"]
 
 
-def test_a_low_limit_of_descriptors_is_a_warning(build):
+@pytest.mark.parametrize("limit", [256, 8000])
+def test_a_low_limit_of_descriptors_is_a_warning(build, limit):
     status, levels, mends = doctor(
-        ["sh", "-c", 'ulimit -n 256; exec "$0" "$@"', program(build)])
+        ["sh", "-c", f'ulimit -n {limit}; exec "$0" "$@"', program(build)])
     assert (status, levels["descriptors"]) == (0, "warn")
     assert "LimitNOFILE" in mends["descriptors"]
 

@@ -9,6 +9,9 @@
 #define DESCRIPTORS     131072u
 #define DESCRIPTORS_MAX 1048576u
 
+/* Less connections a worker than that is worth a warning. */
+#define DESCRIPTORS_FEW 8192u
+
 /* The limits to ask for and, if that is refused, those that need no right.
  * GIVEN: those we were started with; NR_OPEN: the kernel's bound. Pure. */
 struct descriptors_wish {

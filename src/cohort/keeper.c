@@ -324,18 +324,21 @@ log_few_files(struct keeper *k)
 {
     /* A worker's own, about: its doors take 4, its listeners and folders 1. */
     uint64_t own = 16 + 5 * k->conf->n_targets + k->conf->n_listens;
+    uint64_t each;
     struct log_line line;
 
     if (k->n_files >= DESCRIPTORS) {
         return;
     }
-    keeper_log_begin(k, &line, LOG_WARN, "few-descriptors");
+    each = k->n_files > own ? k->n_files - own : 0;
+    keeper_log_begin(k, &line, each < DESCRIPTORS_FEW ? LOG_WARN : LOG_INFO,
+                     "few-descriptors");
     log_num(&line, "limit", k->n_files);
-    log_num(&line, "connections",
-            k->n_files > own ? (k->n_files - own) * (uint64_t)k->n_workers : 0);
+    log_num(&line, "connections", each * (uint64_t)k->n_workers);
     log_text(&line, "hint",
-             "that many at once; for more, raise the hard limit before the "
-             "start: ulimit -Hn, or LimitNOFILE= of systemd");
+             "the limit of descriptors has room for so many connections at "
+             "once; for more, raise the hard limit before the start: ulimit "
+             "-Hn, or LimitNOFILE= of systemd");
     keeper_log_end(k, &line);
 }
 

@@ -27,6 +27,7 @@
 
 #include "base/json.h"
 #include "base/util.h"
+#include "cohort/descriptors.h"
 #include "cohort/runfolder.h"
 #include "ctl/ctl.h"
 
@@ -113,7 +114,7 @@ check_descriptors(struct doctor *d)
     /* A worker uses the hard limit, up to a million; some are not clients. */
     n = MIN_OF(n, 1ull << 20);
     n = n > 64 ? n - 64 : 0;
-    if (n < 1000) {
+    if (n < DESCRIPTORS_FEW) {
         doctor_say(d, DOCTOR_WARN, "descriptors",
                    "raise the hard limit: LimitNOFILE= of the unit, nofile in "
                    "limits.conf, --ulimit nofile= of the container",
