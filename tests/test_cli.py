@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
@@ -40,6 +41,33 @@ def test_wrong_usage_is_64(cli, words):
     done = cli(*words)
     assert (done.returncode, done.stdout) == (64, "")
     assert done.stderr
+
+
+@pytest.mark.parametrize("words, errors", [
+    (["run", "foo.conf"], "cardea run: one word too many: foo.conf; did you "
+     "mean -f foo.conf?"),
+    (["run", "--file", "x"], "cardea run: no option --file; did you mean -f?"),
+    (["status", "--jsno"], "cardea status: no option --jsno; did you mean "
+     "--json?"),
+    (["stop", "-now"], "cardea stop: no option -now; did you mean --now?"),
+    (["stop", "--wiat=1s"], "cardea stop: no option --wiat=1s; did you mean "
+     "--wait?"),
+    (["check", "--hepl"], "cardea check: no option --hepl; did you mean "
+     "--help?"),
+    (["check", "-x"], "cardea check: no option -x"),
+    (["run", "-f", "a", "b"], "cardea run: one word too many: b"),
+])
+def test_wrong_words_are_told_the_right_ones(cli, words, errors):
+    done = cli(*words)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (64, errors)
+
+
+def test_a_mistake_in_a_define_begins_as_others_do(cli, folder):
+    path = write(folder, "forward http 127.0.0.1:80 to /run/app/hello.door\n")
+    for verb in ("check", "run"):
+        done = cli(verb, "-D", "port", "-f", path)
+        assert done.returncode == 78
+        assert done.stderr == f"cardea {verb}: -D port: write NAME=VALUE\n"
 
 
 def test_check_of_a_good_file_is_0(cli, folder):
@@ -141,7 +169,27 @@ def test_ready_is_said_once(build, folder):
         server.destroy()
 
 
+def test_a_second_run_names_the_first(build, folder, cli):
+    server = Server(build, folder, """
+        module hello { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to hello
+    """)
+    try:
+        server.start()
+        done = cli("run", "-f", server.conf, env=server.environment)
+        assert done.returncode == 1
+        assert (f"another cardea runs on this configuration, pid {server.pid}: "
+                f"see cardea status -f {server.conf}; cardea stop -f "
+                f"{server.conf} ends it") in done.stdout + done.stderr
+    finally:
+        server.destroy()
+
+
 # Verbs that ask a running server
+
+# So that root does not raise its limits either.
+NO_MORE = ["setpriv", "--bounding-set=-sys_resource",
+           "--inh-caps=-sys_resource"] if os.geteuid() == 0 else []
 
 TWO = """
     module hello { run "$PROGRAMS/hello" }
@@ -176,6 +224,31 @@ def test_the_only_server_of_a_user_needs_no_name(build, folder, cli):
         server.start()
         done = cli("status", env=server.environment, cwd="/")
         assert f"pid {server.pid}," in done.stdout
+        assert done.stderr == ("cardea status: the only server that runs: "
+                               f"-f {server.conf}\n")
+        done = cli("call", "hello", env=server.environment, cwd="/")
+        assert (done.returncode, done.stderr) == (0, (
+            f"cardea call: the only server that runs: -f {server.conf}\n"))
+    finally:
+        server.destroy()
+
+
+def test_stop_never_guesses_which_server(build, folder, cli):
+    """Where nothing names it, it is listed, and goes on."""
+    if os.path.exists("/etc/cardea/cardea.conf"):
+        pytest.skip("this machine has a configuration of its own")
+    server = Server(build, folder, TWO)
+    try:
+        server.start()
+        done = cli("stop", env=server.environment, cwd="/")
+        assert (done.returncode, done.stdout) == (64, "")
+        assert done.stderr.startswith("cardea stop: which server? ")
+        assert f"  -f {server.conf}   (pid {server.pid})\n" in done.stderr
+        assert server.request("/").status == 200
+        done = cli("stop", env=server.environment, cwd=folder)
+        assert done.returncode == 0
+        assert done.stdout.startswith(
+            f"stopping ./cardea.conf (pid {server.pid})\n")
     finally:
         server.destroy()
 
@@ -193,7 +266,7 @@ def test_two_servers_are_listed_when_none_is_named(build, folder, cli):
         assert (done.returncode, done.stdout) == (1, "")
         assert "more than one server runs" in done.stderr
         for server in servers:
-            assert f"  -f {server.conf}\n" in done.stderr
+            assert f"  -f {server.conf}   (pid {server.pid})\n" in done.stderr
         for server in servers:
             server.stop()
     finally:
@@ -206,8 +279,9 @@ def test_no_server_is_said_with_how_to_start_one(cli, folder, verb):
     path = write(folder, "forward http 127.0.0.1:8080 to /run/app/hello.door\n")
     done = cli(verb, "-f", path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (f"cardea {verb}: no server runs on {path}; start "
-                           f"one with: cardea run -f {path}\n")
+    perhaps = " (perhaps as another user)" if os.geteuid() else ""
+    assert done.stderr == (f"cardea {verb}: no server runs on {path}{perhaps}; "
+                           f"start one with: cardea run -f {path}\n")
     done = cli(verb, "-f", path + ".absent")
     assert (done.returncode, done.stderr) == (
         78, f"cardea {verb}: {path}.absent: no such file\n")
@@ -227,8 +301,12 @@ def test_stop_waits_until_it_has_ended(cardea, cli):
         done = cli("stop", **ours(server))
         assert wire.reply().body == b"slept 1000 ms\n"
     assert (done.returncode, done.stderr) == (0, "")
-    assert "with 1 connection\n" in done.stdout
-    assert done.stdout.endswith(f"stopped (pid {server.pid}, status 0)\n")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"stopping ./cardea.conf (pid {server.pid})"
+    assert lines[1] == "waiting for 1 request"
+    assert lines[-1] == f"stopped (pid {server.pid}, status 0)"
+    assert all(re.fullmatch("waiting for (the workers to end|module.*|the last "
+                            "processes to end)", line) for line in lines[2:-1])
     assert server.child.poll() is not None or server.wait_exit(0.5) == 0
 
 
@@ -240,8 +318,9 @@ def test_stop_can_be_bounded_and_then_forced(cardea, cli):
         done = cli("stop", "--wait", "300ms", **ours(server))
         assert done.returncode == 1
         assert re.fullmatch(
-            r"cardea stop: still waiting for \d workers? with 1 connection; "
+            r"cardea stop: still waiting for 1 request; "
             r"cardea stop --now ends it at once\n", done.stderr)
+        assert done.stdout == f"stopping ./cardea.conf (pid {server.pid})\n"
         done = cli("stop", "--now", **ours(server))
         assert (done.returncode, done.stderr) == (2, "")
     assert server.wait_exit() == 2
@@ -268,6 +347,193 @@ def test_stop_tells_when_the_server_is_killed_meanwhile(cardea, cli):
     assert asker.returncode == 3, out
     assert "killed while it stopped" in errors
     server.wait_exit()
+
+
+COMPLETE = """
+. "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+_cardea
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def complete(server, *words):
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE, "bash",
+         os.path.join(server.build, "src", "ctl", "cardea"),
+         os.path.join(server.build, "cardea"), *words],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False, env=server.environment, cwd="/")
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_modules_and_methods_of_a_call(cardea):
+    server = cardea(TWO)
+    assert {"hello", "sleepy"} <= set(
+        complete(server, "call", "-f", server.conf, ""))
+    assert complete(server, "call", "-f", server.conf, "sl") == ["sleepy"]
+    assert complete(server, "call", "-f", server.conf, "hello", "GE") == ["GET"]
+    assert complete(server, "call", "-f", server.conf, "hello", "GET", "") == []
+    server.stop()  # then it is silent
+    assert complete(server, "call", "-f", server.conf, "sl") == []
+
+
+@pytest.mark.parametrize("limit, level", [(1024, "warn"), (20000, "info")])
+def test_few_descriptors_are_a_warning_only_if_they_are_few(cardea, limit,
+                                                            level):
+    server = cardea(TWO, prefix=["prlimit", f"--nofile={limit}:{limit}",
+                                 *NO_MORE])
+    server.wait_log(rf"level={level} event=few-descriptors limit={limit} ")
+
+
+# Root and other users' servers
+
+GUEST = 424242
+
+
+def run_name(path):
+    """What the run folder of the configuration PATH is called."""
+    hashed = 2166136261
+    for byte in os.path.realpath(path).encode():
+        hashed = (hashed ^ byte) * 16777619 & 0xffffffff
+    return f"{os.path.basename(path).removesuffix('.conf')}-{hashed:08x}"
+
+
+@pytest.fixture
+def guest(folder):
+    """/tmp/cardea-GUEST, GUEST's own, and a folder where it may read."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    top = f"/tmp/cardea-{GUEST}"
+    shutil.rmtree(top, ignore_errors=True)
+    os.mkdir(top, 0o711)
+    os.chown(top, GUEST, GUEST)
+    yield top
+    shutil.rmtree(top, ignore_errors=True)
+
+
+def test_root_finds_a_plain_users_server_by_its_file(build, folder, cli, guest):
+    server = Server(build, folder, TWO)
+    server.prefix = ["setpriv", f"--reuid={GUEST}", f"--regid={GUEST}",
+                     "--clear-groups"]
+    del server.environment["XDG_RUNTIME_DIR"]
+    for top, _, names in os.walk(folder):
+        for name in [top] + [os.path.join(top, n) for n in names]:
+            os.chown(name, GUEST, GUEST)
+    try:
+        server.start()
+        place = dict(env=server.environment, cwd="/")
+        done = cli("status", "-f", server.conf, **place)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f", pid {server.pid}, running" in done.stdout
+        done = cli("call", "-f", server.conf, "hello", **place)
+        assert (done.returncode, done.stderr) == (1, (
+            f"cardea call: the server (pid {server.pid}) belongs to user "
+            f"{GUEST}; call its doors as that user\n"))
+        done = cli("stop", "-f", server.conf, **place)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(
+            f"stopping {server.conf} (pid {server.pid} of user {GUEST})\n")
+        assert server.wait_exit() == 0
+    finally:
+        server.destroy()
+
+
+FAKE = """
+import os, socket, sys
+os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[2])
+s.listen()
+print("listens", flush=True)
+while True:
+    c, _ = s.accept()
+    asked = c.recv(100)
+    c.sendall(b"ok\\n")
+    if asked.startswith(b"status"):
+        c.sendall(b"\\x1b]0;title\\x07\\x9b31m\\xc2\\x9bred\\rend\\n")
+    else:
+        c.sendall(b"\\x1b[2J" * 20 + b"\\nended 0\\n")
+    c.close()
+"""
+
+
+@pytest.fixture
+def fake(folder, guest):
+    """Starts a user's program that answers as a server would, with bytes that
+    a terminal obeys."""
+    children = []
+
+    def start(uid, path):
+        children.append(subprocess.Popen(
+            [sys.executable, "-c", FAKE, str(uid), path],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True))
+        assert children[-1].stdout.readline() == "listens\n"
+        return children[-1].pid
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def test_what_a_fake_server_says_to_root_moves_no_terminal(folder, cli, guest,
+                                                           fake):
+    path = write(folder, "forward http 127.0.0.1:8080 to /run/app/hello.door\n")
+    run = os.path.join(guest, run_name(path))
+    os.mkdir(run, 0o711)
+    os.chown(run, GUEST, GUEST)
+    pid = fake(GUEST, os.path.join(run, "control"))
+    done = cli("status", "-f", path)
+    assert (done.returncode, done.stdout) == (0, "?]0;title??31m?red?end\n")
+    done = cli("stop", "-f", path)
+    assert done.stdout.startswith(
+        f"stopping {path} (pid {pid} of user {GUEST})\n")
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("trap", ["other-listener", "link-to-socket",
+                                  "link-to-folder", "others-folder",
+                                  "link-at-top", "no-socket"])
+def test_root_steps_into_no_trap(folder, cli, guest, fake, trap):
+    """Whatever lies there, root talks to the folder's owner or to nobody."""
+    path = write(folder, "forward http 127.0.0.1:8080 to /run/app/hello.door\n")
+    name = run_name(path)
+    run = os.path.join(guest, name)
+    aside = os.path.join(folder, "aside")
+    os.chmod(folder, 0o711)
+    os.mkdir(aside)
+    owner = GUEST + 1 if trap == "others-folder" else GUEST
+    os.chown(aside, owner, owner)
+    if trap == "link-to-folder":
+        fake(GUEST, os.path.join(aside, "control"))
+        os.symlink(aside, run)
+    elif trap == "link-at-top":
+        os.rmdir(guest)
+        os.mkdir(os.path.join(aside, name))
+        os.chown(os.path.join(aside, name), GUEST, GUEST)
+        fake(GUEST, os.path.join(aside, name, "control"))
+        os.symlink(aside, guest)
+    else:
+        os.mkdir(run, 0o711)
+        os.chown(run, owner, owner)
+        if trap == "link-to-socket":
+            fake(GUEST, os.path.join(aside, "control"))
+            os.symlink(os.path.join(aside, "control"),
+                       os.path.join(run, "control"))
+        elif trap == "others-folder":
+            fake(owner, os.path.join(run, "control"))
+        elif trap == "other-listener":  # a socket of root, given away
+            fake(0, os.path.join(run, "control"))
+            os.chown(os.path.join(run, "control"), GUEST, GUEST)
+        else:
+            with open(os.path.join(run, "control"), "wb"):
+                pass
+    done = cli("status", "-f", path)
+    if trap == "link-at-top":
+        os.unlink(guest)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no server runs on" in done.stderr
 
 
 # call
@@ -353,7 +619,7 @@ def test_call_of_a_plain_door_by_its_path(doors):
     (["$CONF"], "cannot reach it: Connection refused (ECONNREFUSED)"),
     (["$DIR"], "cannot reach it: Invalid argument (EINVAL)"),
     (["nobody"], "the server has no module nobody; cardea status lists them"),
-    (["echo", "/absent"], "/absent: No such file or directory (ENOENT)"),
+    (["echo", "./absent"], "./absent: No such file or directory (ENOENT)"),
     (["crash", "GET", "/?now=1"], "the call: Interrupted system call (EINTR)"),
 ])
 def test_call_says_what_is_wrong(doors, words, errors):
@@ -362,6 +628,30 @@ def test_call_says_what_is_wrong(doors, words, errors):
     done = call(doors, *words)
     assert (done.returncode, done.stdout) == (1, b"")
     assert errors in done.stderr.decode()
+
+
+@pytest.mark.parametrize("word, request_of_it", [("/hello", "GET /hello"),
+                                                 ("GET", "GET /"),
+                                                 ("POST", "POST /")])
+def test_call_with_half_a_request_tells_the_whole(doors, word, request_of_it):
+    done = call(doors, "echo", word)
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert done.stderr.decode() == (
+        f"cardea call: echo: there is no file {word}; a request is METHOD "
+        f"PATH: cardea call echo {request_of_it}\n")
+
+
+def test_call_of_a_module_without_a_door_tells_its_state(cardea, cli):
+    server = cardea("""
+        module broken { run "/bin/false" }
+        forward http 127.0.0.1:$PORT to broken
+    """)
+    server.wait_log("event=died module=broken .*count=6")  # a second's pause
+    done = cli("call", "broken", "GET", "/", **ours(server))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "cardea call: broken: its door is not open; the module's state is "
+        '"waiting" (cardea status tells more)\n')
 
 
 @pytest.mark.parametrize("words", [["echo", "GET", "no-slash"],

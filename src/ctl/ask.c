@@ -9,51 +9,80 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/plain.h"
 #include "base/util.h"
 #include "base/world.h"
 #include "ctl/server.h"
 
-#define BODY_LIMIT (10 * NS_PER_SEC) /* without a byte */
+#define BODY_LIMIT (10 * NS_PER_SEC) /* from its first byte to its last */
+#define BODY_MAX   (16u << 20)
+#define QUIET      (500 * NS_PER_MS) /* a stop so short tells nothing */
+#define TELL_GAP   (200 * NS_PER_MS) /* between lines of a longer one */
 #define EXIT_LIMIT (5 * NS_PER_SEC)  /* from its last word to its end */
 
-/* The rest of the reply to ctl->out. */
+/* A line of the reply, for people: at the end of its room it is broken. */
+static void
+show(FILE *out, const char *line)
+{
+    plain_put(out, line);
+    fputc('\n', out);
+}
+
+/* What completion may be given: a shell expands what it gets. */
+static bool
+is_name(const char *s)
+{
+    return strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_-") == strlen(s) &&
+           s[0] != '-' && s[0] != '\0';
+}
+
+/* The rest of the reply to ctl->out. It is as long as the server makes it, if
+ * it makes it in time. */
 static int
 copy_body(struct ctl *ctl, struct server *server)
 {
-    char bytes[16384];
+    uint64_t deadline = world_real()->now(NULL) + BODY_LIMIT;
+    CLEAN_FREE char *line = malloc(BODY_MAX);
+    int rc;
 
-    for (;;) {
-        struct pollfd p = {.fd = server->fd, .events = POLLIN};
-        ssize_t n;
-
-        if (poll(&p, 1, (int)(BODY_LIMIT / NS_PER_MS)) == 0) {
-            fputs("cardea status: the server stopped answering\n", ctl->errors);
-            return CTL_FAILED;
-        }
-        n = recv(server->fd, bytes, sizeof(bytes), 0);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0) {
-            fprintf(ctl->errors, "cardea status: %s\n", strerrordesc_np(errno));
-            return CTL_FAILED;
-        }
-        if (n == 0) {
+    if (line == NULL) {
+        return CTL_FAILED;
+    }
+    for (size_t n = 0; n < BODY_MAX; n += strlen(line) + 1) {
+        rc = server_line(server, line, BODY_MAX, deadline);
+        if (rc == 0) {
             return CTL_OK;
         }
-        fwrite(bytes, 1, (size_t)n, ctl->out);
+        if (rc < 0) {
+            fprintf(ctl->errors,
+                    "cardea status: the server stopped answering: "
+                    "%s\n",
+                    strerrordesc_np(errno));
+            return CTL_FAILED;
+        }
+        if (ctl->as_modules) {
+            line[strcspn(line, " ")] = '\0';
+        }
+        if (!ctl->as_modules || is_name(line)) {
+            show(ctl->out, line);
+        }
     }
+    fputs("cardea status: the answer is longer than any server's\n",
+          ctl->errors);
+    return CTL_FAILED;
 }
 
 int
 ctl_status(struct ctl *ctl)
 {
     struct server server;
-    int status = server_find(ctl, "status", &server);
+    int status = server_find(ctl, "status", false, &server);
 
     if (status == CTL_OK) {
         status = server_ask(ctl, "status", &server,
-                            ctl->as_json ? "status json" : "status");
+                            ctl->as_modules ? "modules"
+                            : ctl->as_json  ? "status json"
+                                            : "status");
     }
     if (status == CTL_OK) {
         status = copy_body(ctl, &server);
@@ -62,16 +91,28 @@ ctl_status(struct ctl *ctl)
     return status;
 }
 
-/* Prints what the server waits for until its last word, "ended N": that goes
- * into *P_STATUS. false: the time is over, or it was killed. */
+/* Prints what the server waits for, once that takes long, until its last word,
+ * "ended N": that goes into *P_STATUS. false: the time is over, or it was
+ * killed. */
 static bool
 follow(struct ctl *ctl, struct server *server, uint64_t deadline, char *last,
        size_t size, int *p_status)
 {
+    uint64_t tell_at = world_real()->now(NULL) + QUIET;
+    bool is_told = true;
+
     for (;;) {
         char line[512];
-        int rc = server_line(server, line, sizeof(line), deadline);
+        int rc;
 
+        if (!is_told && tell_at < deadline &&
+            !server_readable(server, tell_at)) {
+            show(ctl->out, last);
+            fflush(ctl->out);
+            is_told = true;
+            tell_at = world_real()->now(NULL) + TELL_GAP;
+        }
+        rc = server_line(server, line, sizeof(line), deadline);
         if (rc <= 0) {
             *p_status = rc == 0 || errno != ETIMEDOUT ? CTL_STOPPED_WITH_ERRORS
                                                       : CTL_FAILED;
@@ -81,10 +122,23 @@ follow(struct ctl *ctl, struct server *server, uint64_t deadline, char *last,
             *p_status = atoi(line + 6) & 0xff;
             return true;
         }
-        fprintf(ctl->out, "%s\n", line);
-        fflush(ctl->out);
+        is_told = is_told && strcmp(line, last) == 0;
         snprintf(last, size, "%s", line);
     }
+}
+
+/* Which one is stopped, before it is. */
+static void
+name_server(struct ctl *ctl, const struct server *server)
+{
+    fputs("stopping ", ctl->out);
+    plain_put(ctl->out, server->file);
+    fprintf(ctl->out, " (pid %d", (int)server->pid);
+    if (server->is_foreign) {
+        fprintf(ctl->out, " of user %u", (unsigned)server->uid);
+    }
+    fputs(")\n", ctl->out);
+    fflush(ctl->out);
 }
 
 static int
@@ -94,9 +148,10 @@ stop_server(struct ctl *ctl, struct server *server, uint64_t deadline)
     CLEAN_FD int pidfd = (int)syscall(SYS_pidfd_open, server->pid, 0);
     char last[512] = "waiting";
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    int status =
-        server_ask(ctl, "stop", server, ctl->now ? "stop now" : "stop");
+    int status;
 
+    name_server(ctl, server);
+    status = server_ask(ctl, "stop", server, ctl->now ? "stop now" : "stop");
     if (status != CTL_OK) {
         return status;
     }
@@ -107,9 +162,11 @@ stop_server(struct ctl *ctl, struct server *server, uint64_t deadline)
         fprintf(ctl->out, "stopped (pid %d, status %d)\n", (int)server->pid,
                 status);
     } else if (status == CTL_FAILED) {
-        fprintf(ctl->errors,
-                "cardea stop: still %s; cardea stop --now ends it at once\n",
-                last);
+        fputs("cardea stop: still ", ctl->errors);
+        plain_put(ctl->errors, last);
+        fprintf(ctl->errors, "; cardea stop --now%s%s ends it at once\n",
+                ctl->file != NULL ? " -f " : "",
+                ctl->file != NULL ? ctl->file : "");
     } else {
         fputs("cardea stop: the server was killed while it stopped; what it "
               "started may be left\n",
@@ -125,7 +182,7 @@ ctl_stop(struct ctl *ctl)
     uint64_t deadline =
         ctl->wait_ns > UINT64_MAX - now ? UINT64_MAX : now + ctl->wait_ns;
     struct server server;
-    int status = server_find(ctl, "stop", &server);
+    int status = server_find(ctl, "stop", true, &server);
 
     if (status == CTL_OK) {
         status = stop_server(ctl, &server, deadline);

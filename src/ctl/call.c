@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/plain.h"
 #include "base/util.h"
 #include "base/world.h"
 #include "ctl/server.h"
@@ -25,6 +26,7 @@
 
 struct ask {
     struct ctl *ctl;
+    struct server server;        /* of a module */
     const char *name;            /* as the user calls the door */
     char path[PATH_MAX + 64];    /* where it is */
     const char *method, *target; /* NULL: bytes alone were given */
@@ -44,31 +46,74 @@ complain(const struct ask *ask, const char *what, int error)
 
 /* --- What is asked ------------------------------------------------------ */
 
+/* Says, for a module whose door does not answer, how it stands with it; it was
+ * asked for meanwhile. false: there is nothing to say. */
+static bool
+explain_state(struct ask *ask)
+{
+    uint64_t deadline = world_real()->now(NULL) + GREET_LIMIT;
+    size_t len = strlen(ask->name);
+    bool is_said = false;
+    char line[256];
+
+    if (ask->server.folder[0] == '\0' || !server_again(&ask->server) ||
+        server_ask(ask->ctl, "call", &ask->server, "modules") != CTL_OK) {
+        return false;
+    }
+    while (!is_said &&
+           server_line(&ask->server, line, sizeof(line), deadline) > 0) {
+        if (strncmp(line, ask->name, len) == 0 && line[len] == ' ') {
+            line[len + 1 + strcspn(line + len + 1, " ")] = '\0';
+            fprintf(ask->ctl->errors,
+                    "cardea call: %s: its door is not open; the module's state "
+                    "is \"",
+                    ask->name);
+            plain_put(ask->ctl->errors, line + len + 1);
+            fputs("\" (cardea status tells more)\n", ask->ctl->errors);
+            is_said = true;
+        }
+    }
+    return is_said;
+}
+
+/* A module's folder is there from its first start, its door later. */
+static int
+find_module(struct ask *ask)
+{
+    struct server *server = &ask->server;
+
+    if (server->is_foreign) {
+        fprintf(ask->ctl->errors,
+                "cardea call: the server (pid %d) belongs to user %u; call its "
+                "doors as that user\n",
+                (int)server->pid, (unsigned)server->uid);
+        return CTL_FAILED;
+    }
+    snprintf(ask->path, sizeof(ask->path), "%s/%s", server->folder, ask->name);
+    if (access(ask->path, F_OK) < 0) {
+        fprintf(ask->ctl->errors,
+                "cardea call: the server has no module %s; cardea status "
+                "lists them; a door's path has a '/'\n",
+                ask->name);
+        return CTL_FAILED;
+    }
+    strncat(ask->path, "/door", sizeof(ask->path) - strlen(ask->path) - 1);
+    return CTL_OK;
+}
+
 static int
 find_door(struct ask *ask)
 {
-    struct server server;
     int status;
 
+    ask->server.fd = -1;
     if (strchr(ask->name, '/') != NULL) {
         snprintf(ask->path, sizeof(ask->path), "%s", ask->name);
         return CTL_OK;
     }
-    status = server_find(ask->ctl, "call", &server);
-    if (status == CTL_OK) {
-        snprintf(ask->path, sizeof(ask->path), "%s/%s", server.folder,
-                 ask->name);
-        if (access(ask->path, F_OK) < 0) {
-            fprintf(ask->ctl->errors,
-                    "cardea call: the server has no module %s; cardea status "
-                    "lists them; a door's path has a '/'\n",
-                    ask->name);
-            status = CTL_FAILED;
-        }
-        strncat(ask->path, "/door", sizeof(ask->path) - strlen(ask->path) - 1);
-    }
-    server_close(&server);
-    return status;
+    status = server_find(ask->ctl, "call", false, &ask->server);
+    server_close(&ask->server); /* it waits for nobody */
+    return status == CTL_OK ? find_module(ask) : status;
 }
 
 static int
@@ -103,6 +148,24 @@ read_all(struct ask *ask, int fd)
     }
 }
 
+/* The one word WORD behind the door is no file: half of a request, perhaps. */
+static int
+explain_words(struct ask *ask, const char *word)
+{
+    bool is_path = word[0] == '/';
+    bool is_method = strspn(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == strlen(word);
+
+    if (!is_path && !is_method) {
+        return complain(ask, word, ENOENT);
+    }
+    fprintf(ask->ctl->errors,
+            "cardea call: %s: there is no file %s; a request is METHOD PATH: "
+            "cardea call %s %s %s\n",
+            ask->name, word, ask->name, is_path ? "GET" : word,
+            is_path ? word : "/");
+    return CTL_USAGE;
+}
+
 static int
 read_input(struct ask *ask, const char *file)
 {
@@ -118,6 +181,9 @@ read_input(struct ask *ask, const char *file)
     } else {
         fd = open(file, O_RDONLY | O_CLOEXEC);
         error = fd < 0 ? errno : read_all(ask, fd);
+    }
+    if (error == ENOENT && file != NULL && ask->method == NULL) {
+        return explain_words(ask, file);
     }
     return error == 0
                ? CTL_OK
@@ -425,6 +491,9 @@ call_door(struct ask *ask)
         error = errno; /* of either */
         free(tables);
         free(r);
+        if ((error == ENOENT || error == ECONNREFUSED) && explain_state(ask)) {
+            return CTL_FAILED;
+        }
         return complain(ask, "cannot reach it", error);
     }
     ring_init(r, tables);
@@ -473,6 +542,7 @@ ctl_call(struct ctl *ctl)
     if (status == CTL_OK) {
         status = call_door(ask);
     }
+    server_close(&ask->server);
     free(ask->bytes);
     free(ask);
     return status;

@@ -45,6 +45,27 @@ bash_flags(const char *verb)
     fputs("--help", stdout);
 }
 
+/* The first operand is a module that runs, or a path; then a method or a file;
+ * then the path of a request, which nobody can know. What the server says are
+ * names without any byte that the shell would expand (ask.c). */
+static const char bash_door[] =
+    "        local -a file=()\n"
+    "        local i n=0\n"
+    "        for ((i = 2; i < COMP_CWORD; i++)); do\n"
+    "            case ${COMP_WORDS[i]} in\n"
+    "            -f) ((i++)); file=(-f \"${COMP_WORDS[i]}\") ;;\n"
+    "            -*) ;;\n"
+    "            *) ((n++)) ;;\n"
+    "            esac\n"
+    "        done\n"
+    "        case $n in\n"
+    "        0) words+=\" $(\"${COMP_WORDS[0]}\" status --modules "
+    "\"${file[@]}\""
+    " </dev/null 2>/dev/null)\" ;;\n"
+    "        1) words+=\" GET HEAD POST PUT DELETE PATCH OPTIONS\" ;;\n"
+    "        2) return ;;\n"
+    "        esac\n";
+
 static void
 bash(void)
 {
@@ -86,7 +107,11 @@ bash(void)
             fputs(" ", stdout);
             print_verbs();
         }
-        fputs("\" ;;\n", stdout);
+        fputs("\"\n", stdout);
+        if (strstr(verbs[i].operands, "DOOR") != NULL) {
+            fputs(bash_door, stdout);
+        }
+        fputs("        ;;\n", stdout);
     }
     fputs("    esac\n"
           "    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -81,6 +82,19 @@ distance(const char *a, const char *b)
     return row[len];
 }
 
+/* Keeps CANDIDATE in *P_BEST if it is nearer to WORD than *P_LEAST. */
+static void
+nearer(const char *word, const char *candidate, const char **p_best,
+       size_t *p_least)
+{
+    size_t d = distance(word, candidate);
+
+    if (d < *p_least && d < strlen(candidate)) {
+        *p_least = d;
+        *p_best = candidate;
+    }
+}
+
 const char *
 ctl_nearest(const char *word)
 {
@@ -88,12 +102,7 @@ ctl_nearest(const char *word)
     size_t least = 3;
 
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        size_t d = distance(word, verbs[i].name);
-
-        if (d < least && d < strlen(verbs[i].name)) {
-            least = d;
-            best = verbs[i].name;
-        }
+        nearer(word, verbs[i].name, &best, &least);
     }
     return best;
 }
@@ -102,6 +111,37 @@ static bool
 is_of(const struct option *option, const struct verb *verb)
 {
     return strcmp(option->verb, verb->name) == 0;
+}
+
+/* The option of VERB that WORD may mean: two letters' difference at most for a
+ * long one, and a dash too few is none; NULL: nothing is near. */
+static const char *
+near_option(const struct verb *verb, const char *word)
+{
+    const char *name = word + strspn(word, "-");
+    char bare[32];
+    const char *best = "--help";
+    size_t least = strlen(name) > 3 ? 3 : 1;
+    const char *found = NULL;
+
+    snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(name, "="), name);
+    nearer(bare, best + 2, &found, &least);
+    best = found != NULL ? best : NULL;
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        const char *flag = options[i].flag;
+
+        found = NULL;
+        if (is_of(&options[i], verb)) {
+            nearer(bare, flag + strspn(flag, "-"), &found, &least);
+        }
+        best = found != NULL ? flag : best;
+        if (is_of(&options[i], verb) && best == NULL && flag[1] != '-' &&
+            options[i].argument[0] != '\0' &&
+            strcasecmp(bare, options[i].argument) == 0) {
+            best = flag; /* --file */
+        }
+    }
+    return best;
 }
 
 static void
@@ -217,7 +257,7 @@ choose_file(struct ctl *ctl)
             return ctl->files[i];
         }
     }
-    fputs("cardea: no configuration:", ctl->errors);
+    fprintf(ctl->errors, "cardea %s: no configuration:", ctl->verb);
     for (size_t i = 0; ctl->files[i] != NULL; i++) {
         fprintf(ctl->errors, "%s %s", i > 0 ? " and" : "", ctl->files[i]);
     }
@@ -311,6 +351,9 @@ set_option(struct ctl *ctl, const struct verb *verb,
     case CTL_OPTION_JSON:
         ctl->as_json = true;
         return CTL_OK;
+    case CTL_OPTION_MODULES:
+        ctl->as_modules = true;
+        return CTL_OK;
     case CTL_OPTION_NOW:
         ctl->now = true;
         return CTL_OK;
@@ -364,6 +407,41 @@ n_operands(const struct verb *verb)
 }
 
 static int
+unknown_option(struct ctl *ctl, const struct verb *verb, const char *word)
+{
+    const char *near = near_option(verb, word);
+
+    if (near == NULL) {
+        return bad_usage(ctl, verb, "no option", word);
+    }
+    fprintf(ctl->errors, "cardea %s: no option %s; did you mean %s?\n",
+            verb->name, word, near);
+    print_usage(ctl->errors, verb);
+    return CTL_USAGE;
+}
+
+/* Many give the configuration as a word. */
+static int
+word_too_many(struct ctl *ctl, const struct verb *verb, const char *word)
+{
+    const struct option *file = NULL;
+
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        if (is_of(&options[i], verb) && options[i].what == CTL_OPTION_FILE) {
+            file = &options[i];
+        }
+    }
+    if (file == NULL || ctl->file != NULL || verb->operands[0] != '\0') {
+        return bad_usage(ctl, verb, "one word too many:", word);
+    }
+    fprintf(ctl->errors,
+            "cardea %s: one word too many: %s; did you mean -f %s?\n",
+            verb->name, word, word);
+    print_usage(ctl->errors, verb);
+    return CTL_USAGE;
+}
+
+static int
 read_option(struct ctl *ctl, const struct verb *verb, int argc,
             char *const *argv, int *p_i)
 {
@@ -373,7 +451,7 @@ read_option(struct ctl *ctl, const struct verb *verb, int argc,
     char what[64];
 
     if (option == NULL) {
-        return bad_usage(ctl, verb, "no option", word);
+        return unknown_option(ctl, verb, word);
     }
     if (option->argument[0] != '\0' && value == NULL && *p_i + 1 < argc) {
         value = argv[++*p_i];
@@ -403,7 +481,7 @@ read_words(struct ctl *ctl, const struct verb *verb, int argc,
         } else if (ctl->n_words < n_operands(verb)) {
             ctl->words[ctl->n_words++] = word;
         } else {
-            status = bad_usage(ctl, verb, "one word too many:", word);
+            status = word_too_many(ctl, verb, word);
         }
         if (status != CTL_OK) {
             return status;
@@ -421,6 +499,7 @@ run_verb(struct ctl *ctl, const struct verb *verb, int argc, char *const *argv)
 {
     int status;
 
+    ctl->verb = verb->name;
     ctl->wait_ns = UINT64_MAX;
     status = read_words(ctl, verb, argc, argv);
     if (status > 0) {

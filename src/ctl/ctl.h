@@ -25,6 +25,7 @@ enum ctl_option {
     CTL_OPTION_DEFINE,
     CTL_OPTION_VERBOSE,
     CTL_OPTION_JSON,
+    CTL_OPTION_MODULES,
     CTL_OPTION_NOW,
     CTL_OPTION_WAIT,
     CTL_OPTION_HEAD,
@@ -47,12 +48,14 @@ struct ctl {
     /* Where a configuration is looked for; NULL-terminated. */
     const char *const *files;
     /* Set by ctl_main() before it calls one of them: */
+    const char *verb;
     const char *file;                     /* -f; NULL without */
     const char *defines[CTL_DEFINES_MAX]; /* of -D: "name=value" */
     size_t n_defines;
     bool only_check;  /* -n */
     bool is_verbose;  /* -v: print the configuration as it is understood */
     bool as_json;     /* --json */
+    bool as_modules;  /* --modules */
     bool now;         /* --now */
     bool with_head;   /* -i */
     uint64_t wait_ns; /* --wait; UINT64_MAX: for ever */

@@ -2,6 +2,8 @@
  * with the worker it starts and the doors it dials. */
 #include "ctl/ctl.h"
 
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cohort/keeper.h"
@@ -9,6 +11,8 @@
 #include "door/dial.h"
 #include "front/worker.h"
 
+/* Mistakes in a configuration begin with their place; those in -D have none, so
+ * they begin as other complaints about the command line do. */
 static struct conf *
 load(struct ctl *ctl, const char *file)
 {
@@ -16,8 +20,27 @@ load(struct ctl *ctl, const char *file)
         .defines = ctl->defines,
         .n_defines = ctl->n_defines,
     };
+    char *text = NULL;
+    size_t len = 0;
+    FILE *errors = open_memstream(&text, &len);
+    struct conf *conf =
+        conf_load(file, &options, errors != NULL ? errors : ctl->errors);
 
-    return conf_load(file, &options, ctl->errors);
+    if (errors == NULL || fclose(errors) != 0) {
+        free(text);
+        return conf;
+    }
+    for (char *at = text; *at != '\0';) {
+        int n = (int)strcspn(at, "\n");
+
+        if (strncmp(at, "-D ", 3) == 0) {
+            fprintf(ctl->errors, "cardea %s: ", ctl->verb);
+        }
+        fprintf(ctl->errors, "%.*s\n", n, at);
+        at += n + (at[n] == '\n');
+    }
+    free(text);
+    return conf;
 }
 
 int
