@@ -51,6 +51,19 @@ def test_it_lies_in_the_run_folder_for_its_owner_alone(server):
     assert not os.path.exists(os.path.dirname(path))
 
 
+def test_who_stops_reading_leaves_nothing_to_the_next(server):
+    """Its reply is freed with it, and so is the count of what was left."""
+    path = control.path_of(server)
+    before = control.ask(path, "help")
+    assert before[0] == "ok"
+    for _ in range(300):
+        with control.connect(path) as s:
+            s.shutdown(socket.SHUT_RD)
+            s.sendall(b"status json\n")
+    for _ in range(20):
+        assert control.ask(path, "help") == before
+
+
 def test_what_an_earlier_life_left_at_its_place_is_replaced(build, folder):
     server = Server(build, folder, SITE)
     try:

@@ -242,3 +242,22 @@ def test_callers_that_come_back_at_once_make_no_more_threads(cardea):
     sleep = control.module(control.status(control.path_of(server)), "sleep")
     assert sleep["calls"] == callers * 30
     assert sleep["threads_high"] <= callers
+
+
+def test_a_link_is_no_door_of_a_module(cardea, folder):
+    """A module owns its folder, but not what a link in it leads to: the keeper,
+    which may be root, dials what lies in there itself."""
+    with open(os.path.join(folder, "thief"), "w", encoding="ascii") as f:
+        f.write('ln -sf ../hello/door "$CARDEA_DOOR" && exec sleep 60\n')
+    server = cardea("""
+        module hello { run "$PROGRAMS/hello" }
+        module thief { run "/bin/sh $DIR/thief" }
+        forward http 127.0.0.1:$PORT to {
+            map any / to hello
+            map any /thief to thief
+        }
+    """)
+    server.wait_log(r'event=door-wait module=thief .*error="Too many levels of '
+                    r'symbolic links"')
+    assert server.request("/").status == 200
+    assert server.request("/thief").status == 503

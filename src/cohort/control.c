@@ -97,6 +97,7 @@ drop(struct keeper *k, struct control_peer *p)
     free(p->line);
     free(p->out);
     p->line = p->out = NULL;
+    p->out_len = p->out_pos = 0; /* or its next owner sends what is no text */
     p->state = PEER_NONE;
     p->deadline = UINT64_MAX;
 }
@@ -491,7 +492,7 @@ welcome(struct keeper *k, int take_fd)
     p->state = PEER_ASKS;
     p->came = keeper_now(k);
     p->deadline = p->came + PATIENCE;
-    p->len = 0;
+    p->len = p->out_len = p->out_pos = 0;
     if (keeper_watch(k, &p->source, EPOLLIN) < 0) {
         drop(k, p);
         return;

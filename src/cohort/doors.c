@@ -137,6 +137,17 @@ tell_renewed(struct keeper *k, struct keeper_target *t, int worker)
     keeper_log_end(k, &line);
 }
 
+/* A module owns the folder of its door and may lay there what it likes, a link
+ * to another's door too: its door is looked for in there and nowhere else. */
+static int
+dial(const struct keeper *k, const struct keeper_target *t)
+{
+    if (t->module == NULL) {
+        return k->options.dial(-1, t->path);
+    }
+    return k->options.dial(k->folder.fd, t->path + strlen(k->folder.path) + 1);
+}
+
 static void
 try_link(struct keeper *k, struct keeper_target *t, int worker, uint64_t now)
 {
@@ -150,7 +161,7 @@ try_link(struct keeper *k, struct keeper_target *t, int worker, uint64_t now)
 
     watch_parent(k, t);
     link->tried_at = now;
-    fd = k->options.dial(t->path);
+    fd = dial(k, t);
     if (fd < 0) {
         postpone(k, t, worker, errno);
         return;

@@ -9,9 +9,10 @@ struct worker_setup;
 struct keeper_options {
     /* worker_main() of front/worker.h. */
     int (*worker)(const struct worker_setup *setup);
-    /* door_dial() of door/dial.h: a connected, non-blocking, close-on-exec
-     * descriptor of the door at PATH, or -1 with errno. */
-    int (*dial)(const char *path);
+    /* door_dial_in() of door/dial.h: a connected, non-blocking, close-on-exec
+     * descriptor of the door at PATH in FOLDER_FD (-1: anywhere), or -1 with
+     * errno. */
+    int (*dial)(int folder_fd, const char *path);
     int out_fd;       /* gets the one ready line */
     int log_fd;       /* gets sentences about a failed start, and the log */
     int max_workers;  /* 0: one a CPU that we may use */

@@ -197,12 +197,16 @@ fill_un(struct sockaddr_un *un, const char *path)
 }
 
 static int
-stand_in_dial(const char *path)
+stand_in_dial(int folder_fd, const char *path)
 {
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct sockaddr_un un;
 
     fill_un(&un, path);
+    if (folder_fd >= 0) {
+        snprintf(un.sun_path, sizeof(un.sun_path), "/proc/self/fd/%d/%.60s",
+                 folder_fd, path);
+    }
     if (connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0) {
         int error = errno;
 

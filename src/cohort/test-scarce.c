@@ -58,7 +58,7 @@ good_worker(const struct worker_setup *setup)
 
 /* Something that can be sent to a worker as a door's connection. */
 static int
-any_door(const char *path)
+any_door(int folder_fd, const char *path)
 {
     return open("/dev/null", O_RDWR | O_CLOEXEC);
 }

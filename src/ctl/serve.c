@@ -63,7 +63,7 @@ ctl_serve(struct ctl *ctl, const char *file)
 {
     static const struct keeper_options options = {
         .worker = worker_main,
-        .dial = door_dial,
+        .dial = door_dial_in,
         .out_fd = STDOUT_FILENO,
         .log_fd = STDERR_FILENO,
     };

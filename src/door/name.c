@@ -18,12 +18,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "stropts.h"
@@ -33,6 +37,7 @@
 #endif
 
 #define OPEN_TIMEOUT_NS 5000000000ull
+#define BY_FD_MAX       40
 
 struct name_listener {
     struct name_listener *next;
@@ -449,6 +454,13 @@ connect_to(const struct sockaddr_un *sun, socklen_t len)
     return fd;
 }
 
+/* The name of HELD itself, whatever lies at its path. */
+static void
+by_descriptor(char out[BY_FD_MAX], int held)
+{
+    snprintf(out, BY_FD_MAX, "/proc/self/fd/%d", held);
+}
+
 /* Is what answers for the file's inode the file's owner, or root? */
 static int
 check_server(int fd, uid_t owner)
@@ -467,20 +479,25 @@ check_server(int fd, uid_t owner)
 }
 
 /* The server of an attached file believes only who can open it: the kernel has
- * judged the mode bits then. 0 or -1 with errno. */
+ * judged the mode bits then. HELD is opened, the inode that was judged: its
+ * owner may lay another file at the path meanwhile, and whoever dials may be
+ * root. 0 or -1 with errno. */
 static int
-prove(int fd, const char *path)
+prove(int fd, int held)
 {
     struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
                                .major = DOOR_WIRE_MAJOR,
                                .kind = DOOR_HELLO_PROOF};
     const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-    int file = open(path, O_RDONLY | flags);
+    char by_fd[BY_FD_MAX];
 
+    by_descriptor(by_fd, held);
+    int file = open(by_fd, O_RDONLY | flags);
     if (file < 0 && errno == EACCES) {
-        file = open(path, O_WRONLY | flags);
+        file = open(by_fd, O_WRONLY | flags);
     }
     if (file < 0) {
+        errno = errno == ENOENT ? EPERM : errno; /* without /proc */
         return -1;
     }
     int e = door_send(fd, &hello, sizeof hello, &file, 1);
@@ -489,16 +506,17 @@ prove(int fd, const char *path)
     return e == 0 ? 0 : -1;
 }
 
-/* The connection to what PATH, of which ST was taken, is attached by. */
+/* The connection to what the file of ST is attached by; HELD proves that we may
+ * open it, -1: no proof. */
 static int
-dial_file(const char *path, const struct stat *st, bool with_proof)
+dial_file(const struct stat *st, int held)
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     socklen_t len = attach_name(&sun, st);
     int fd = connect_to(&sun, len);
 
     if (fd >= 0 && (check_server(fd, st->st_uid) < 0 ||
-                    (with_proof && prove(fd, path) < 0))) {
+                    (held >= 0 && prove(fd, held) < 0))) {
         int saved = errno;
         close(fd);
         errno = saved;
@@ -507,41 +525,80 @@ dial_file(const char *path, const struct stat *st, bool with_proof)
     return fd;
 }
 
+/* Holds what PATH means without opening it: what is judged is then what is
+ * used, whatever is laid at the path meanwhile. */
+static int
+hold(int folder_fd, const char *path)
+{
+    struct open_how how = {
+        .flags = O_PATH | O_CLOEXEC, /* O_NOFOLLOW would hold a link itself */
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+    };
+
+    if (folder_fd < 0) {
+        return open(path, O_PATH | O_CLOEXEC);
+    }
+    return (int)syscall(SYS_openat2, folder_fd, path, &how, sizeof how);
+}
+
+/* Connects to the socket HELD; PATH: by this name, NULL: by the descriptor. */
+static int
+dial_socket(int held, const char *path)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+
+    if (path && strlen(path) < sizeof sun.sun_path) {
+        memcpy(sun.sun_path, path, strlen(path) + 1);
+        return connect_to(&sun, sizeof sun);
+    }
+    by_descriptor(sun.sun_path, held);
+    int fd = connect_to(&sun, sizeof sun);
+    if (fd < 0 && errno == ENOENT) {
+        errno = EPERM; /* without /proc */
+    }
+    return fd;
+}
+
+/* A file that says it is its owner's and shows another process when it is
+ * opened is no door. */
+static bool
+is_of_proc(int held)
+{
+    struct statfs fs;
+
+    return fstatfs(held, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+int
+door_dial_in(int folder_fd, const char *path)
+{
+    struct stat st;
+    int fd = -1, held = hold(folder_fd, path);
+
+    if (held < 0) {
+        return -1;
+    }
+    if (fstat(held, &st) < 0) {
+        /* not reached: it is open */
+    } else if (S_ISSOCK(st.st_mode)) {
+        fd = dial_socket(held, folder_fd < 0 ? path : NULL);
+    } else if (!S_ISREG(st.st_mode)) {
+        errno = EINVAL;
+    } else if (is_of_proc(held)) {
+        errno = EPERM;
+    } else {
+        fd = dial_file(&st, held);
+    }
+    int saved = errno;
+    close(held);
+    errno = saved;
+    return fd;
+}
+
 int
 door_dial(const char *path)
 {
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
-    struct stat st;
-    char by_fd[40];
-    int fd, folder_fd = -1;
-
-    if (stat(path, &st) < 0) {
-        return -1;
-    }
-    if (S_ISREG(st.st_mode)) {
-        return dial_file(path, &st, true);
-    }
-    if (!S_ISSOCK(st.st_mode)) {
-        errno = EINVAL;
-        return -1;
-    }
-    if (strlen(path) >= sizeof sun.sun_path) {
-        /* Longer than an address holds: by way of the open file. */
-        folder_fd = open(path, O_PATH | O_CLOEXEC);
-        if (folder_fd < 0) {
-            return -1;
-        }
-        snprintf(by_fd, sizeof by_fd, "/proc/self/fd/%d", folder_fd);
-        path = by_fd;
-    }
-    memcpy(sun.sun_path, path, strlen(path) + 1);
-    fd = connect_to(&sun, sizeof sun);
-    if (folder_fd >= 0) {
-        int saved = errno;
-        close(folder_fd);
-        errno = saved;
-    }
-    return fd;
+    return door_dial_in(-1, path);
 }
 
 /* Says a hello of KIND on FD and waits for the welcome; *P_FD is the descriptor
@@ -679,7 +736,7 @@ fdetach(const char *path)
         errno = EPERM;
         return -1;
     }
-    int fd = dial_file(path, &st, false); /* owners need no mode bits */
+    int fd = dial_file(&st, -1); /* owners need no mode bits */
     if (fd < 0) {
         e = EINVAL;
     } else {

@@ -2,8 +2,11 @@
  * errno that it can give. */
 #include "test-door.h"
 
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#include "door/dial.h"
 
 static const char *peer_program;
 static char folder[64];
@@ -456,6 +459,159 @@ test_door_open_errors(void **state)
     rmdir(at("inner"));
 }
 
+/* ---- a path that changes while it is dialled ---- */
+
+struct swap {
+    char door[512], link[512];
+    _Atomic bool stop;
+};
+
+static void *
+swap_for_ever(void *arg)
+{
+    struct swap *s = arg;
+
+    while (!atomic_load(&s->stop)) {
+        renameat2(AT_FDCWD, s->door, AT_FDCWD, s->link, RENAME_EXCHANGE);
+    }
+    return NULL;
+}
+
+/* The descriptor that the caller of FD shows; -1: nothing came. */
+static int
+take_proof(int fd)
+{
+    char bytes[256];
+    union {
+        char room[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } u;
+    struct iovec iov = {bytes, sizeof bytes};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = u.room,
+                         .msg_controllen = sizeof u.room};
+    int shown = -1;
+
+    if (recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) > 0 &&
+        CMSG_FIRSTHDR(&msg) != NULL) {
+        memcpy(&shown, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof shown);
+    }
+    return shown;
+}
+
+/* A socket that says it serves the file of ST. */
+static int
+listen_for_file(const struct stat *st)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+    int n = snprintf(
+        sun.sun_path + 1, sizeof sun.sun_path - 1, "cardea.attach/1/%llx:%llx",
+        (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&sun, len + (socklen_t)n), 0);
+    assert_int_equal(listen(fd, 1024), 0);
+    return fd;
+}
+
+/* Its owner exchanges a file's door with a link to another's file without end:
+ * who dials shows the file that was judged or none, never the other. */
+static void
+test_only_what_was_judged_is_shown(void **state)
+{
+    static struct swap s;
+    struct stat door, seen;
+    pthread_t thread;
+    int n_shown = 0, n_others = 0;
+
+    snprintf(s.door, sizeof s.door, "%s", at("door"));
+    snprintf(s.link, sizeof s.link, "%s", at("link"));
+    make_file(s.door, 0644);
+    make_file(at("secret"), 0600);
+    assert_int_equal(symlink(at("secret"), s.link), 0);
+    assert_int_equal(stat(s.door, &door), 0);
+    int listener = listen_for_file(&door);
+    assert_int_equal(pthread_create(&thread, NULL, swap_for_ever, &s), 0);
+    int64_t end = test_now() + TEST_LIMIT_NS;
+    for (int i = 0; (i < 20000 || n_shown < 100) && test_now() < end; i++) {
+        int fd = door_dial(at("door"));
+        int there = accept(listener, NULL, NULL);
+        int shown = there >= 0 ? take_proof(there) : -1;
+        if (shown >= 0) {
+            assert_int_equal(fstat(shown, &seen), 0);
+            n_shown++;
+            n_others += seen.st_ino != door.st_ino;
+            close(shown);
+        }
+        if (there >= 0) {
+            close(there);
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    atomic_store(&s.stop, true);
+    pthread_join(thread, NULL);
+    assert_true(n_shown >= 100);
+    assert_int_equal(n_others, 0);
+    close(listener);
+    unlink(s.door);
+    unlink(s.link);
+    unlink(at("secret"));
+}
+
+/* A door in a folder that another user writes to is in that folder. */
+static void
+test_dial_in(void **state)
+{
+    int d = door_create(which, (void *)8, 0);
+    int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    assert_int_equal(mkdir(at("mine"), 0755), 0);
+    assert_int_equal(mkdir(at("yours"), 0755), 0);
+    make_file(at("mine/file"), 0644);
+    assert_int_equal(fattach(d, at("mine/file")), 0);
+    assert_int_equal(door_attach(d, at("yours/door"), 0600), 0);
+    assert_int_equal(symlink("../yours/door", at("mine/link")), 0);
+    assert_int_equal(symlink("yours", at("folder-link")), 0);
+    assert_int_equal(mkfifo(at("mine/fifo"), 0666), 0);
+    struct {
+        const char *path;
+        int error; /* 0: it is reached */
+    } table[] = {
+        {"yours/door", 0},        {"mine/file", 0},
+        {"mine/link", ELOOP},     {"folder-link/door", ELOOP},
+        {"mine/../../x", EXDEV},  {"/dev/null", EXDEV},
+        {"mine/fifo", EINVAL},    {"mine", EINVAL},
+        {"mine/nothing", ENOENT},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        errno = 0;
+        int fd = door_dial_in(folder_fd, table[i].path);
+        assert_int_equal(fd < 0 ? errno : 0, table[i].error);
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    /* Who asks for a path of its own may lay links to doors. */
+    assert_int_equal(answers(at("mine/link")), 8);
+    /* Of /proc nothing is opened. */
+    assert_int_equal(door_dial("/proc/self/environ"), -1);
+    assert_int_equal(errno, EPERM);
+    assert_int_equal(fdetach(at("mine/file")), 0);
+    close(folder_fd);
+    close(d);
+    unlink(at("mine/file"));
+    unlink(at("mine/link"));
+    unlink(at("mine/fifo"));
+    unlink(at("yours/door"));
+    unlink(at("folder-link"));
+    rmdir(at("mine"));
+    rmdir(at("yours"));
+}
+
 /* Opened descriptors go on after the name has gone. */
 static void
 test_open_outlives_the_name(void **state)
@@ -509,6 +665,8 @@ main(int argc, char **argv)
         cmocka_unit_test(test_door_attach),
         cmocka_unit_test(test_door_attach_errors),
         cmocka_unit_test(test_door_open_errors),
+        cmocka_unit_test(test_only_what_was_judged_is_shown),
+        cmocka_unit_test(test_dial_in),
         cmocka_unit_test(test_open_outlives_the_name),
     };
 
