@@ -21,6 +21,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/rights.h"
 #include "base/util.h"
 #include "cohort/asked.h"
 #include "cohort/keeper_priv.h"
@@ -628,6 +629,7 @@ bind_socket(struct keeper *k)
         return errno;
     }
     /* Nobody can connect before the listen. */
+    rights_refuse(c->listener.fd);
     if (fchmodat(k->folder.fd, "control", 0600, 0) < 0 ||
         listen(c->listener.fd, 64) < 0) {
         return errno;

@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/rights.h"
 #include "base/util.h"
 #include "conf/conf.h"
 
@@ -204,6 +205,7 @@ open_unix(const struct conf_listen *l, struct listeners_file *file)
         return -errno;
     }
     *file = (struct listeners_file){st.st_dev, st.st_ino};
+    rights_refuse(fd); /* for all that connect */
     if (listen(fd, BACKLOG) < 0) {
         return -errno;
     }

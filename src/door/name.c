@@ -30,6 +30,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/rights.h"
 #include "stropts.h"
 
 #ifndef F_OFD_SETLK
@@ -445,6 +446,8 @@ connect_to(const struct sockaddr_un *sun, socklen_t len)
     if (fd < 0) {
         return -1;
     }
+    /* A server answers on the sockets that hellos bring, never on this one. */
+    rights_refuse(fd);
     if (connect(fd, (const struct sockaddr *)sun, len) < 0) {
         int saved = errno;
         close(fd);

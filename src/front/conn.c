@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/rights.h"
 #include "base/util.h"
 #include "http/http.h"
 
@@ -75,6 +76,9 @@ conn_close(struct worker *w, uint32_t i)
         call_release(w, c);
         if (r->fd >= 0) {
             close(r->fd);
+        }
+        if (r->passed && !r->handed) {
+            rights_no_linger((int)i); /* the door may have set one */
         }
     }
     conn_give_segments(w, c);

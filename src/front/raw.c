@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/rights.h"
 #include "base/util.h"
 
 #define RAW_READ  65536u
@@ -257,6 +258,8 @@ hand_over(struct worker *w, uint32_t i)
 {
     struct request *r = request_of(w, &w->conns[i]);
 
+    /* Ours may be the last copy, and what the door set must not hold us up. */
+    rights_no_linger((int)i);
     /* The record's number stays ours; any descriptor will do. */
     if (dup3(w->core->epoll, (int)i, O_CLOEXEC) >= 0) {
         r->handed = true;

@@ -1,0 +1,112 @@
+"""A descriptor whose close takes long (a TCP socket with unsent data and
+SO_LINGER, sent over a Unix socket and closed by its sender) must not stop who
+drops it: a worker, the keeper."""
+
+import array
+import os
+import socket
+import struct
+import time
+
+import pytest
+
+from lib import control
+
+LINGER = 30
+SOCKET = """
+module hello { run "$PROGRAMS/hello" }
+forward http 127.0.0.1:$PORT to hello
+forward http unix:web.sock to hello
+"""
+# What a request may take while somebody tries to freeze its worker.
+PROMPT = 1.5
+
+
+class Sticky:
+    """A connection that nobody reads, full, lingering: who closes our end last
+    waits for LINGER seconds."""
+
+    def __init__(self):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(1)
+            self.end = socket.socket()
+            self.end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+            self.end.connect(listener.getsockname())
+            self.reader, _ = listener.accept()
+        self.end.setblocking(False)
+        try:
+            while True:
+                self.end.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        self.end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                            struct.pack("ii", 1, LINGER))
+
+    def pass_on(self, way, data):
+        """Sends it beside DATA on WAY and drops ours, which does not wait: it
+        is not the last. OSError: it was refused."""
+        rights = array.array("i", [self.end.fileno()])
+        way.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        self.end.close()
+
+    def free(self):
+        """A reset ends every wait for it."""
+        self.reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                               struct.pack("ii", 1, 0))
+        self.reader.close()
+        if self.end.fileno() >= 0:
+            self.end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                struct.pack("ii", 0, 0))
+            self.end.close()
+
+
+@pytest.fixture
+def sticky():
+    made = Sticky()
+    yield made
+    made.free()
+
+
+def has_passrights():
+    if os.environ.get("CARDEA_KERNEL"):
+        return False
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.getsockopt(socket.SOL_SOCKET, 83)
+            return True
+        except OSError:
+            return False
+
+
+NEEDS_PASSRIGHTS = pytest.mark.skipif(
+    not has_passrights(), reason="SO_PASSRIGHTS came with Linux 6.16")
+
+
+def dial_unix(server):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(15)
+    s.connect(os.path.join(server.folder, "web.sock"))
+    return s
+
+
+@NEEDS_PASSRIGHTS
+def test_a_client_cannot_send_descriptors(cardea, sticky):
+    server = cardea("set workers 1\n" + SOCKET)
+    with dial_unix(server) as s:
+        with pytest.raises(PermissionError):
+            sticky.pass_on(s, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        s.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert s.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+    began = time.monotonic()
+    assert server.request("/").status == 200
+    assert time.monotonic() - began < PROMPT
+
+
+@NEEDS_PASSRIGHTS
+def test_who_asks_the_keeper_cannot_send_descriptors(cardea, sticky):
+    server = cardea("set workers 1\n" + SOCKET)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(control.path_of(server))
+        with pytest.raises(PermissionError):
+            sticky.pass_on(s, b"status\n")
