@@ -37,11 +37,12 @@ struct keeper_worker {
     struct keeper *keeper;
     int index;
     struct restart unit;
-    struct world world; /* whose spawn makes the control socket first */
+    struct world world; /* whose spawn makes the ways to and from it */
     struct spawn_plan plan;
     struct worker_setup setup;
-    struct keeper_source control;
-    uint64_t deaf_deadline; /* it closed its control: killed then */
+    struct keeper_source control; /* to it */
+    struct keeper_source said;    /* from it: the pipe's end */
+    uint64_t deaf_deadline;       /* it closed its control: killed then */
     bool ready;
     uint32_t looks_asked, looks_done; /* in this life */
 };

@@ -43,6 +43,7 @@ enum manner {
     ACCUSER, /* worker 0 says once that its first door lied */
     CLOSER,  /* worker 1 once closes its control and lives */
     CHATTY,  /* sends a message of a wrong size */
+    TAKEN,   /* somebody else's: tries to send a descriptor */
 };
 
 struct fake {
@@ -64,7 +65,7 @@ tell(const struct worker_setup *setup, uint32_t kind, uint32_t target,
 {
     struct worker_message m = {.kind = kind, .target = target, .cause = cause};
 
-    if (send(setup->control_fd, &m, sizeof(m), MSG_NOSIGNAL) < 0) {
+    if (write(setup->say_fd, &m, sizeof(m)) < 0) {
         _exit(9);
     }
 }
@@ -153,6 +154,37 @@ fake_loop(struct fake *f)
     }
 }
 
+/* Sends M on FD with a descriptor beside it. 0 or an errno. */
+static int
+send_right(int fd, const struct worker_message *m, int right)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+    struct iovec part = {(void *)(uintptr_t)m, sizeof(*m)};
+    struct msghdr msg = {.msg_iov = &part,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof(control.room)};
+
+    memcpy(CMSG_DATA(&control.header), &right, sizeof(right));
+    return sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? errno : 0;
+}
+
+/* Any way up that takes a descriptor lets it stop the keeper: by one whose last
+ * close waits. */
+static void
+send_rights(const struct worker_setup *setup)
+{
+    struct worker_message m = {.kind = WORKER_READY};
+    int down = send_right(setup->control_fd, &m, setup->log_fd);
+    int up = send_right(setup->say_fd, &m, setup->log_fd);
+
+    dprintf(setup->log_fd, "fake worker=%d rights down=%s up=%s\n",
+            setup->index, strerrorname_np(down), strerrorname_np(up));
+}
+
 static int
 fake_worker(const struct worker_setup *setup)
 {
@@ -180,8 +212,11 @@ fake_worker(const struct worker_setup *setup)
             pause();
         }
     }
+    if (manner_of(setup) == TAKEN) {
+        send_rights(setup);
+    }
     if (manner_of(setup) == CHATTY) {
-        send(setup->control_fd, "xyz", 3, MSG_NOSIGNAL);
+        (void)!write(setup->say_fd, "xyz", 3);
     }
     return fake_loop(&f);
 }
@@ -492,8 +527,8 @@ test_start_and_stop(void **state)
     wait_line(s, NULL, "event=door-open module=hello workers=2");
     wait_line(s, NULL, "fake worker=0 got door=0 fd=1");
     wait_line(s, NULL, "fake worker=1 got door=0 fd=1");
-    /* 0, 1, 2, control, log, listener */
-    wait_line(s, NULL, "fake worker=0 of=2 fds=6 listen=1");
+    /* 0, 1, 2, control, pipe, log, listener */
+    wait_line(s, NULL, "fake worker=0 of=2 fds=7 listen=1");
     wait_line(s, NULL,
               "event=output module=hello stream=stdout text=\"door hello\"");
     snprintf(want, sizeof(want), "%s/hello/door", s->run_folder);
@@ -695,6 +730,17 @@ test_control_closed(void **state)
 }
 
 static void
+test_no_descriptor_from_a_worker(void **state)
+{
+    struct server *s = server_new(TAKEN);
+
+    server_start(s);
+    wait_line(s, NULL, "fake worker=0 rights down=EPIPE up=ENOTSOCK");
+    kill(s->pid, SIGTERM);
+    server_end(s, 0);
+}
+
+static void
 test_cannot_start(void **state)
 {
     struct server *s = server_new(CANNOT_START);
@@ -864,6 +910,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_missing_program),
         cmocka_unit_test(test_liars),
         cmocka_unit_test(test_control_closed),
+        cmocka_unit_test(test_no_descriptor_from_a_worker),
         cmocka_unit_test(test_cannot_start),
         cmocka_unit_test(test_bad_end),
         cmocka_unit_test(test_grace_over),

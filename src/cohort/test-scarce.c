@@ -37,7 +37,7 @@ good_worker(const struct worker_setup *setup)
 {
     struct worker_message m = {.kind = WORKER_READY};
 
-    if (send(setup->control_fd, &m, sizeof(m), MSG_NOSIGNAL) < 0) {
+    if (write(setup->say_fd, &m, sizeof(m)) < 0) {
         return 9;
     }
     do {
@@ -50,7 +50,7 @@ good_worker(const struct worker_setup *setup)
         }
         if (m.kind == WORKER_LOOK) {
             m.kind = WORKER_LOOKED;
-            send(setup->control_fd, &m, sizeof(m), MSG_NOSIGNAL);
+            (void)!write(setup->say_fd, &m, sizeof(m));
         }
     } while (m.kind != WORKER_STOP && m.kind != WORKER_NOW);
     return 0;

@@ -1,9 +1,12 @@
-/* One worker a CPU. Each has a control socket of its own, made anew for every
- * life, so that nothing of an earlier life is ever read. What a worker says is
- * checked like any stranger's word: a message that cannot be ends its life. */
+/* One worker a CPU. Each has a control socket and a pipe of its own, made anew
+ * for every life, so that nothing of an earlier life is ever read. What a
+ * worker says is checked like any stranger's word: a message that cannot be
+ * ends its life. It says it by the pipe, because a socket would carry
+ * descriptors as well, and one whose close takes long would hold us up. */
 #include "cohort/keeper_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -38,7 +41,7 @@ add_fd(struct spawn_fd *fds, size_t *p_n, int fd)
 }
 
 /* The descriptors that a worker keeps, at the numbers they have here. FDS has
- * room for 3 more than listeners and targets. */
+ * room for 4 more than listeners and targets. */
 static size_t
 collect_fds(const struct keeper_worker *w, struct spawn_fd *fds)
 {
@@ -46,6 +49,7 @@ collect_fds(const struct keeper_worker *w, struct spawn_fd *fds)
     size_t n = 0;
 
     add_fd(fds, &n, w->setup.control_fd);
+    add_fd(fds, &n, w->setup.say_fd);
     add_fd(fds, &n, w->setup.log_fd);
     fds[n++] = (struct spawn_fd){k->options.log_fd, 2};
     for (size_t i = 0; i < k->conf->n_listens; i++) {
@@ -57,9 +61,50 @@ collect_fds(const struct keeper_worker *w, struct spawn_fd *fds)
     return n;
 }
 
-static void control_ready(struct keeper_source *source, uint32_t events);
+static void said_ready(struct keeper_source *source, uint32_t events);
+static void control_hung_up(struct keeper_source *source, uint32_t events);
 
-/* The world's spawn for a worker: with a fresh control socket. */
+/* The ways to and from a new life of W. What it would send up the socket is
+ * refused: we would drop it unread at the end, and what lies in it too. */
+static int
+open_control(struct keeper_worker *w)
+{
+    int pair[2], ends[2];
+    int rc;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                   pair) < 0) {
+        return -errno;
+    }
+    w->control.fd = pair[0];
+    w->setup.control_fd = pair[1];
+    if (shutdown(pair[0], SHUT_RD) < 0 ||
+        pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+        return -errno;
+    }
+    w->said.fd = ends[0];
+    w->setup.say_fd = ends[1];
+    rc = keeper_watch(w->keeper, &w->control, 0); /* for its end alone */
+    return rc < 0 ? rc : keeper_watch(w->keeper, &w->said, EPOLLIN);
+}
+
+static void
+close_fd(int *p_fd)
+{
+    if (*p_fd >= 0) {
+        close(*p_fd);
+        *p_fd = -1;
+    }
+}
+
+static void
+close_control(struct keeper_worker *w)
+{
+    keeper_unwatch(w->keeper, &w->said);
+    keeper_unwatch(w->keeper, &w->control);
+}
+
+/* The world's spawn for a worker: with fresh ways to and from it. */
 static int
 spawn_worker(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
              int *p_pidfd)
@@ -67,29 +112,23 @@ spawn_worker(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
     struct keeper_worker *w = ctx;
     struct keeper *k = w->keeper;
     CLEAN_FREE struct spawn_fd *fds =
-        calloc(k->conf->n_listens + k->conf->n_targets + 3, sizeof(*fds));
+        calloc(k->conf->n_listens + k->conf->n_targets + 4, sizeof(*fds));
     struct spawn_plan mine = *plan;
-    int pair[2];
     int rc;
 
     if (fds == NULL) {
         return -ENOMEM;
     }
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
-                   pair) < 0) {
-        return -errno;
-    }
-    w->setup.control_fd = pair[1];
-    mine.fds = fds;
-    mine.n_fds = collect_fds(w, fds);
-    w->control.fd = pair[0];
-    rc = keeper_watch(k, &w->control, EPOLLIN);
+    rc = open_control(w);
     if (rc == 0) {
+        mine.fds = fds;
+        mine.n_fds = collect_fds(w, fds);
         rc = k->real->spawn(k->real->ctx, &mine, p_pid, p_pidfd);
     }
-    close(pair[1]);
+    close_fd(&w->setup.control_fd);
+    close_fd(&w->setup.say_fd);
     if (rc < 0) {
-        keeper_unwatch(k, &w->control);
+        close_control(w);
     }
     return rc;
 }
@@ -117,12 +156,14 @@ init_worker(struct keeper *k, int index, int cpu)
     w->world.ctx = w;
     w->world.spawn = spawn_worker;
     w->world.kill = kill_worker;
-    w->control = (struct keeper_source){-1, control_ready, w};
+    w->control = (struct keeper_source){-1, control_hung_up, w};
+    w->said = (struct keeper_source){-1, said_ready, w};
     w->setup = (struct worker_setup){
         .index = index,
         .n_workers = k->n_workers,
         .cpu = cpu,
         .control_fd = -1,
+        .say_fd = -1,
         .log_fd = k->log_write_fd,
         .conf = k->conf,
         .listen_fds = k->listen_fds,
@@ -199,7 +240,7 @@ void
 workers_deinit(struct keeper *k)
 {
     for (int i = 0; i < k->n_workers; i++) {
-        keeper_unwatch(k, &k->workers[i].control);
+        close_control(&k->workers[i]);
         restart_deinit(&k->workers[i].unit);
     }
     free(k->workers);
@@ -261,7 +302,7 @@ end_trust(struct keeper_worker *w, const char *cause)
     if (w->unit.pid > 0) {
         (void)kill_worker(w, w->unit.pid, w->unit.pidfd, SIGKILL, 0);
     }
-    keeper_unwatch(k, &w->control);
+    close_control(w);
 }
 
 void
@@ -302,7 +343,7 @@ worker_died(struct keeper_worker *w, int status)
 
     stop_note_end(k, &w->unit, status, killed);
     restart_died(&w->unit, status, now);
-    keeper_unwatch(k, &w->control);
+    close_control(w);
     w->ready = false;
     w->looks_asked = w->looks_done = 0;
     tallies_fold(&k->tallies, w->index);
@@ -377,24 +418,34 @@ take_message(struct keeper_worker *w, const struct worker_message *m)
     }
 }
 
+/* It is ending; or it closed its ear or mouth, and then it must end. */
 static void
-control_ready(struct keeper_source *source, uint32_t events)
+gone_deaf(struct keeper_worker *w)
+{
+    close_control(w);
+    w->deaf_deadline = keeper_now(w->keeper) + DEAF_PATIENCE;
+}
+
+static void
+control_hung_up(struct keeper_source *source, uint32_t events)
+{
+    gone_deaf(source->owner);
+}
+
+static void
+said_ready(struct keeper_source *source, uint32_t events)
 {
     struct keeper_worker *w = source->owner;
     struct worker_message message;
 
-    /* A descriptor beside a message is dropped by the kernel: no room. */
     for (int i = 0; i < 64 && source->fd >= 0; i++) {
-        ssize_t n = recv(source->fd, &message, sizeof(message),
-                         MSG_DONTWAIT | MSG_TRUNC);
+        ssize_t n = read(source->fd, &message, sizeof(message));
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             return;
         }
         if (n <= 0) {
-            /* It is ending; or it closed its ear, and then it must end. */
-            keeper_unwatch(w->keeper, source);
-            w->deaf_deadline = keeper_now(w->keeper) + DEAF_PATIENCE;
+            gone_deaf(w);
             return;
         }
         if (n != sizeof(message) || take_message(w, &message) < 0) {

@@ -316,6 +316,8 @@ begin(const char *form, bool is_unix, bool plain)
     struct worker_setup setup = {.n_workers = 1,
                                  .cpu = -1,
                                  .control_fd = control[1],
+                                 .say_fd =
+                                     control[1], /* a socket takes writes too */
                                  .log_fd = log_fd,
                                  .conf = f->conf,
                                  .listen_fds = &f->listener,

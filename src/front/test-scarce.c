@@ -174,15 +174,17 @@ life_new(const struct site *s)
         l->folders[t] = is_files ? s->folder : -1;
     }
     l->control = pair[0];
-    l->setup = (struct worker_setup){.n_workers = 1,
-                                     .cpu = -1,
-                                     .control_fd = pair[1],
-                                     .log_fd = s->log_fd,
-                                     .conf = s->conf,
-                                     .listen_fds = &s->listener,
-                                     .folder_fds = l->folders,
-                                     .seats = l->seats,
-                                     .tallies = l->tallies};
+    l->setup =
+        (struct worker_setup){.n_workers = 1,
+                              .cpu = -1,
+                              .control_fd = pair[1],
+                              .say_fd = pair[1], /* a socket takes writes too */
+                              .log_fd = s->log_fd,
+                              .conf = s->conf,
+                              .listen_fds = &s->listener,
+                              .folder_fds = l->folders,
+                              .seats = l->seats,
+                              .tallies = l->tallies};
     return l;
 }
 

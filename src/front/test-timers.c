@@ -81,16 +81,18 @@ set_up(void **state)
     f->control = pair[0];
     f->tallies = aligned_alloc(64, 2 * sizeof *f->tallies);
     memset(f->tallies, 0, 2 * sizeof *f->tallies);
-    f->setup = (struct worker_setup){.n_workers = 1,
-                                     .cpu = -1,
-                                     .control_fd = pair[1],
-                                     .log_fd = f->log_fd,
-                                     .conf = f->conf,
-                                     .listen_fds = &f->listener,
-                                     .folder_fds = &f->folder,
-                                     .seats = f->seats,
-                                     .tallies = f->tallies,
-                                     .world = &f->world};
+    f->setup =
+        (struct worker_setup){.n_workers = 1,
+                              .cpu = -1,
+                              .control_fd = pair[1],
+                              .say_fd = pair[1], /* a socket takes writes too */
+                              .log_fd = f->log_fd,
+                              .conf = f->conf,
+                              .listen_fds = &f->listener,
+                              .folder_fds = &f->folder,
+                              .seats = f->seats,
+                              .tallies = f->tallies,
+                              .world = &f->world};
     assert_int_equal(worker_begin(&f->worker, &f->setup), 0);
     f->client = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(f->client, (struct sockaddr *)&in, len), 0);

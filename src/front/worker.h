@@ -1,6 +1,7 @@
 /* The worker as the keeper sees it: what it is given at birth, and the messages
- * on its control socket (Unix SEQPACKET). A worker opens no path: listeners,
- * folders and doors come from the keeper as descriptors. */
+ * between both: down a Unix SEQPACKET socket, up a pipe, which can carry no
+ * descriptor. A worker opens no path: listeners, folders and doors come from
+ * the keeper as descriptors. */
 #pragma once
 
 #include <stdatomic.h>
@@ -54,7 +55,8 @@ struct worker_setup {
     int index; /* 0 to n_workers - 1 */
     int n_workers;
     int cpu;        /* to pin to; -1: do not pin */
-    int control_fd; /* SEQPACKET to the keeper */
+    int control_fd; /* SEQPACKET from the keeper */
+    int say_fd;     /* pipe to the keeper, non-blocking */
     int log_fd;     /* pipe, non-blocking: lines of at most 4096 bytes */
     const struct conf *conf;
     const int *listen_fds; /* one for each conf->listens */
@@ -67,7 +69,7 @@ struct worker_setup {
     const struct world *world; /* NULL: the real one */
 };
 
-/* Messages. One datagram each, little structs of fixed size; a message of any
+/* Messages. One datagram, or one write, each; structs of fixed size; one of any
  * other size or kind ends the peer's trust (keeper: kills the worker; worker:
  * exits). At most one descriptor beside each. */
 enum worker_message_kind {
