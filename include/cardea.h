@@ -36,7 +36,8 @@ typedef void cardea_handler(struct cardea_request *);
  * as there were calls waiting at the same time, and not more; what they share
  * needs a lock. Returns only on
  * failure: 1, after a line on standard error said why. Without CARDEA_DOOR the
- * line says how to start the program. */
+ * line says how to start the program. The door of a module (CARDEA_MODULE is
+ * set) has mode 0600; else as below. */
 int cardea_serve_threads(cardea_handler *handler);
 
 /* The same at a door PATH of the caller's choice (made with mode 0666 & ~umask;

@@ -261,3 +261,13 @@ def test_a_link_is_no_door_of_a_module(cardea, folder):
                     r'symbolic links"')
     assert server.request("/").status == 200
     assert server.request("/thief").status == 503
+
+
+def test_the_door_of_a_module_is_for_its_keeper_alone(cardea):
+    server = cardea("""
+        module hello { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to { map any / to hello }
+    """)
+    door = server.wait_log(r"event=door-open .*door=(\S+)").group(1)
+    assert stat.S_IMODE(os.lstat(door).st_mode) == 0o600
+    assert server.request("/").status == 200

@@ -572,12 +572,9 @@ app_procedure(void *cookie, struct door_task *task)
 
 /* Attaches D at PATH; a dead door found there is replaced. */
 static int
-attach(int d, const char *path)
+attach(int d, const char *path, mode_t mode)
 {
-    mode_t mask = umask(022);
-
-    umask(mask);
-    if (door_attach(d, path, 0666 & ~mask) == 0) {
+    if (door_attach(d, path, mode) == 0) {
         /* not reached: who attaches serves until it is killed */
         return 0;
     }
@@ -595,11 +592,11 @@ attach(int d, const char *path)
         !S_ISSOCK(st.st_mode) || unlink(path) < 0) {
         return fail(EEXIST);
     }
-    return door_attach(d, path, 0666 & ~mask);
+    return door_attach(d, path, mode);
 }
 
-int
-cardea_serve_threads_at(cardea_handler *handler, const char *path)
+static int
+serve(cardea_handler *handler, const char *path, mode_t mode)
 {
     cardea_handler **cookie = malloc(sizeof(cardea_handler *));
 
@@ -616,7 +613,7 @@ cardea_serve_threads_at(cardea_handler *handler, const char *path)
         free((void *)cookie);
         return 1;
     }
-    if (attach(d, path) < 0) {
+    if (attach(d, path, mode) < 0) {
         fprintf(stderr, "cardea: cannot put a door at %s: %s%s\n", path,
                 strerror(errno),
                 errno == EEXIST ? " (a living program serves it, or it is no "
@@ -631,6 +628,15 @@ cardea_serve_threads_at(cardea_handler *handler, const char *path)
 }
 
 int
+cardea_serve_threads_at(cardea_handler *handler, const char *path)
+{
+    mode_t mask = umask(022);
+
+    umask(mask);
+    return serve(handler, path, 0666 & ~mask);
+}
+
+int
 cardea_serve_threads(cardea_handler *handler)
 {
     const char *path = getenv("CARDEA_DOOR");
@@ -642,6 +648,11 @@ cardea_serve_threads(cardea_handler *handler)
                 "start `cardea run`; or set CARDEA_DOOR to a path for its "
                 "door.\n");
         return 1;
+    }
+    /* A keeper dials for its workers and is root or our own user: nobody else
+     * needs the door, and could fill our descriptors by it. */
+    if (getenv("CARDEA_MODULE")) {
+        return serve(handler, path, 0600);
     }
     /* not reached: serves until it is killed: scenarios */
     return cardea_serve_threads_at(handler, path);

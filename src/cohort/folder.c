@@ -29,21 +29,54 @@ folder_make(const char *path, mode_t mode)
     return 0;
 }
 
-int
-folder_give(int fd, const char *user)
+/* 0 or -ESRCH: no such user. */
+static int
+find_user(const char *user, uid_t *p_uid, gid_t *p_gid)
 {
     struct passwd entry;
     struct passwd *found = NULL;
     char room[4096];
 
-    if (user == NULL || geteuid() != 0) {
-        return 0;
-    }
     if (getpwnam_r(user, &entry, room, sizeof(room), &found) != 0 ||
         found == NULL) {
         return -ESRCH;
     }
-    return fchown(fd, found->pw_uid, found->pw_gid) < 0 ? -errno : 0;
+    *p_uid = found->pw_uid;
+    *p_gid = found->pw_gid;
+    return 0;
+}
+
+int
+folder_give(int fd, const char *user)
+{
+    uid_t uid;
+    gid_t gid;
+    int rc;
+
+    if (user == NULL || geteuid() != 0) {
+        return 0;
+    }
+    rc = find_user(user, &uid, &gid);
+    return rc == 0 && fchown(fd, uid, gid) < 0 ? -errno : rc;
+}
+
+int
+folder_whose(int fd, const char *user)
+{
+    uid_t uid = 0;
+    gid_t gid;
+    struct stat st;
+    int rc = user != NULL ? find_user(user, &uid, &gid) : 0;
+
+    if (rc == 0 && fstat(fd, &st) < 0) {
+        rc = -errno;
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    return st.st_uid == 0 || st.st_uid == geteuid() || st.st_uid == uid
+               ? 0
+               : -EPERM;
 }
 
 int

@@ -19,6 +19,11 @@ int folder_make(const char *path, mode_t mode);
  * NULL. 0; -ESRCH: no such user; else a negative errno. */
 int folder_give(int fd, const char *user);
 
+/* 0: the folder FD (borrowed) belongs to us, to root or to USER (NULL: to one
+ * of the first two); -EPERM: to another; -ESRCH: no such user; else a negative
+ * errno. */
+int folder_whose(int fd, const char *user);
+
 /* Prints one sentence into WHY and returns RC. */
 int folder_say(int rc, char *why, size_t why_size, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

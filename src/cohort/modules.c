@@ -227,7 +227,10 @@ make_state(struct keeper_module *m)
     if (rc < 0) {
         keeper_log_begin(k, &line, LOG_WARN, "no-state");
         log_text(&line, "module", m->conf->name);
-        log_text(&line, "cause", strerrordesc_np(-rc));
+        log_text(&line, "cause",
+                 rc == -EPERM ? "the folder is another user's: move it away, "
+                                "or give it to the module's user (chown -R)"
+                              : strerrordesc_np(-rc));
         keeper_log_end(k, &line);
         return 0;
     }

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,9 @@
 #include "cohort/folder.h"
 #include "conf/conf.h"
 
-#define DEPTH_MAX 16
+#define DEPTH_MAX  16
+#define LOOK_MAX   256   /* entries of a module's folder at its restart */
+#define REMOVE_MAX 65536 /* entries of each folder at the end: about 0.3 s */
 
 void
 runfolder_name(const char *file, char *out, size_t size)
@@ -200,9 +203,10 @@ runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
                       folder->path, strerrordesc_np(rc < 0 ? -rc : EAGAIN));
 }
 
-/* Removes what is in the folder FD (taken): everything, or sockets only. */
+/* Removes what is in the folder FD (taken), at most *LEFT entries of it; each
+ * folder at the top has a bound of its own. */
 static void
-empty_folder(int take_fd, int depth, bool sockets_only)
+empty_folder(int take_fd, int depth, unsigned *left)
 {
     DIR *dir = fdopendir(take_fd);
     struct dirent *entry;
@@ -212,23 +216,71 @@ empty_folder(int take_fd, int depth, bool sockets_only)
         return;
     }
     rewinddir(dir); /* the description may be shared, its position too */
-    while ((entry = readdir(dir)) != NULL) {
+    while (*left > 0 && (entry = readdir(dir)) != NULL) {
         const char *name = entry->d_name;
+        unsigned inner_left = REMOVE_MAX;
         struct stat st;
 
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
             fstatat(take_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
             continue;
         }
-        if (S_ISDIR(st.st_mode) && !sockets_only && depth < DEPTH_MAX) {
+        --*left;
+        if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX) {
             int inner = openat(take_fd, name, FOLDER_OPEN);
 
             if (inner >= 0) {
-                empty_folder(inner, depth + 1, false);
+                empty_folder(inner, depth + 1, depth == 0 ? &inner_left : left);
             }
             unlinkat(take_fd, name, AT_REMOVEDIR);
-        } else if (S_ISSOCK(st.st_mode) || !sockets_only) {
+        } else {
             unlinkat(take_fd, name, 0);
+        }
+    }
+    closedir(dir);
+}
+
+/* Removes NAME in the folder FD where it is what an earlier life may have left
+ * as its door: a file stays, which the program may lay its door over. */
+static void
+remove_door(int fd, const char *name)
+{
+    struct stat st;
+
+    if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        (S_ISSOCK(st.st_mode) || S_ISLNK(st.st_mode))) {
+        unlinkat(fd, name, 0);
+    }
+}
+
+/* Is it how door_attach() calls a door that is not whole yet? */
+static bool
+is_unfinished(const char *name)
+{
+    return strncmp(name, "door.", 5) == 0 && strlen(name) == 13 &&
+           strspn(name + 5, "0123456789abcdef") == 8;
+}
+
+/* Removes the door in the folder FD (borrowed), and those that an earlier life
+ * was killed over, as far as a short look finds them: the folder is as long as
+ * its owner likes, and the keeper waits. */
+static void
+remove_doors(int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
+    struct dirent *entry;
+
+    remove_door(fd, "door");
+    if (dir == NULL) {
+        if (copy >= 0) {
+            close(copy);
+        }
+        return;
+    }
+    for (int i = 0; i < LOOK_MAX && (entry = readdir(dir)) != NULL; i++) {
+        if (is_unfinished(entry->d_name)) {
+            remove_door(fd, entry->d_name);
         }
     }
     closedir(dir);
@@ -253,7 +305,7 @@ runfolder_module(const struct runfolder *folder, const char *name,
         rc = -errno;
     }
     if (rc == 0) {
-        empty_folder(fcntl(fd, F_DUPFD_CLOEXEC, 3), 0, true);
+        remove_doors(fd);
     }
     return rc;
 }
@@ -261,6 +313,7 @@ runfolder_module(const struct runfolder *folder, const char *name,
 void
 runfolder_remove(struct runfolder *folder)
 {
+    unsigned left = REMOVE_MAX;
     int fd;
 
     if (folder->fd < 0) {
@@ -268,7 +321,7 @@ runfolder_remove(struct runfolder *folder)
     }
     fd = fcntl(folder->fd, F_DUPFD_CLOEXEC, 3);
     if (fd >= 0) {
-        empty_folder(fd, 0, false);
+        empty_folder(fd, 0, &left);
     }
     rmdir(folder->path);
     runfolder_close(folder);

@@ -29,12 +29,15 @@ int runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
                    size_t why_size);
 
 /* Makes the folder of module NAME, mode 0711, owned by USER (NULL: us), and
- * removes sockets that an earlier life left there. 0 or a negative errno. */
+ * removes the door that an earlier life left there, and doors that it had not
+ * finished as far as a look at 256 entries finds them; nothing else. 0 or a
+ * negative errno. */
 int runfolder_module(const struct runfolder *folder, const char *name,
                      const char *user);
 
 /* Removes it with all that is in it, and unlocks. Symbolic links are removed,
- * never followed. */
+ * never followed. Of each module's folder at most 65,536 entries go, so that no
+ * module holds up the end; the next life goes on with the rest. */
 void runfolder_remove(struct runfolder *folder);
 
 /* Closes the descriptor and leaves the files. */

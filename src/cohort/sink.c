@@ -106,9 +106,22 @@ give_carry(struct sink *sink)
     sink->carry_len = 0;
 }
 
-void
-sink_stream(struct sink *sink, const char *bytes, size_t len)
+/* Whoever wrote them may not command the terminal that they are shown on. An
+ * honest worker writes printable ASCII only (base/log.h). */
+static void
+tame(char *bytes, size_t len)
 {
+    for (size_t i = 0; i < len; i++) {
+        char c = bytes[i];
+
+        bytes[i] = (c >= ' ' && c <= '~') || c == '\n' ? c : '?';
+    }
+}
+
+void
+sink_stream(struct sink *sink, char *bytes, size_t len)
+{
+    tame(bytes, len);
     while (len > 0) {
         const char *end = memchr(bytes, '\n', len);
         size_t part = end != NULL ? (size_t)(end - bytes) + 1 : len;

@@ -33,8 +33,9 @@ void sink_deinit(struct sink *sink);
 /* Adds whole lines: LEN bytes that end with a newline. */
 void sink_line(struct sink *sink, const char *text, size_t len);
 
-/* Adds bytes of a stream of lines, which may end amid a line. */
-void sink_stream(struct sink *sink, const char *bytes, size_t len);
+/* Adds bytes of a stream of lines, which may end amid a line. In BYTES
+ * (changed) what is neither printable ASCII nor a newline becomes a '?'. */
+void sink_stream(struct sink *sink, char *bytes, size_t len);
 
 /* Writes what can be written without blocking. Where the disk is full or broken
  * the lines are dropped and counted. */

@@ -155,7 +155,12 @@ statefolder_module(const struct statefolder *folder, const char *name,
     if (fd < 0) {
         return -errno;
     }
-    /* Without a user it is ours again, whoever had it before. */
+    /* What another user kept there is not made this one's own: its files were
+     * written for other eyes, or against these. */
+    rc = folder_whose(fd, user);
+    if (rc < 0) {
+        return rc;
+    }
     if (user == NULL && fchown(fd, geteuid(), getegid()) < 0) {
         return -errno;
     }

@@ -1,6 +1,7 @@
 /* The run folder: names, the lock, modules' folders, removal. */
 #include "cohort/runfolder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -112,6 +113,74 @@ test_life(void **state)
     assert_int_equal(rmdir(top), 0);
 }
 
+static void
+make_files(const char *folder, const char *format, int n)
+{
+    char path[256];
+    char name[32];
+
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), format, i);
+        snprintf(path, sizeof(path), "%s/%s", folder, name);
+        assert_int_equal(mknod(path, S_IFSOCK | 0600, 0), 0);
+    }
+}
+
+static int
+count_in(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    int n = -2; /* "." and ".." */
+
+    assert_non_null(dir);
+    while (readdir(dir) != NULL) {
+        n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+/* A module fills its folder: no restart reads it all, no end removes it all. */
+static void
+test_crowded(void **state)
+{
+    char top[] = "/tmp/test-run-XXXXXX";
+    char path[64];
+    char module[96];
+    char text[128];
+    char why[512];
+    struct conf conf = {.run_folder = path};
+    struct runfolder one;
+
+    assert_non_null(mkdtemp(top));
+    snprintf(path, sizeof(path), "%s/run", top);
+    snprintf(module, sizeof(module), "%s/full", path);
+    snprintf(text, sizeof(text), "%s/door", module);
+    assert_int_equal(runfolder_open(&one, &conf, why, sizeof(why)), 0);
+    assert_int_equal(runfolder_module(&one, "full", NULL), 0);
+    /* Of an earlier life: the door, unfinished ones, and what is not ours. */
+    make_socket(text);
+    make_files(module, "door.%08x", 3);
+    make_files(module, "door.%07x", 1);
+    make_files(module, "mine.%08x", 1);
+    assert_int_equal(runfolder_module(&one, "full", NULL), 0);
+    assert_int_equal(access(text, F_OK), -1);
+    assert_int_equal(count_in(module), 2);
+    assert_int_equal(symlink("elsewhere", text), 0);
+    make_files(module, "door.%08x", 2000);
+    assert_int_equal(runfolder_module(&one, "full", NULL), 0);
+    assert_int_equal(readlink(text, why, sizeof(why)), -1);
+    assert_in_range(count_in(module), 2002 - 256, 2001);
+
+    make_files(module, "%d", 70000);
+    runfolder_remove(&one);
+    assert_in_range(count_in(module), 70000 + 2002 - 256 - 65536,
+                    70000 + 2001 - 65536);
+    assert_int_equal(runfolder_open(&one, &conf, why, sizeof(why)), 0);
+    runfolder_remove(&one);
+    assert_int_equal(rmdir(top), 0);
+}
+
 /* A folder that others may write to, or a link, is refused. */
 static void
 test_refused(void **state)
@@ -143,6 +212,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_life),
+        cmocka_unit_test(test_crowded),
         cmocka_unit_test(test_refused),
     };
 

@@ -27,12 +27,35 @@ test_stream(void **state)
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     assert_int_equal(sink_init(&sink, ends[1]), 0);
     for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
-        sink_stream(&sink, pieces[i], strlen(pieces[i]));
+        char piece[16];
+
+        strcpy(piece, pieces[i]);
+        sink_stream(&sink, piece, strlen(piece));
         sink_line(&sink, "own\n", 4); /* never inside of another line */
     }
     sink_flush(&sink);
     assert_true(read(ends[0], got, sizeof(got) - 1) > 0);
     assert_string_equal(got, "one\nown\nown\ntwo\nthree\nown\nfour\nown\n");
+    sink_deinit(&sink);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* What a worker writes does not command the terminal that shows the log. */
+static void
+test_control_bytes(void **state)
+{
+    char bytes[] = "a\0b\033[2J\r\tc\177 \303\251\nd\n";
+    char got[64] = "";
+    struct sink sink;
+    int ends[2];
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(sink_init(&sink, ends[1]), 0);
+    sink_stream(&sink, bytes, sizeof(bytes) - 1);
+    sink_flush(&sink);
+    assert_int_equal(read(ends[0], got, sizeof(got)), 17);
+    assert_string_equal(got, "a?b?[2J??c? ??\nd\n");
     sink_deinit(&sink);
     close(ends[0]);
     close(ends[1]);
@@ -163,6 +186,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_control_bytes),
         cmocka_unit_test(test_endless),
         cmocka_unit_test(test_stuck_pipe),
         cmocka_unit_test(test_stuck_socket),

@@ -177,7 +177,14 @@ test_refused(void **state)
     if (geteuid() == 0) {
         assert_int_equal(statefolder_module(&f, "visits", "nobody"), 0);
         assert_folder(link, 0700, 65534);
-        /* Back to us when the configuration names nobody any more. */
+        /* What is nobody's goes neither to us nor to a third: their kept files
+         * would be believed. It stays as it is. */
+        assert_int_equal(statefolder_module(&f, "visits", NULL), -EPERM);
+        assert_int_equal(statefolder_module(&f, "visits", "daemon"), -EPERM);
+        assert_folder(link, 0700, 65534);
+        assert_int_equal(statefolder_module(&f, "visits", "nobody"), 0);
+        /* Root's may be given away, and is root's again by root's hand. */
+        assert_int_equal(chown(link, 0, 0), 0);
         assert_int_equal(statefolder_module(&f, "visits", NULL), 0);
         assert_folder(link, 0700, 0);
         assert_int_equal(statefolder_module(&f, "x", "no-such-user-x"), -ESRCH);

@@ -21,7 +21,9 @@
 struct server door_server = {
     .lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1, .kick = -1};
 
-#define PAUSE_NS 20000000ull /* until what failed is tried again */
+#define PAUSE_NS  20000000ull   /* until what failed is tried again */
+#define SILENT_NS 5000000000ull /* a stranger's connection without a hello */
+#define STRANGERS 256           /* connections by name, of one other user */
 
 /* What an epoll event names. */
 enum item_kind { ITEM_KICK, ITEM_DOOR, ITEM_LISTENER, ITEM_SOURCE };
@@ -30,6 +32,10 @@ struct item {
     struct item *next, *prev; /* all of them, for the child of a fork */
     enum item_kind kind;
     bool proved; /* of a connection through a file: it may open the file */
+    bool is_strangers; /* a connection by name: neither root's nor our user's */
+    bool greeted;      /* it has said a hello */
+    uid_t uid;         /* with is_strangers: whose */
+    uint64_t until;    /* with is_strangers: gone then unless greeted */
     int fd;
     struct door *door;
     struct source *src;
@@ -447,6 +453,7 @@ door_event(struct item *item)
     if (e == 0 && hello.magic == DOOR_WIRE_MAGIC &&
         hello.major == DOOR_WIRE_MAJOR && peer.pid != 0 &&
         may_greet(item, &hello, fds, n)) {
+        item->greeted = true;
         greet(item->door, item->listener, &hello, fds, n, &peer);
     }
     for (size_t i = 0; i < n; i++) {
@@ -497,6 +504,71 @@ resume_listeners(int us)
     return us;
 }
 
+/* US as above: less if a silent connection is to be dropped before. Those whose
+ * time is over are dropped now; between rounds, so no event names them. */
+static int
+drop_silent(int us)
+{
+    uint64_t now = door_now(), first = 0;
+
+    if (door_server.silent_at == 0) {
+        return us;
+    }
+    if (now >= door_server.silent_at) {
+        pthread_mutex_lock(&door_server.lock);
+        for (struct item *i = all_items, *next; i; i = next) {
+            next = i->next;
+            if (!i->is_strangers || i->greeted) {
+                continue;
+            }
+            if (i->until <= now) {
+                int fd = i->fd;
+                remove_item(i);
+                close(fd);
+            } else if (first == 0 || i->until < first) {
+                first = i->until;
+            }
+        }
+        pthread_mutex_unlock(&door_server.lock);
+        door_server.silent_at = first;
+        if (first == 0) {
+            return us;
+        }
+    }
+    uint64_t left = (door_server.silent_at - now) / 1000 + 1;
+    return us < 0 || left < (uint64_t)us ? (int)left : us;
+}
+
+/* May one more connection of ITEM's user stay? Lock held. */
+static bool
+has_place(const struct item *item)
+{
+    int n = 0;
+
+    for (const struct item *i = all_items; item->is_strangers && i;
+         i = i->next) {
+        n += i->is_strangers && i->uid == item->uid;
+    }
+    return n < STRANGERS;
+}
+
+/* Whose is the connection FD? Another user's must not fill our descriptors with
+ * silence. */
+static void
+look_at_peer(struct item *item, int fd)
+{
+    struct ucred who;
+    socklen_t len = sizeof who;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0) {
+        /* not reached: it is a Unix socket */
+        return;
+    }
+    item->is_strangers = who.uid != 0 && who.uid != geteuid();
+    item->uid = who.uid;
+    item->until = door_now() + SILENT_NS;
+}
+
 static bool
 is_full(int e)
 {
@@ -515,6 +587,7 @@ listener_event(struct item *item)
         }
         return;
     }
+    look_at_peer(&like, fd);
     pthread_mutex_lock(&door_server.lock);
     like.listener = item->listener;
     if (!like.listener) {
@@ -524,10 +597,15 @@ listener_event(struct item *item)
         return;
     }
     like.door = name_listener_door(item->listener);
-    int e = add_item(ITEM_DOOR, fd, &like, EPOLLIN | EPOLLRDHUP);
+    int e = EAGAIN;
+    if (has_place(&like)) {
+        e = add_item(ITEM_DOOR, fd, &like, EPOLLIN | EPOLLRDHUP);
+    }
     pthread_mutex_unlock(&door_server.lock);
     if (e != 0) {
         close(fd);
+    } else if (like.is_strangers && door_server.silent_at == 0) {
+        door_server.silent_at = like.until;
     }
 }
 
@@ -582,7 +660,7 @@ int
 server_turn(int epoll, int us)
 {
     struct epoll_event events[64];
-    struct timespec ts = {0, (long)us * 1000};
+    struct timespec ts = {us / 1000000, (long)(us % 1000000) * 1000};
     int n = epoll_pwait2(epoll, events, 64, us < 0 ? NULL : &ts, NULL);
 
     if (n < 0) {
@@ -605,7 +683,7 @@ listen_main(void *arg)
 
     (void)arg;
     for (;;) {
-        if (server_turn(epoll, resume_listeners(help_all())) < 0) {
+        if (server_turn(epoll, drop_silent(resume_listeners(help_all()))) < 0) {
             /* Without this thread all doors of the process are mute. */
             /* not reached: only a signal makes it fail, and all are blocked */
             usleep(PAUSE_NS / 1000);
@@ -645,6 +723,7 @@ forget_after_fork(void)
     door_server.watch = NULL;
     door_server.n_threads = door_server.n_idle = door_server.n_starting = 0;
     door_server.most_threads = 0;
+    door_server.silent_at = 0;
 }
 
 static void

@@ -128,6 +128,7 @@ struct server {
     int epoll, kick;
     pthread_t listener;
     bool running;       /* the listening thread exists */
+    uint64_t silent_at; /* 0, or: a silent connection is dropped then */
     uint64_t resume_at; /* 0, or: listeners rest until then, for want of room */
     cpu_set_t *cpus;
     int n_cpus;

@@ -612,6 +612,82 @@ test_dial_in(void **state)
     rmdir(at("yours"));
 }
 
+/* In the child, as another user: 300 connections to the door at PATH that say
+ * nothing; a byte to BEGUN_FD when they are made. Exits with 0 if 256 stayed,
+ * and these for 4 to 15 s. */
+static void __attribute__((noreturn)) be_silent(const char *path, int begun_fd)
+{
+    static struct pollfd all[300];
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    int64_t begun = test_now();
+    int n_closed = 0, n_early = 0;
+
+    snprintf(sun.sun_path, sizeof sun.sun_path, "%s", path);
+    if (setuid(65534) < 0) {
+        _exit(1);
+    }
+    for (int i = 0; i < 300; i++) {
+        all[i].fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+        if (connect(all[i].fd, (struct sockaddr *)&sun, sizeof sun) < 0) {
+            _exit(2);
+        }
+    }
+    if (write(begun_fd, "b", 1) != 1) {
+        _exit(5);
+    }
+    while (n_closed < 300) {
+        if (poll(all, 300, 15000) <= 0) {
+            _exit(3); /* they stay */
+        }
+        for (int i = 0; i < 300; i++) {
+            if (all[i].revents & POLLHUP) {
+                close(all[i].fd);
+                all[i].fd = -1;
+                n_closed++;
+            }
+        }
+        /* The 44 over the bound go at once, the others in their time. */
+        int64_t ms = (test_now() - begun) / 1000000;
+        n_early = ms < 4000 ? n_closed : n_early;
+    }
+    _exit(n_early == 44 ? 0 : 4);
+}
+
+/* Another user's silent connections do not fill the server's descriptors, and
+ * ours may be silent as long as we like. */
+static void
+test_silent_strangers(void **state)
+{
+    int d = door_create(which, (void *)9, 0), status, begun[2];
+    struct pollfd ours;
+    char c;
+
+    if (geteuid() != 0) {
+        skip();
+    }
+    assert_int_equal(door_attach(d, at("door"), 0666), 0);
+    ours = (struct pollfd){.fd = door_dial(at("door"))};
+    assert_true(ours.fd >= 0);
+    assert_int_equal(pipe(begun), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        be_silent(at("door"), begun[1]);
+    }
+    close(begun[1]);
+    assert_int_equal(read(begun[0], &c, 1), 1);
+    close(begun[0]);
+    int64_t asked = test_now();
+    assert_int_equal(answers(at("door")), 9);
+    assert_true(test_now() - asked < 2000000000);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(poll(&ours, 1, 0), 0);
+    assert_int_equal(peer_does("open", at("door"), "65534"), 0);
+    close(ours.fd);
+    close(d);
+    unlink(at("door"));
+}
+
 /* Opened descriptors go on after the name has gone. */
 static void
 test_open_outlives_the_name(void **state)
@@ -667,6 +743,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_door_open_errors),
         cmocka_unit_test(test_only_what_was_judged_is_shown),
         cmocka_unit_test(test_dial_in),
+        cmocka_unit_test(test_silent_strangers),
         cmocka_unit_test(test_open_outlives_the_name),
     };
 
