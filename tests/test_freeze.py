@@ -4,6 +4,8 @@ drops it: a worker, the keeper."""
 
 import array
 import os
+import re
+import signal
 import socket
 import struct
 import time
@@ -11,6 +13,7 @@ import time
 import pytest
 
 from lib import control
+from lib.server import stat_of, until
 
 LINGER = 30
 SOCKET = """
@@ -110,3 +113,60 @@ def test_who_asks_the_keeper_cannot_send_descriptors(cardea, sticky):
         s.connect(control.path_of(server))
         with pytest.raises(PermissionError):
             sticky.pass_on(s, b"status\n")
+
+
+def switches(pid):
+    """How often it has gone to sleep."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(re.search(r"^voluntary_ctxt_switches:\t(\d+)", f.read(),
+                             re.M).group(1))
+
+
+def test_a_frozen_worker_is_woken(cardea, sticky):
+    """Without SO_PASSRIGHTS: the close waits, and a signal ends the wait."""
+    server = cardea("set workers 1\n" + SOCKET, CARDEA_KERNEL="6.1")
+    worker, = server.workers()
+    with dial_unix(server) as s:
+        sticky.pass_on(s, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        began = time.monotonic()
+        assert server.request("/").status == 200
+        assert time.monotonic() - began < 4
+        assert s.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert server.workers() == [worker]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_stopped_worker_is_killed(cardea, busy):
+    server = cardea("set workers 1\n" + SOCKET)
+    worker, = server.workers()
+    held = server.wire()
+    if busy:
+        held.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    began = time.monotonic()
+    os.kill(worker, signal.SIGSTOP)
+    server.wait_log(rf"event=kill worker=0 pid={worker} cause=stuck")
+    assert 4.5 < time.monotonic() - began < 8
+    server.wait_log(r"event=died worker=0 cause=signal-KILL count=1")
+    assert server.request("/").status == 200
+
+
+def test_a_worker_that_is_continued_lives(cardea):
+    server = cardea("set workers 1\n" + SOCKET)
+    worker, = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    until(lambda: stat_of(worker)[1] == "T", what="the stop")
+    os.kill(worker, signal.SIGCONT)
+    assert server.request("/").status == 200
+    assert server.workers() == [worker]
+
+
+def test_the_keeper_of_idle_workers_sleeps(cardea):
+    server = cardea(SOCKET)
+    assert server.request("/").status == 200
+
+    def three_quiet_seconds():
+        before = switches(server.pid)
+        time.sleep(3)  # the time itself is what is measured
+        return switches(server.pid) == before
+
+    until(three_quiet_seconds, what="sleep")

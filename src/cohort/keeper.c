@@ -115,6 +115,20 @@ keeper_out_ready(struct keeper_source *source, uint32_t events)
     }
 }
 
+/* Children that a signal stopped or continued. Only workers matter: a module's
+ * calls have their own deadlines. */
+static void
+note_stops(struct keeper *k)
+{
+    siginfo_t info = {0};
+
+    while (waitid(P_ALL, 0, &info, WSTOPPED | WCONTINUED | WNOHANG) == 0 &&
+           info.si_pid != 0) {
+        watch_stopped(k, info.si_pid, info.si_code != CLD_CONTINUED);
+        info.si_pid = 0;
+    }
+}
+
 static void
 reap(struct keeper *k)
 {
@@ -189,6 +203,7 @@ keeper_signals_ready(struct keeper_source *source, uint32_t events)
 
     while (read(source->fd, &info, sizeof(info)) == sizeof(info)) {
         if (info.ssi_signo == SIGCHLD) {
+            note_stops(k);
             reap(k);
         } else {
             take_signal(k, (int)info.ssi_signo);
@@ -203,10 +218,7 @@ next_deadline(const struct keeper *k, uint64_t now)
 {
     uint64_t first = doors_deadline(k);
 
-    for (int i = 0; i < k->n_workers; i++) {
-        first = MIN_OF(first, k->workers[i].unit.deadline);
-        first = MIN_OF(first, k->workers[i].deaf_deadline);
-    }
+    first = MIN_OF(first, workers_deadline(k));
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         first = MIN_OF(first, k->modules[i].unit.deadline);
     }
@@ -382,6 +394,7 @@ keeper_run(const struct conf *conf, const struct keeper_options *options)
     k->options = *options;
     k->real = spawn_world();
     k->epoll_fd = -1;
+    k->look_at = UINT64_MAX;
     k->log_write_fd = -1;
     k->folder.fd = -1;
     k->state.fd = -1;

@@ -42,7 +42,11 @@ struct keeper_worker {
     struct worker_setup setup;
     struct keeper_source control; /* to it */
     struct keeper_source said;    /* from it: the pipe's end */
-    uint64_t deaf_deadline;       /* it closed its control: killed then */
+    bool stopped;                 /* by a signal, and not continued */
+    bool watched;                 /* its passes were last read at a look */
+    uint64_t last_pass;
+    uint64_t frozen_at;     /* stands still since; 0: it does not */
+    uint64_t deaf_deadline; /* it closed its control: killed then */
     bool ready;
     uint32_t looks_asked, looks_done; /* in this life */
 };
@@ -121,6 +125,7 @@ struct keeper {
     char file[PATH_MAX];     /* the configuration, absolute */
     struct keeper_worker *workers;
     int n_workers;
+    uint64_t look_at; /* at the workers' passes; UINT64_MAX: all sleep */
     bool workers_change_user; /* they become UID and GID */
     uid_t workers_uid;
     gid_t workers_gid;
@@ -187,12 +192,28 @@ int workers_init(struct keeper *k);
 void workers_start(struct keeper *k);
 void workers_deinit(struct keeper *k);
 void workers_tick(struct keeper *k, uint64_t now);
+/* When it is to be called next; UINT64_MAX: no worker needs it. */
+uint64_t workers_deadline(const struct keeper *k);
 /* Is PID a worker? Then it is marked dead with STATUS. */
 bool workers_reaped(struct keeper *k, pid_t pid, int status);
 bool workers_all_ready(const struct keeper *k);
 /* Sends MESSAGE with FD (-1: none; borrowed). 0 or a negative errno. */
 int worker_send(struct keeper_worker *w, const struct worker_message *message,
                 int fd);
+
+/* Logs a kill for CAUSE, kills, and hears no more. */
+void worker_end_trust(struct keeper_worker *w, const char *cause);
+/* Ends a wait that it may be in within a system call. */
+void worker_poke(struct keeper_worker *w);
+
+/* watch.c: workers that stand still. */
+void watch_tick(struct keeper *k, uint64_t now);
+/* W has woken from a long sleep, or began: looks until all sleep again. */
+void watch_awake(struct keeper_worker *w);
+/* W's process has ended. */
+void watch_forget(struct keeper_worker *w);
+/* PID, if it is a worker, was stopped by a signal (or continued). */
+void watch_stopped(struct keeper *k, pid_t pid, bool stopped);
 
 /* modules.c */
 int modules_init(struct keeper *k);

@@ -286,8 +286,8 @@ workers_start(struct keeper *k)
     }
 }
 
-static void
-end_trust(struct keeper_worker *w, const char *cause)
+void
+worker_end_trust(struct keeper_worker *w, const char *cause)
 {
     struct keeper *k = w->keeper;
     struct log_line line;
@@ -306,15 +306,34 @@ end_trust(struct keeper_worker *w, const char *cause)
 }
 
 void
+worker_poke(struct keeper_worker *w)
+{
+    (void)kill_worker(w, w->unit.pid, w->unit.pidfd, WORKER_POKE, 0);
+}
+
+uint64_t
+workers_deadline(const struct keeper *k)
+{
+    uint64_t first = k->look_at;
+
+    for (int i = 0; i < k->n_workers; i++) {
+        first = MIN_OF(first, k->workers[i].unit.deadline);
+        first = MIN_OF(first, k->workers[i].deaf_deadline);
+    }
+    return first;
+}
+
+void
 workers_tick(struct keeper *k, uint64_t now)
 {
+    watch_tick(k, now);
     for (int i = 0; i < k->n_workers; i++) {
         struct keeper_worker *w = &k->workers[i];
 
         if (w->deaf_deadline <= now) {
             w->deaf_deadline = UINT64_MAX;
             if (w->unit.state == RESTART_RUNNING) {
-                end_trust(w, "control-closed");
+                worker_end_trust(w, "control-closed");
             }
         }
         act_on(w, restart_tick(&w->unit, now));
@@ -345,6 +364,7 @@ worker_died(struct keeper_worker *w, int status)
     restart_died(&w->unit, status, now);
     close_control(w);
     w->ready = false;
+    watch_forget(w);
     w->looks_asked = w->looks_done = 0;
     tallies_fold(&k->tallies, w->index);
     atomic_store_explicit(&k->seats[w->index].connections, 0,
@@ -388,6 +408,7 @@ worker_is_ready(struct keeper_worker *w)
         return;
     }
     w->ready = true;
+    watch_awake(w);
     keeper_log_begin(k, &line, LOG_INFO, "ready");
     log_num(&line, "worker", (uint64_t)w->index);
     log_num(&line, "pid", (uint64_t)w->unit.pid);
@@ -408,6 +429,9 @@ take_message(struct keeper_worker *w, const struct worker_message *m)
         }
         w->looks_done++;
         control_looked(w->keeper);
+        return 0;
+    case WORKER_AWAKE:
+        watch_awake(w);
         return 0;
     case WORKER_DOOR_LOST:
         return doors_lost(w->keeper, w->index, m->target, m->cause);
@@ -449,7 +473,7 @@ said_ready(struct keeper_source *source, uint32_t events)
             return;
         }
         if (n != sizeof(message) || take_message(w, &message) < 0) {
-            end_trust(w, "bad-message");
+            worker_end_trust(w, "bad-message");
             return;
         }
     }

@@ -26,8 +26,8 @@ say(struct worker *w, const struct worker_message *m)
 void
 control_say(struct worker *w, const struct worker_message *m)
 {
-    if (say(w, m)) {
-        return;
+    if (say(w, m) || m->kind == WORKER_AWAKE) {
+        return; /* a full pipe has woken the keeper too */
     }
     if (!w->unsaid) {
         worker_event(w, LOG_WARN, "keeper-deaf", NULL, NULL);
@@ -116,6 +116,7 @@ obey(struct worker *w, const struct worker_message *m, int fd)
     case WORKER_READY:
     case WORKER_DOOR_LOST:
     case WORKER_LOOKED:
+    case WORKER_AWAKE:
     default:
         w->leaving = 1;
         break;

@@ -171,6 +171,13 @@ wake_up(struct worker *w)
 }
 
 static void
+set_awake(struct worker *w, uint32_t awake)
+{
+    atomic_store_explicit(&w->setup->seats[w->setup->index].awake, awake,
+                          memory_order_relaxed);
+}
+
+static void
 collect(struct worker *w, bool may_block)
 {
     struct core *core = w->core;
@@ -187,8 +194,10 @@ collect(struct worker *w, bool may_block)
         ts.tv_sec = (time_t)((uint64_t)limit / NS_PER_SEC);
         ts.tv_nsec = (long)((uint64_t)limit % NS_PER_SEC);
     }
+    set_awake(w, 0);
     int n = epoll_pwait2(core->epoll, core->events, EVENTS_MAX,
                          limit < 0 ? NULL : &ts, NULL);
+    set_awake(w, 1);
     core->n_events = n < 0 ? 0 : n;
     wake_up(w);
 }
@@ -299,8 +308,13 @@ worker_pass(struct worker *w, bool may_block)
 {
     struct core *core = w->core;
 
+    uint64_t before = w->now;
+
     collect(w, may_block);
     w->now = w->world->now(w->world->ctx);
+    if (w->now - before >= WORKER_SLEPT_NS) {
+        control_say(w, &(struct worker_message){.kind = WORKER_AWAKE});
+    }
     new_second(w);
     for (int e = 0; e < core->n_events; e++) {
         handle_event(w, &core->events[e]);
@@ -512,14 +526,23 @@ watch_all(struct worker *w)
     return e;
 }
 
+static void
+on_poke(int signal)
+{
+}
+
 int
 worker_begin(struct worker *w, const struct worker_setup *setup)
 {
+    /* Not SIG_IGN, which interrupts nothing. */
+    const struct sigaction poked = {.sa_handler = on_poke};
+
     memset(w, 0, sizeof *w);
     w->setup = setup;
     w->conf = setup->conf;
     w->world = setup->world ? setup->world : world_real();
     signal(SIGPIPE, SIG_IGN);
+    sigaction(WORKER_POKE, &poked, NULL);
     if (w->conf->n_targets > TARGETS_MAX || w->conf->n_listens > 32) {
         return E2BIG;
     }

@@ -25,7 +25,9 @@ struct seat {
     _Atomic uint32_t slots;    /* of all rings */
     _Atomic uint32_t areas;    /* segments of all rings' request memory */
     _Atomic uint32_t rings;    /* that are open */
-    uint64_t spare[4];
+    _Atomic uint32_t awake;    /* in a pass: not waiting in epoll */
+    uint32_t spare32;
+    uint64_t spare[3];
 };
 
 enum reply_cause {
@@ -69,6 +71,14 @@ struct worker_setup {
     const struct world *world; /* NULL: the real one */
 };
 
+/* Who slept this long says WORKER_AWAKE before its pass. Less than the second
+ * between the keeper's looks: one that did not count as asleep at both is
+ * always told. */
+#define WORKER_SLEPT_NS 900000000ull
+
+/* Ends a worker's wait within a system call: its handler does nothing. */
+#define WORKER_POKE SIGURG
+
 /* Messages. One datagram, or one write, each; structs of fixed size; one of any
  * other size or kind ends the peer's trust (keeper: kills the worker; worker:
  * exits). At most one descriptor beside each. */
@@ -81,6 +91,7 @@ enum worker_message_kind {
     WORKER_NOW = 6,       /* keeper: leave at once */
     WORKER_LOOK = 7,      /* keeper: somebody wants to see fresh tallies */
     WORKER_LOOKED = 8,    /* worker: here they are; one for each LOOK */
+    WORKER_AWAKE = 10,    /* worker: I had slept for long; watch my passes */
     /* worker: TARGET's door takes no descriptors, and a listener passes it
      * connections */
     WORKER_NO_DESCS = 9,
