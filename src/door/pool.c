@@ -199,7 +199,7 @@ pool_has_cpu_locked(void)
 uint32_t
 pool_returning_locked(void)
 {
-    uint32_t n = 0;
+    uint32_t n = door_server.n_starting;
 
     for (struct thread *t = door_server.threads; t; t = t->next) {
         n += !t->idle &&

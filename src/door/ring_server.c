@@ -580,6 +580,9 @@ ring_answer(struct thread *t, int error, const char *data, size_t size)
     r->status = task->status;
     r->generation = c->generation;
     c->open = false;
+    /* From the bit on its caller may call again: this thread counts as one that
+     * comes back, so that no other is made for that. */
+    atomic_store_explicit(&t->serving, false, memory_order_relaxed);
     /* Release: all of the answer before the bit; and, being a read-modify-write
      * with full order, the bit before the look at `asleep`. */
     atomic_fetch_xor(&head_of(src)->done[c->slot / 64], 1ull << (c->slot % 64));

@@ -192,8 +192,8 @@ int pool_spawn_locked(struct source *src);
 bool pool_assign_locked(struct source *src);
 /* Are fewer serving threads on a CPU than this process may use? Lock held. */
 bool pool_has_cpu_locked(void);
-/* Threads between two calls: neither serving nor parked, they look for work
- * themselves, now. Lock held. */
+/* Threads between two calls, or just made: neither serving nor parked, they
+ * look for work themselves, now. Lock held. */
 uint32_t pool_returning_locked(void);
 /* Wakes whoever attends SRC, to notice that it is dead. Lock held. */
 void pool_rouse_locked(struct source *src);
