@@ -46,6 +46,7 @@ copy_body(struct ctl *ctl, struct server *server)
     int rc;
 
     if (line == NULL) {
+        fputs("cardea status: out of memory\n", ctl->errors);
         return CTL_FAILED;
     }
     for (size_t n = 0; n < BODY_MAX; n += strlen(line) + 1) {

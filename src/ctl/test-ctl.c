@@ -217,7 +217,7 @@ test_no_file(void **state)
     char *errors;
 
     assert_int_equal(run_line(&run, "cardea run", none, &out, &errors), 78);
-    assert_string_equal(errors, "cardea: no configuration: /nowhere/a and "
+    assert_string_equal(errors, "cardea run: no configuration: /nowhere/a and "
                                 "/nowhere/b do not exist; name one with "
                                 "-f FILE\n");
     assert_string_equal(run.called, "");
