@@ -46,7 +46,7 @@ def with_files(folder):
     (["chec"], ["check"]),
     ([""], ["run", "check", "status", "stop", "call", "doctor", "version",
             "help", "--help", "--version"]),
-    (["status", "--"], ["--json", "--help"]),
+    (["status", "--"], ["--json", "--modules", "--help"]),
     (["stop", "--n"], ["--now"]),
     (["stop", "--wait", ""], []),
     (["run", "-f", "si"], ["site.conf"]),
@@ -68,7 +68,7 @@ def test_bash_offers_every_option_that_help_names(build, folder, cli):
 
 @pytest.mark.parametrize("typed, offered", [
     ("st", {"status", "stop"}),
-    ("status --", {"--json", "--help"}),
+    ("status --", {"--json", "--modules", "--help"}),
     ("stop --", {"--now", "--wait", "--help"}),
     ("help doc", {"doctor"}),
     ("run -f si", {"site.conf"}),

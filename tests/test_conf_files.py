@@ -24,10 +24,10 @@ def write(folder, **files):
 
 
 def said(done, folder):
-    """Its messages, with the folder's name taken off."""
-    return [line.replace(folder + "/", "")
+    """Its messages, without the folder's name and ours."""
+    return [line.replace(folder + "/", "").replace("cardea check: ", "")
             for line in done.stderr.splitlines() if ".conf" in line
-            or line.startswith("-D")]
+            or line.startswith("cardea check: -D")]
 
 
 def plain(text):
