@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.dont_write_bytecode = True
@@ -325,7 +326,13 @@ class TestPark(unittest.TestCase):
             try:
                 pids = server.pids()
                 self.assertEqual(len(pids), 3)
-                before = memory.sockets(pids)
+                # The look whether it listens was a connection too: without it
+                # each process has the listener alone.
+                end = time.monotonic() + 10
+                while memory.sockets(pids) != 3:
+                    self.assertLess(time.monotonic(), end)
+                    time.sleep(0.02)
+                before = 3
                 held = [socket.create_connection(("127.0.0.1", server.port))
                         for _ in range(50)]
                 many.await_accepted(server, before, 50, 10)
