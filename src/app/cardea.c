@@ -651,7 +651,9 @@ cardea_serve_threads(cardea_handler *handler)
     }
     /* A keeper dials for its workers and is root or our own user: nobody else
      * needs the door, and could fill our descriptors by it. */
+    /* not reached: serves until it is killed: scenarios */
     if (getenv("CARDEA_MODULE")) {
+        /* not reached: serves until it is killed: scenarios */
         return serve(handler, path, 0600);
     }
     /* not reached: serves until it is killed: scenarios */

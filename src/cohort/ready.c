@@ -52,6 +52,26 @@ print_short(const struct keeper *k)
             k->conf->n_modules, k->folder.path);
 }
 
+/* Whoever does not read it, or closed it, knows that; a disk that is full or
+ * broken is told of in the log. */
+static void
+write_ready(struct keeper *k, const char *text, size_t len)
+{
+    struct log_line line;
+    ssize_t n;
+
+    do {
+        n = write(k->options.out_fd, text, len);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0 || errno == EPIPE || errno == EBADF) {
+        return;
+    }
+    keeper_log_begin(k, &line, LOG_WARN, "ready-unsaid");
+    log_errno(&line, errno);
+    log_bytes(&line, "text", text, len - 1);
+    keeper_log_end(k, &line);
+}
+
 /* ready url=http://127.0.0.1:8080/ url2=… pid=… workers=… … */
 static void
 print_ready(struct keeper *k)
@@ -81,9 +101,8 @@ print_ready(struct keeper *k)
     print_waiting(k, out);
     fputc('\n', out);
     fclose(out);
-    /* Whoever does not read it, or closed it, knows that. */
-    while (text != NULL && write(k->options.out_fd, text, len) < 0 &&
-           errno == EINTR) {
+    if (text != NULL) {
+        write_ready(k, text, len);
     }
     free(text);
 }

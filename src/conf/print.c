@@ -23,8 +23,9 @@ print_used(const struct conf *conf, const struct conf_where *parts, size_t n,
         bool is_known = parts[i].macro == 0;
 
         for (size_t j = 0; j < i; j++) {
-            is_known = is_known || (parts[j].macro == parts[i].macro &&
-                                    parts[j].is_mixed == parts[i].is_mixed);
+            bool is_same = parts[j].macro == parts[i].macro &&
+                           parts[j].is_mixed == parts[i].is_mixed;
+            is_known = is_known || is_same;
         }
         if (!is_known) {
             macro = &conf->macros[parts[i].macro - 1];
