@@ -29,6 +29,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import xml.etree.ElementTree as ET
 
@@ -286,35 +287,102 @@ def count_junit(path):
     return passed, failed, skipped
 
 
+# Files of tests that load or time the whole machine: they run by themselves, when
+# the others are done. Of the others the longest begin first.
+ALONE = ("many", "hostile", "clients", "runner")
+LONGEST = ("inject", "faults_table", "site", "freeze", "faults_full", "tcp",
+           "doctor", "control", "faults", "conf_files")
+
+
+def scenario_files(left_out=()):
+    """(those that run side by side, those that run alone), as paths."""
+    names = [re.sub(r"^.*test_|\.py$", "", path)
+             for path in glob.glob(os.path.join(ROOT, "tests", "test_*.py"))]
+    names = sorted(set(names) - set(left_out),
+                   key=lambda n: (LONGEST + (n,)).index(n))
+    paths = {n: f"tests/test_{n}.py" for n in names}
+    return ([paths[n] for n in names if n not in ALONE],
+            [paths[n] for n in names if n in ALONE])
+
+
+class Scenarios:
+    """Files of tests against one build, each by a pytest of its own, as many at
+    once as there are CPUs."""
+
+    def __init__(self, python, extra, folder, more_env, limit):
+        self.python, self.extra, self.folder = python, extra, folder
+        self.env = dict(ASAN_ENV, CARDEA_BUILD=os.path.join(ROOT, folder),
+                        PYTHONDONTWRITEBYTECODE="1", **(more_env or {}))
+        self.end = time.monotonic() + limit
+        self.total = Sum()
+        self.lock = threading.Lock()
+        self.seconds = {}
+
+    def one(self, path, log):
+        """Adds up one file; what it printed is said only if it failed."""
+        started = time.monotonic()
+        report = os.path.join(ROOT, self.folder, "pytest", log + ".xml")
+        if os.path.exists(report):
+            os.unlink(report)
+        status, out = run([self.python, "-m", "pytest", path, "-q", "-ra",
+                           "-p", "no:cacheprovider", "--durations=10",
+                           f"--junitxml={report}"] + self.extra,
+                          max(1, self.end - started), env=self.env,
+                          log=f"{self.folder}/pytest/{log}.txt")
+        counts = count_junit(report)
+        with self.lock:
+            self.seconds[path] = time.monotonic() - started
+            if status == 5 and not sum(counts or (0,)):
+                return  # the words chose none of its tests
+            if counts is None or sum(counts) == 0:
+                fail(self.total, path, f"pytest counted nothing (status "
+                     f"{status})", out)
+                return
+            self.total.add(*counts)
+            if status is None:
+                fail(self.total, path, "not done when the time was over", out)
+            elif counts[1]:
+                say(out.rstrip())
+            elif status != 0:
+                fail(self.total, path, f"pytest ended with {status}", out)
+
+    def many(self, paths, at_once):
+        left = list(paths)
+
+        def work():
+            while True:
+                with self.lock:
+                    if not left:
+                        return
+                    path = left.pop(0)
+                self.one(path, re.sub(r"\W+", "-", path))
+
+        workers = [threading.Thread(target=work) for _ in range(at_once)]
+        for w in workers:
+            w.start()
+        for w in workers:
+            w.join()
+
+
 def scenarios(total, extra, folder=ASAN, more_env=None, name="scenarios",
-              which=("tests",), limit=SCENARIO_LIMIT):
+              which=None, limit=SCENARIO_LIMIT):
+    """WHICH: (files that run side by side, files that run alone)."""
     python = find_pytest()
     if not python:
         fail(total, name, "no Python here can import pytest")
         return
-    report = os.path.join(ROOT, folder, "pytest.xml")
-    if os.path.exists(report):
-        os.unlink(report)
-    env = dict(ASAN_ENV, CARDEA_BUILD=os.path.join(ROOT, folder),
-               PYTHONDONTWRITEBYTECODE="1", **(more_env or {}))
-    status, out = run([python, "-m", "pytest", *which, "-q", "-ra",
-                       "-p", "no:cacheprovider", "--durations=10",
-                       f"--junitxml={report}"] + extra, limit, env=env,
-                      log=f"{folder}/scenario-log.txt")
-    counts = count_junit(report)
-    if counts is None or sum(counts) == 0:
-        fail(total, name, f"pytest counted nothing (status {status})", out)
-        return
-    total.add(*counts)
-    if status is None:
-        fail(total, name, f"not done in {limit} s", out)
-    elif status != 0 or counts[1]:
-        say(out.rstrip())
-        if not counts[1]:
-            fail(total, name, f"pytest ended with {status}")
-    else:
-        say(f"ok {name}: {counts[0]}"
-            + (f" ({counts[2]} skipped)" if counts[2] else ""))
+    os.makedirs(os.path.join(ROOT, folder, "pytest"), exist_ok=True)
+    together, alone = which or scenario_files()
+    all_of_them = Scenarios(python, extra, folder, more_env, limit)
+    all_of_them.many(together, min(os.cpu_count() or 1, 4))
+    all_of_them.many(alone, 1)
+    got = all_of_them.total
+    total.add(got.passed, got.failed, got.skipped)
+    slowest = sorted(all_of_them.seconds.items(), key=lambda i: -i[1])[:8]
+    say(f"{'FAILED' if got.failed else 'ok'} {name}: {got.line()}; slowest: "
+        + ", ".join(f"{os.path.basename(p)} {s:.0f} s" for p, s in slowest))
+    if got.passed + got.failed + got.skipped == 0:
+        fail(total, name, "no test ran")
 
 
 def rules(total):
@@ -383,7 +451,7 @@ def bare(total):
     total.add(1, 0)
     say(f"ok {BARE}: built in {time.monotonic() - started:.0f} s")
     scenarios(total, [], BARE, name=f"{BARE}'s scenarios",
-              which=("tests/test_cli.py", "tests/test_exec.py"))
+              which=(["tests/test_cli.py", "tests/test_exec.py"], []))
 
 
 def kernel(total):
@@ -396,13 +464,12 @@ def kernel(total):
     hide = os.path.join(ROOT, PLAIN, "src", "base", "hide-kernel")
     meson_tests(total, PLAIN, ["--suite", "door", "--wrapper",
                                f"{hide} {OLDEST_KERNEL}"], {}, quiet=True)
-    left_out = ("hostile", "inject", "faults_table", "many")
-    scenarios(total, [f"--ignore=tests/test_{name}.py" for name in left_out]
-              + ["-k",
-                 "not starve_nobody and not thousands_of_mixed and "
-                 "not browser and not the_pages"], PLAIN,
+    scenarios(total, ["-k", "not starve_nobody and not thousands_of_mixed and "
+                      "not browser and not the_pages"], PLAIN,
               {"CARDEA_KERNEL": OLDEST_KERNEL},
-              name=f"scenarios as on Linux {OLDEST_KERNEL}")
+              name=f"scenarios as on Linux {OLDEST_KERNEL}",
+              which=scenario_files(("hostile", "inject", "faults_table",
+                                    "many")))
 
 
 def coverage(total):
@@ -432,7 +499,7 @@ def soak(seconds):
         # The last turn may start just before the end: bounded all the same.
         # The first fails every system call that there is, not a sample.
         os.environ["CARDEA_INJECT"] = "all" if turn == 1 else ""
-        scenarios(total, [], SCENARIO_LIMIT + (3000 if turn == 1 else 0))
+        scenarios(total, [], limit=SCENARIO_LIMIT + (3000 if turn == 1 else 0))
     return total
 
 

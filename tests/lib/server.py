@@ -2,6 +2,7 @@
 end. Waits always have a deadline and watch for something; none just sleeps."""
 
 import os
+import random
 import re
 import select
 import signal
@@ -38,9 +39,16 @@ def until(condition, limit=15, what="it"):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below those that the kernel gives to clients, and at random: other tests
+    that run at the same time are not offered it."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def stat_of(pid):
