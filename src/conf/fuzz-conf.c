@@ -167,6 +167,25 @@ fuzz_routes(const struct conf *conf)
     }
 }
 
+/* Where the comment that tells LINE's place begins, or NULL. The comment itself
+ * may hold quotes: it names files. */
+static char *
+fuzz_place(char *line)
+{
+    bool quoted = false;
+
+    for (char *at = line; *at; at++) {
+        if (quoted && *at == '\\' && at[1]) {
+            at++;
+        } else if (*at == '"') {
+            quoted = !quoted;
+        } else if (!quoted && strncmp(at, "  # ", 4) == 0) {
+            return at;
+        }
+    }
+    return NULL;
+}
+
 /* CONF as text without comments that tell places; to be freed. */
 static char *
 fuzz_print(const struct conf *conf)
@@ -186,10 +205,7 @@ fuzz_print(const struct conf *conf)
             continue;
         }
         *end = '\0';
-        comment = strstr(line, "  # ");
-        while (comment && strchr(comment, '"')) {
-            comment = strstr(comment + 1, "  # ");
-        }
+        comment = fuzz_place(line);
         len = comment ? (size_t)(comment - line) : (size_t)(end - line);
         memmove(at, line, len);
         at[len] = '\n';
