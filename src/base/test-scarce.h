@@ -21,11 +21,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/types.h>
 
 /* The names end in 64 where Meson asks for large files: always. */
-
-struct epoll_event;
 
 /* How many more calls succeed, plus one; 0: all. */
 static _Atomic long scarce_left;
@@ -87,9 +86,6 @@ SCARCE_WRAP(int, -1, ENFILE, socketpair,
 SCARCE_WRAP(int, -1, EMFILE, eventfd, (unsigned count, int flags),
             (count, flags))
 SCARCE_WRAP(int, -1, EMFILE, epoll_create1, (int flags), (flags))
-SCARCE_WRAP(int, -1, ENOSPC, epoll_ctl,
-            (int epoll, int op, int fd, struct epoll_event *event),
-            (epoll, op, fd, event))
 SCARCE_WRAP(int, -1, EMFILE, pipe2, (int *ends, int flags), (ends, flags))
 SCARCE_WRAP(int, EAGAIN, EAGAIN, pthread_create,
             (pthread_t * id, const pthread_attr_t *attr, void *(*run)(void *),
@@ -107,6 +103,19 @@ SCARCE_WRAP(FILE *, NULL, ENOMEM, fopen64, (const char *path, const char *mode),
             (path, mode))
 SCARCE_WRAP(DIR *, NULL, ENOMEM, opendir, (const char *path), (path))
 SCARCE_WRAP(DIR *, NULL, ENOMEM, fdopendir, (int fd), (fd))
+
+/* Only adding takes memory. */
+int __real_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event);
+int
+__wrap_epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+    if (op == EPOLL_CTL_ADD && scarce_fails()) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return __real_epoll_ctl(epoll, op, fd, event);
+}
 
 int __wrap_asprintf(char **to, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

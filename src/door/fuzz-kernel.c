@@ -85,6 +85,7 @@ int __wrap_door_receive(int fd, void *bytes, size_t len, int *fds,
 int __wrap_door_receive_user(int fd, struct door_note *note, int *fds,
                              size_t *p_n_fds);
 void __wrap_door_close_foreign(int fd);
+void __wrap_door_close_connection(int fd);
 int __wrap_door_wait_readable(int fd, uint64_t timeout_ns);
 int __wrap_door_futex_wait(_Atomic uint32_t *word, uint32_t value,
                            uint64_t timeout_ns, bool shared);
@@ -186,6 +187,12 @@ __wrap_door_receive_user(int fd, struct door_note *note, int *fds,
 
 void
 __wrap_door_close_foreign(int fd)
+{
+    fake_close(fd);
+}
+
+void
+__wrap_door_close_connection(int fd)
 {
     fake_close(fd);
 }

@@ -65,7 +65,7 @@ source_unref(struct source *src)
         munmap(src->reply, src->reply_size);
     }
     if (src->conn >= 0) {
-        door_close_foreign(src->conn);
+        door_close_connection(src->conn);
     }
     ring_drop_held(src, true);
     pthread_mutex_destroy(&src->held_lock);
@@ -287,22 +287,6 @@ welcome_init(struct door_welcome *w, const struct door *d, int error)
     w->pid = getpid();
 }
 
-/* Is this one end of a fresh socket pair? Its peer has no name. Whatever else a
- * caller sends might never hang up, above all an end of this door's own
- * connections, and what was made for it would stay for ever. */
-static bool
-is_connection(int fd)
-{
-    struct sockaddr_un name;
-    socklen_t len = sizeof name, type_len = sizeof(int);
-    int type = 0;
-
-    return getpeername(fd, (struct sockaddr *)&name, &len) == 0 &&
-           len == sizeof name.sun_family && name.sun_family == AF_UNIX &&
-           getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 &&
-           type == SOCK_SEQPACKET;
-}
-
 /* A caller opens a channel or a ring; FDS is taken (set to -1 what is kept). */
 static int
 open_source(struct door *d, const struct door_hello *hello, int *fds,
@@ -313,7 +297,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     int memory = -1;
 
     if (n_fds != 2 || hello->size < 4096 || hello->size > (4ull << 30) ||
-        !is_connection(fds[0])) {
+        !door_is_connection(fds[0])) {
         return EPROTO;
     }
     struct source *src = calloc(1, sizeof *src);
@@ -458,7 +442,7 @@ door_event(struct item *item)
     }
     for (size_t i = 0; i < n; i++) {
         if (fds[i] >= 0) {
-            door_close_foreign(fds[i]);
+            door_close_connection(fds[i]);
         }
     }
 }

@@ -172,15 +172,6 @@ door_send(int fd, const void *bytes, size_t len, const int *fds, size_t n_fds)
     }
 }
 
-void
-door_close_foreign(int fd)
-{
-    const struct linger none = {0, 0};
-
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
-    close(fd);
-}
-
 /* Takes the control part of MSG: descriptors to FDS, credentials to SENDER. 0;
  * EPROTO if there were more descriptors than room; EMFILE if the kernel could
  * not give them all (the room for them here is the largest there can be). All

@@ -66,8 +66,18 @@ int door_receive_user(int fd, struct door_note *note, int *fds,
 
 /* Closes a descriptor that a peer sent and nobody wants. It may be anything, so
  * also a socket that holds up its last closer for as long as the peer set
- * (SO_LINGER): that is switched off. */
+ * (SO_LINGER), or a Unix socket with such a one in its queue. Neither holds up
+ * the caller. */
 void door_close_foreign(int fd);
+
+/* Is FD one end of a fresh socket pair? Its peer has no name. Whatever else a
+ * caller sends might never hang up, above all an end of a door's own
+ * connections, and what was made for it would stay for ever. */
+bool door_is_connection(int fd);
+
+/* As door_close_foreign(), for what may be a connection: who has the other end
+ * cannot send any more, so that one with an empty queue costs no thread. */
+void door_close_connection(int fd);
 
 /* Waits until FD is readable. 0, ETIMEDOUT, EINTR. */
 int door_wait_readable(int fd, uint64_t timeout_ns);
