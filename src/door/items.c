@@ -1,0 +1,111 @@
+/* The list of what the listening thread watches. See items.h. */
+#include "door/items.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+struct item *all_items;
+
+int
+item_add(enum item_kind kind, int fd, struct item *like, uint32_t events)
+{
+    struct item *item = malloc(sizeof *item);
+
+    if (!item) {
+        return ENOMEM;
+    }
+    *item = *like;
+    item->kind = kind;
+    item->fd = fd;
+    struct epoll_event ev = {.events = events, .data.ptr = item};
+    if (epoll_ctl(door_server.epoll, EPOLL_CTL_ADD, fd, &ev) < 0) {
+        int e = errno;
+        free(item);
+        return e;
+    }
+    item->prev = NULL;
+    item->next = all_items;
+    if (item->next) {
+        item->next->prev = item;
+    }
+    all_items = item;
+    return 0;
+}
+
+void
+item_remove(struct item *item)
+{
+    epoll_ctl(door_server.epoll, EPOLL_CTL_DEL, item->fd, NULL);
+    if (item->prev) {
+        item->prev->next = item->next;
+    } else {
+        all_items = item->next;
+    }
+    if (item->next) {
+        item->next->prev = item->prev;
+    }
+    free(item);
+}
+
+int
+server_add_door_locked(struct door *door, int fd)
+{
+    struct item like = {.door = door};
+
+    return item_add(ITEM_DOOR, fd, &like, EPOLLIN | EPOLLRDHUP);
+}
+
+int
+server_add_listener_locked(struct name_listener *listener, int fd)
+{
+    struct item like = {.listener = listener};
+
+    return item_add(ITEM_LISTENER, fd, &like, EPOLLIN);
+}
+
+void
+server_remove_listener_locked(struct name_listener *listener)
+{
+    for (struct item *i = all_items, *next; i; i = next) {
+        next = i->next;
+        if (i->listener != listener) {
+            continue;
+        }
+        i->listener = NULL;
+        if (i->kind == ITEM_LISTENER) {
+            /* The item itself stays until the next event finds it dead: this
+             * may be running inside a round of events. */
+            epoll_ctl(door_server.epoll, EPOLL_CTL_DEL, i->fd, NULL);
+            close(i->fd);
+            i->fd = -1;
+        }
+    }
+}
+
+void
+server_tell_threads_locked(void)
+{
+    uint32_t n = door_server.n_threads;
+
+    if (n > door_server.most_threads) {
+        door_server.most_threads = n;
+    }
+    for (struct item *i = all_items; i; i = i->next) {
+        if (i->kind == ITEM_SOURCE && i->src->kind == SOURCE_RING) {
+            ring_tell_threads(i->src, n, door_server.most_threads);
+        }
+    }
+}
+
+void
+item_drop(struct item *item)
+{
+    int fd = item->fd;
+
+    pthread_mutex_lock(&door_server.lock);
+    item_remove(item);
+    pthread_mutex_unlock(&door_server.lock);
+    close(fd);
+}
