@@ -1,7 +1,7 @@
 /* door.h: doors, procedures of other processes, with the illumos calls, on an
- * unmodified Linux kernel. Link with -ldoor. What is still missing of the
- * illumos interface is listed in docs/doors.md. Names, numbers and layouts are
- * those of illumos, so that sources written for it compile. */
+ * unmodified Linux kernel. Link with -ldoor. Names, numbers and layouts are
+ * those of illumos, so that sources written for it compile; door(7) lists what
+ * differs. */
 #ifndef CARDEA_DOOR_H
 #define CARDEA_DOOR_H
 
@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/stat.h>
+
+#include <ucred.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,9 +35,24 @@ extern "C" {
 #define DOOR_PRIVCREATE      0x200
 #define DOOR_DEPLETION_CB    0x400
 
+#define DOOR_CREATE_MASK                                                       \
+    (DOOR_UNREF | DOOR_PRIVATE | DOOR_UNREF_MULTI | DOOR_REFUSE_DESC |         \
+     DOOR_NO_CANCEL | DOOR_NO_DEPLETION_CB | DOOR_PRIVCREATE)
+#define DOOR_ATTR_MASK                                                         \
+    (DOOR_CREATE_MASK | DOOR_LOCAL | DOOR_REVOKED | DOOR_IS_UNREF)
+
 /* Attributes of a descriptor that is passed. */
 #define DOOR_DESCRIPTOR 0x10000
 #define DOOR_RELEASE    0x40000
+
+/* Of the illumos kernel; never seen here. */
+#define DOOR_DELAY        0x80000
+#define DOOR_UNREF_ACTIVE 0x100000
+
+/* What door_getparam() and door_setparam() know. */
+#define DOOR_PARAM_DESC_MAX 1
+#define DOOR_PARAM_DATA_MAX 2
+#define DOOR_PARAM_DATA_MIN 3
 
 #define DOOR_UNREF_DATA ((void *)1)
 #define DOOR_INVAL      (-1)
@@ -76,8 +93,23 @@ typedef struct door_arg {
     size_t rsize;
 } door_arg_t;
 
+typedef struct door_cred {
+    uid_t dc_euid;
+    gid_t dc_egid;
+    uid_t dc_ruid;
+    gid_t dc_rgid;
+    pid_t dc_pid;
+    int dc_resv[4];
+} door_cred_t;
+
 typedef void door_server_procedure_t(void *cookie, char *argp, size_t arg_size,
                                      door_desc_t *dp, unsigned int n_desc);
+/* Makes threads: INFO is the private door's that they are for, or NULL. */
+typedef void door_server_func_t(door_info_t *info);
+typedef int door_xcreate_server_func_t(door_info_t *info,
+                                       void *(*start)(void *), void *arg,
+                                       void *cookie);
+typedef void door_xcreate_thrsetup_func_t(void *cookie);
 
 /* Each is described by its manual page in section 3. */
 int door_create(door_server_procedure_t *procedure, void *cookie,
@@ -86,6 +118,18 @@ int door_call(int d, door_arg_t *params);
 int door_return(char *data_ptr, size_t data_size, door_desc_t *desc_ptr,
                 unsigned int num_desc);
 int door_info(int d, door_info_t *info);
+int door_xcreate(door_server_procedure_t *procedure, void *cookie,
+                 unsigned int attributes, door_xcreate_server_func_t *create,
+                 door_xcreate_thrsetup_func_t *setup, void *create_cookie,
+                 int n_threads);
+door_server_func_t *door_server_create(door_server_func_t *create);
+int door_bind(int d);
+int door_unbind(void);
+int door_revoke(int d);
+int door_cred(door_cred_t *cred);
+int door_ucred(ucred_t **p_cred);
+int door_getparam(int d, int param, size_t *value);
+int door_setparam(int d, int param, size_t value);
 int fattach(int fd, const char *path);
 int fdetach(const char *path);
 

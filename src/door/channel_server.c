@@ -51,6 +51,21 @@ channel_accept(struct source *src, int memory_fd, int *p_fd)
     return 0;
 }
 
+void
+channel_tell_limits(struct source *src)
+{
+    struct channel_reply *r = reply_of(src);
+    const struct door *d = src->door;
+
+    atomic_store(&r->data_min, d->data_min);
+    atomic_store(&r->data_max, d->data_max);
+    atomic_store(&r->desc_max, d->desc_max);
+    if ((d->attributes & DOOR_REVOKED) != 0) {
+        atomic_store(&r->revoked, 1);
+        door_futex_wake(&r->done, 1, true);
+    }
+}
+
 bool
 channel_has_work(const struct source *src)
 {
@@ -177,15 +192,27 @@ copy_args(struct thread *t, uint32_t seq)
 {
     struct call *c = &t->call;
 
+    const struct channel_reply *r = reply_of(c->src);
+
     if (c->src->door->native) {
         return ENOTSUP;
+    }
+    if (atomic_load(&r->revoked) != 0) {
+        return EBADF;
+    }
+    if (c->size < atomic_load(&r->data_min) ||
+        c->size > atomic_load(&r->data_max)) {
+        return ENOBUFS;
+    }
+    if (c->n_fds > 0 && (c->src->door->attributes & DOOR_REFUSE_DESC) != 0) {
+        return ENOTSUP;
+    }
+    if (c->n_fds > atomic_load(&r->desc_max)) {
+        return ENFILE;
     }
     if (c->size > DOOR_CHANNEL_AREA || c->n_fds > DOOR_FDS_MAX ||
         !fits_stack(c->size, c->n_fds)) {
         return E2BIG;
-    }
-    if (c->n_fds > 0 && (c->src->door->attributes & DOOR_REFUSE_DESC) != 0) {
-        return ENOTSUP;
     }
     int e = pool_copy_args(t, (const char *)c->src->request + 4096, c->size);
     if (e != 0) {
@@ -255,8 +282,6 @@ send_memory(struct call *c, const char *data, size_t size)
 static int
 send_descs(struct call *c, const door_desc_t *descs, uint32_t n)
 {
-    int fds[DOOR_FDS_A_NOTE];
-
     for (uint32_t i = 0; i < n; i++) {
         if ((descs[i].d_attributes & DOOR_DESCRIPTOR) == 0) {
             return EINVAL;
@@ -264,12 +289,9 @@ send_descs(struct call *c, const door_desc_t *descs, uint32_t n)
     }
     for (uint32_t at = 0; at < n;) {
         uint32_t count = n - at < DOOR_FDS_A_NOTE ? n - at : DOOR_FDS_A_NOTE;
-        for (uint32_t i = 0; i < count; i++) {
-            fds[i] = descs[at + i].d_data.d_desc.d_descriptor;
-        }
         struct door_note note = {
             .kind = DOOR_NOTE_FDS, .seq = c->seq, .n_fds = count};
-        int e = door_send(c->src->conn, &note, sizeof note, fds, count);
+        int e = name_send_descs(c->src->conn, &note, descs + at, count);
         if (e != 0) {
             return e == EBADF ? EINVAL : e;
         }
@@ -278,8 +300,8 @@ send_descs(struct call *c, const door_desc_t *descs, uint32_t n)
     return 0;
 }
 
-static void
-release_descs(const door_desc_t *descs, uint32_t n)
+void
+channel_release_descs(const door_desc_t *descs, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         if ((descs[i].d_attributes & DOOR_RELEASE) != 0) {
@@ -299,7 +321,7 @@ channel_answer(struct call *c, int error, const char *data, size_t size,
 
     if (!c->open) {
         /* not reached: a thread that ends answers once */
-        release_descs(descs, n_descs);
+        channel_release_descs(descs, n_descs);
         return 0;
     }
     if (n_descs > DOOR_FDS_MAX ||
@@ -316,12 +338,13 @@ channel_answer(struct call *c, int error, const char *data, size_t size,
     if (size > 0 && !by_memory) {
         memcpy((char *)src->reply + 4096, data, size);
     }
-    release_descs(descs, n_descs);
+    channel_release_descs(descs, n_descs);
     r->error = error;
     r->size = size;
     r->n_fds = n_descs;
     r->by_memory = by_memory;
     c->open = false;
+    pool_no_cancel(src);
     atomic_store(&r->done, c->seq);
     if (atomic_load(&q->waiting) != 0) {
         door_futex_wake(&r->done, 1, true);

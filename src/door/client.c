@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SET_UP_NS  5000000000ull
@@ -112,7 +113,8 @@ channel_open(struct channel *ch, int d)
     struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
                                .major = DOOR_WIRE_MAJOR,
                                .kind = DOOR_HELLO_CHANNEL,
-                               .size = DOOR_CHANNEL_SIZE};
+                               .size = DOOR_CHANNEL_SIZE,
+                               .tid = (uint64_t)syscall(SYS_gettid)};
     int pair[2], memory = -1, theirs = -1;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -202,16 +204,32 @@ channel_get(int d, struct channel **p_ch)
 
 /* ---- arguments ---- */
 
+static bool
+is_revoked(const struct channel *ch)
+{
+    return (ch->door.features & DOOR_FEATURE_LIMITS) != 0 &&
+           atomic_load(&ch->reply->revoked) != 0;
+}
+
 static int
 check_params(const struct channel *ch, const door_arg_t *p)
 {
-    if (p->data_size < ch->door.data_min || p->data_size > ch->door.data_max) {
+    const struct channel_reply *r = ch->reply;
+    uint64_t data_min = ch->door.data_min, data_max = ch->door.data_max;
+    uint32_t desc_max = ch->door.desc_max;
+
+    if ((ch->door.features & DOOR_FEATURE_LIMITS) != 0) {
+        data_min = atomic_load_explicit(&r->data_min, memory_order_relaxed);
+        data_max = atomic_load_explicit(&r->data_max, memory_order_relaxed);
+        desc_max = atomic_load_explicit(&r->desc_max, memory_order_relaxed);
+    }
+    if (p->data_size < data_min || p->data_size > data_max) {
         return ENOBUFS;
     }
     if (p->desc_num > 0 && (ch->door.attributes & DOOR_REFUSE_DESC) != 0) {
         return ENOTSUP;
     }
-    if (p->desc_num > ch->door.desc_max) {
+    if (p->desc_num > desc_max) {
         return ENFILE;
     }
     if (p->desc_num > DOOR_FDS_MAX || p->data_size > DOOR_CHANNEL_AREA) {
@@ -229,16 +247,11 @@ check_params(const struct channel *ch, const door_arg_t *p)
 static int
 send_descs(struct channel *ch, const door_arg_t *p, uint32_t seq)
 {
-    int fds[DOOR_FDS_A_NOTE];
-
     for (unsigned int at = 0; at < p->desc_num;) {
         uint32_t n = p->desc_num - at;
         n = n < DOOR_FDS_A_NOTE ? n : DOOR_FDS_A_NOTE;
-        for (uint32_t i = 0; i < n; i++) {
-            fds[i] = p->desc_ptr[at + i].d_data.d_desc.d_descriptor;
-        }
         struct door_note note = {.kind = DOOR_NOTE_FDS, .seq = seq, .n_fds = n};
-        int e = door_send(ch->conn, &note, sizeof note, fds, n);
+        int e = name_send_descs(ch->conn, &note, p->desc_ptr + at, n);
         if (e != 0) {
             return e == EBADF ? EINVAL : e == EPIPE ? EBADF : e;
         }
@@ -286,6 +299,10 @@ wait_answer(struct channel *ch, uint32_t seq)
         uint32_t done = atomic_load(&r->done);
         if (done == seq) {
             e = 0;
+            break;
+        }
+        if (is_revoked(ch) && atomic_load(&r->taken) != seq) {
+            e = EBADF; /* no thread will take it */
             break;
         }
         int w = door_futex_wait(&r->done, done, LOOK_NS, true);
@@ -486,6 +503,9 @@ door_call(int d, door_arg_t *params)
     uint32_t seq = 0;
     int e = channel_get(d, &ch);
 
+    if (e == 0 && is_revoked(ch)) {
+        e = EBADF;
+    }
     if (e == 0 && params) {
         e = check_params(ch, params);
     }

@@ -1,5 +1,6 @@
 /* Set-up: hellos, who may say one, and what they are answered. */
 #include "door/items.h"
+#include "door/cred.h"
 #include "door/name.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 #define STRANGERS 256           /* connections by name, of one other user */
 
 static void
-welcome_init(struct door_welcome *w, const struct door *d, int error)
+welcome_init(struct door_welcome *w, struct door *d, int error)
 {
     memset(w, 0, sizeof *w);
     w->magic = DOOR_WIRE_MAGIC;
@@ -24,9 +25,12 @@ welcome_init(struct door_welcome *w, const struct door *d, int error)
     w->proc = (uint64_t)(uintptr_t)d->procedure;
     w->cookie = (uint64_t)(uintptr_t)d->cookie;
     w->uniquifier = d->uniquifier;
-    w->data_max = SIZE_MAX;
-    w->desc_max = (d->attributes & DOOR_REFUSE_DESC) ? 0 : INT32_MAX;
-    w->attributes = d->attributes;
+    pthread_mutex_lock(&door_server.lock);
+    w->data_min = d->data_min;
+    w->data_max = d->data_max;
+    w->desc_max = d->desc_max;
+    w->attributes = server_attributes_locked(d);
+    pthread_mutex_unlock(&door_server.lock);
     w->pid = getpid();
 }
 
@@ -43,6 +47,12 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
         !door_is_connection(fds[0])) {
         return EPROTO;
     }
+    if ((d->attributes & DOOR_REVOKED) != 0) {
+        struct door_welcome w;
+        welcome_init(&w, d, EBADF);
+        door_send(fds[0], &w, sizeof w, NULL, 0);
+        return EBADF;
+    }
     struct source *src = calloc(1, sizeof *src);
     if (!src) {
         return ENOMEM;
@@ -52,6 +62,9 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     src->kind = ring ? SOURCE_RING : SOURCE_CHANNEL;
     src->door = d;
     src->peer = *peer;
+    src->peer_tid = hello->tid > 0 && hello->tid < INT32_MAX ? (pid_t)hello->tid
+                                                             : peer->pid;
+    src->peer_started = cred_started(peer->pid);
     src->request_size = hello->size;
     src->conn = fds[0];
     fds[0] = -1;
@@ -60,7 +73,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     if (e == 0) {
         struct door_welcome w;
         welcome_init(&w, d, 0);
-        w.features |= ring ? DOOR_FEATURE_THREADS : 0;
+        w.features |= ring ? DOOR_FEATURE_THREADS : DOOR_FEATURE_LIMITS;
         w.size = src->reply_size;
         like.src = src;
         pthread_mutex_lock(&door_server.lock);
@@ -69,6 +82,8 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
         if (e == 0 && ring) {
             ring_tell_threads(src, door_server.n_threads,
                               door_server.most_threads);
+        } else if (e == 0) {
+            channel_tell_limits(src);
         }
         pthread_mutex_unlock(&door_server.lock);
         if (e == 0) {

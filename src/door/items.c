@@ -46,15 +46,21 @@ item_remove(struct item *item)
     if (item->next) {
         item->next->prev = item->prev;
     }
+    if (item->counted) {
+        item->door->n_descriptions--;
+        unref_check_locked(item->door);
+    }
     free(item);
 }
 
 int
 server_add_door_locked(struct door *door, int fd)
 {
-    struct item like = {.door = door};
+    struct item like = {.door = door, .counted = true};
+    int e = item_add(ITEM_DOOR, fd, &like, EPOLLIN | EPOLLRDHUP);
 
-    return item_add(ITEM_DOOR, fd, &like, EPOLLIN | EPOLLRDHUP);
+    door->n_descriptions += e == 0;
+    return e;
 }
 
 int
@@ -108,4 +114,23 @@ item_drop(struct item *item)
     item_remove(item);
     pthread_mutex_unlock(&door_server.lock);
     close(fd);
+}
+
+void
+server_tell_limits_locked(struct door *d)
+{
+    for (struct item *i = all_items; i; i = i->next) {
+        if (i->kind == ITEM_SOURCE && i->src->kind == SOURCE_CHANNEL &&
+            i->src->door == d) {
+            channel_tell_limits(i->src);
+        }
+    }
+}
+
+uint32_t
+server_attributes_locked(const struct door *d)
+{
+    bool unreferenced = d->n_descriptions + d->n_names <= 1;
+
+    return d->attributes | (unreferenced ? DOOR_IS_UNREF : 0);
 }

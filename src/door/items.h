@@ -13,6 +13,7 @@ struct item {
     bool proved; /* of a connection through a file: it may open the file */
     bool is_strangers; /* a connection by name: neither root's nor our user's */
     bool greeted;      /* it has said a hello */
+    bool counted;      /* it is one of its door's descriptions */
     uid_t uid;         /* with is_strangers: whose */
     uint64_t until;    /* with is_strangers: gone then unless greeted */
     int fd;

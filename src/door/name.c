@@ -172,8 +172,8 @@ fail : {
 
 /* ---- finding our own door by its descriptor ---- */
 
-static struct door *
-own_door_locked(int d)
+struct door *
+door_own_locked(int d)
 {
     uint64_t uniquifier;
     uint32_t attributes;
@@ -204,6 +204,38 @@ name_is_own(uint64_t uniquifier)
     return own != NULL;
 }
 
+/* A fresh descriptor for the door of our own behind FD, or -1. */
+static int
+mint_again(int fd)
+{
+    pthread_mutex_lock(&door_server.lock);
+    struct door *own = door_own_locked(fd);
+    pthread_mutex_unlock(&door_server.lock);
+    return own ? name_mint(own) : -1;
+}
+
+int
+name_send_descs(int conn, const struct door_note *note,
+                const door_desc_t *descs, uint32_t n)
+{
+    int fds[DOOR_FDS_A_NOTE];
+    bool fresh[DOOR_FDS_A_NOTE];
+
+    for (uint32_t i = 0; i < n; i++) {
+        int fd = descs[i].d_data.d_desc.d_descriptor;
+        int again = mint_again(fd);
+        fresh[i] = again >= 0;
+        fds[i] = fresh[i] ? again : fd;
+    }
+    int e = door_send(conn, note, sizeof *note, fds, n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (fresh[i]) {
+            close(fds[i]);
+        }
+    }
+    return e;
+}
+
 /* Takes FD (a listening socket) and FILE_FD. 0 or an errno, then both are
  * closed. */
 static int
@@ -214,7 +246,7 @@ add_listener(int d, int fd, int file_fd, const struct stat *st)
 
     pthread_mutex_lock(&door_server.lock);
     if (l) {
-        l->door = own_door_locked(d);
+        l->door = door_own_locked(d);
         l->fd = fd;
         l->file_fd = file_fd;
         if (st) {
@@ -227,6 +259,7 @@ add_listener(int d, int fd, int file_fd, const struct stat *st)
     if (e == 0) {
         l->next = listeners;
         listeners = l;
+        l->door->n_names++;
     }
     pthread_mutex_unlock(&door_server.lock);
     if (e != 0) {
@@ -395,7 +428,11 @@ detach_locked(struct name_listener *l)
     /* A new socket of the same name must be possible at once, so the name goes
      * with the descriptor. */
     server_remove_listener_locked(l);
-    close(l->file_fd);
+    if (l->file_fd >= 0) {
+        close(l->file_fd);
+    }
+    l->door->n_names--;
+    unref_check_locked(l->door);
     free(l);
 }
 

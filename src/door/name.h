@@ -6,7 +6,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "door.h"
+
 struct door;
+struct door_note;
 struct door_sender;
 struct door_welcome;
 struct name_listener;
@@ -15,6 +18,12 @@ struct name_listener;
  * end is watched from now on. The client end (close-on-exec, the caller's), or
  * -1 with errno. Lock held by the caller: no. */
 int name_mint(struct door *d);
+
+/* Sends NOTE on CONN with the first N (at most DOOR_FDS_A_NOTE) of DESCS. A
+ * door of our own goes as a fresh connection: its end is seen by itself, so the
+ * receiver's copies count as one reference. 0 or an errno. */
+int name_send_descs(int conn, const struct door_note *note,
+                    const door_desc_t *descs, uint32_t n);
 
 /* Was the door of this uniquifier made by this process? (DOOR_LOCAL) */
 bool name_is_own(uint64_t uniquifier);

@@ -19,11 +19,14 @@
 #define ARGS_KEPT   (1u << 20)     /* a thread's buffer between calls */
 #define ANNOUNCE_NS 20000ull       /* answers are held back no longer */
 
+static void thread_ends(void *arg);
+static void pool_default_creator(door_info_t *info);
+
 static _Thread_local struct thread *self_thread;
+static _Thread_local bool lost_door; /* bound before a fork: to nothing now */
+static door_server_func_t *_Atomic creator = pool_default_creator;
 static pthread_key_t end_key; /* its destructor sees threads end */
 static pthread_once_t end_once = PTHREAD_ONCE_INIT;
-
-static void thread_ends(void *arg);
 
 static void
 make_key(void)
@@ -44,6 +47,7 @@ pool_forget_after_fork(void)
 {
     if (self_thread) {
         pthread_setspecific(end_key, NULL);
+        lost_door = self_thread->bound != NULL;
         self_thread = NULL;
     }
 }
@@ -52,6 +56,22 @@ struct thread *
 pool_self(void)
 {
     return self_thread;
+}
+
+bool
+pool_lost_door(void)
+{
+    return lost_door;
+}
+
+/* What T is bound to from now on, or NULL. */
+void
+pool_bind(struct thread *t, struct door *d)
+{
+    if (t) {
+        t->bound = d;
+    }
+    lost_door = false;
 }
 
 static void
@@ -73,8 +93,10 @@ pool_adopt(void)
         return NULL;
     }
     t->tid = (pid_t)syscall(SYS_gettid);
+    t->id = pthread_self();
     t->pinned = -1;
     t->is_users = true;
+    t->pool = &door_server.shared;
     pthread_mutex_lock(&door_server.lock);
     t->next = door_server.threads;
     door_server.threads = t;
@@ -90,16 +112,26 @@ pool_adopt(void)
 static void
 idle_push_locked(struct thread *t)
 {
+    struct pool *pool = t->pool;
+    const uint64_t one = 1;
+
     t->idle = true;
     t->assigned = false;
     atomic_store_explicit(&t->wake, 0, memory_order_relaxed);
     t->idle_prev = NULL;
-    t->idle_next = door_server.idle;
+    t->idle_next = pool->idle;
     if (t->idle_next) {
         t->idle_next->idle_prev = t;
     }
-    door_server.idle = t;
-    door_server.n_idle++;
+    pool->idle = t;
+    atomic_fetch_add_explicit(&pool->n_idle, 1, memory_order_relaxed);
+    if (door_server.stuck) {
+        door_server.stuck = false;
+        if (write(door_server.kick, &one, sizeof one) < 0) {
+            /* not reached: 2^64 - 1 wakes at once */
+            return; /* it is signalled already */
+        }
+    }
 }
 
 static void
@@ -108,19 +140,19 @@ idle_remove_locked(struct thread *t)
     if (t->idle_prev) {
         t->idle_prev->idle_next = t->idle_next;
     } else {
-        door_server.idle = t->idle_next;
+        t->pool->idle = t->idle_next;
     }
     if (t->idle_next) {
         t->idle_next->idle_prev = t->idle_prev;
     }
     t->idle = false;
-    door_server.n_idle--;
+    atomic_fetch_sub_explicit(&t->pool->n_idle, 1, memory_order_relaxed);
 }
 
 bool
 pool_assign_locked(struct source *src)
 {
-    struct thread *t = door_server.idle;
+    struct thread *t = src->door->pool->idle;
 
     if (!t) {
         return false;
@@ -234,17 +266,20 @@ place(struct thread *t, int cpu)
 
 /* ---- waiting for work ---- */
 
-static bool
+bool
 source_has_work(const struct source *src)
 {
-    return src->kind == SOURCE_RING ? ring_has_work(src)
-                                    : channel_has_work(src);
+    return src->kind == SOURCE_RING      ? ring_has_work(src)
+           : src->kind == SOURCE_CHANNEL ? channel_has_work(src)
+                                         : unref_has_work(src);
 }
 
 static bool
 source_take(struct source *src, struct thread *t)
 {
-    return src->kind == SOURCE_RING ? ring_take(src, t) : channel_take(src, t);
+    return src->kind == SOURCE_RING      ? ring_take(src, t)
+           : src->kind == SOURCE_CHANNEL ? channel_take(src, t)
+                                         : unref_take(src, t);
 }
 
 /* A ring counts who waits, for its consumers may be several processes. */
@@ -375,9 +410,10 @@ rest(struct thread *t)
 static bool
 next_call(struct thread *t)
 {
+    t->pool = t->bound ? t->bound->pool : &door_server.shared;
     for (;;) {
         struct source *src = t->src;
-        if (src && atomic_load(&src->dead)) {
+        if (src && (atomic_load(&src->dead) || src->door->pool != t->pool)) {
             drop_source(t);
             continue;
         }
@@ -385,7 +421,7 @@ next_call(struct thread *t)
             if (source_take(src, t)) {
                 return true;
             }
-            if (!attend(t)) {
+            if (src->kind == SOURCE_UNREF || !attend(t)) {
                 drop_source(t);
             }
         } else if (!rest(t)) {
@@ -394,7 +430,97 @@ next_call(struct thread *t)
     }
 }
 
+/* ---- creation functions ---- */
+
+static void
+pool_default_creator(door_info_t *info)
+{
+    (void)info;
+    pthread_mutex_lock(&door_server.lock);
+    /* Without memory for one more, calls wait for those that there are. */
+    pool_spawn_locked(NULL);
+    pthread_mutex_unlock(&door_server.lock);
+}
+
+door_server_func_t *
+door_server_create(door_server_func_t *create)
+{
+    return atomic_exchange(&creator, create ? create : pool_default_creator);
+}
+
+bool
+pool_grows(const struct door *d)
+{
+    return d->native || (d->pool == &door_server.shared &&
+                         atomic_load(&creator) == pool_default_creator);
+}
+
+int
+pool_begin(struct door *d)
+{
+    door_server_func_t *create = atomic_load(&creator);
+    bool ours = create == pool_default_creator;
+    int e = 0;
+
+    pthread_mutex_lock(&door_server.lock);
+    bool first = !door_server.created;
+    if (d->pool == &door_server.shared) {
+        door_server.created = true;
+        if (ours && door_server.n_threads + door_server.n_starting == 0) {
+            e = pool_spawn_locked(NULL);
+        }
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    if (!ours && d->pool != &door_server.shared) {
+        create(&d->info);
+    } else if (!ours && first) {
+        create(NULL);
+    }
+    return e;
+}
+
+/* A thread has taken a call to D. Has it left the pool empty? Then it calls the
+ * program's creation function, within the call. The library's own way is to
+ * make threads when calls wait (server.h). */
+static void
+replenish(struct door *d)
+{
+    door_server_func_t *create = atomic_load(&creator);
+
+    if (atomic_load_explicit(&d->pool->n_idle, memory_order_relaxed) != 0) {
+        return;
+    }
+    if (d->create) {
+        private_deplete(d);
+    } else if (create != pool_default_creator) {
+        create(d->pool == &door_server.shared ? NULL : &d->info_depleted);
+    }
+}
+
 /* ---- running calls ---- */
+
+static struct thread cancelling; /* stands for who is just being cancelled */
+
+void
+pool_cancel_locked(struct source *src)
+{
+    struct thread *t = atomic_load(&src->runner);
+
+    if (!t || (src->door->attributes & DOOR_NO_CANCEL) != 0 ||
+        !atomic_compare_exchange_strong(&src->runner, &t, &cancelling)) {
+        return;
+    }
+    pthread_cancel(t->id); /* it cannot leave the call before we unlock */
+}
+
+void
+pool_no_cancel(struct source *src)
+{
+    if (atomic_exchange(&src->runner, NULL) == &cancelling) {
+        pthread_mutex_lock(&door_server.lock); /* until that is done */
+        pthread_mutex_unlock(&door_server.lock);
+    }
+}
 
 static void
 run_plain(struct thread *t)
@@ -404,14 +530,15 @@ run_plain(struct thread *t)
     char *argp = c->size > 0 ? t->args : NULL;
     door_desc_t *dp = c->n_fds > 0 ? t->descs : NULL;
 
-    d->procedure(d->cookie, argp, c->size, dp, c->n_fds);
-    /* It returned instead of calling door_return: its caller gets EINTR and,
-     * on illumos, its thread ends. */
-    if (c->src->kind == SOURCE_RING) {
-        ring_answer(t, EINTR, NULL, 0);
-    } else {
-        channel_answer(c, EINTR, NULL, 0, NULL, 0);
+    if (c->src->kind == SOURCE_UNREF) {
+        argp = DOOR_UNREF_DATA;
     }
+    replenish(d);
+    pthread_setcancelstate(t->cancel_state, NULL);
+    d->procedure(d->cookie, argp, c->size, dp, c->n_fds);
+    /* It returned instead of calling door_return: its thread ends, and its
+     * caller gets EINTR (thread_ends()). */
+    pthread_exit(NULL);
 }
 
 static void
@@ -435,6 +562,12 @@ begin_call(struct thread *t)
     atomic_store_explicit(&t->calls, t->calls + 1, memory_order_relaxed);
     atomic_store_explicit(&t->serving, true, memory_order_relaxed);
     atomic_fetch_add_explicit(&t->src->serving, 1, memory_order_relaxed);
+    if (t->src->kind == SOURCE_CHANNEL) {
+        atomic_store(&t->src->runner, t);
+    }
+    if (t->src->door->unref) {
+        atomic_fetch_add(&t->src->door->running, 1);
+    }
 }
 
 int
@@ -468,6 +601,9 @@ end_call(struct thread *t)
     t->call.open = false;
     atomic_store_explicit(&t->serving, false, memory_order_relaxed);
     atomic_fetch_sub_explicit(&src->serving, 1, memory_order_relaxed);
+    if (src->door->unref) {
+        unref_call_ended(src->door);
+    }
     if (src->kind == SOURCE_RING) {
         /* A run of short calls is announced once, at its end. */
         uint64_t now = door_now();
@@ -504,7 +640,7 @@ thread_ends(void *arg)
     if (t->call.open && t->src) {
         if (t->src->kind == SOURCE_RING) {
             ring_answer(t, EINTR, NULL, 0);
-        } else {
+        } else if (t->src->kind == SOURCE_CHANNEL) {
             channel_answer(&t->call, EINTR, NULL, 0, NULL, 0);
         }
         end_call(t);
@@ -537,6 +673,9 @@ thread_main(void *arg)
         take_source(t, src);
     }
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    t->cancel_state = PTHREAD_CANCEL_DISABLE;
+    t->id = pthread_self();
+    t->pool = &door_server.shared;
     pthread_sigmask(SIG_SETMASK, &door_server.mask, NULL);
     become(t);
     pthread_mutex_lock(&door_server.lock);

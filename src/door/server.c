@@ -56,9 +56,7 @@ source_unref(struct source *src)
 static bool
 has_work(const struct source *src)
 {
-    return !atomic_load(&src->dead) &&
-           (src->kind == SOURCE_RING ? ring_has_work(src)
-                                     : channel_has_work(src));
+    return !atomic_load(&src->dead) && source_has_work(src);
 }
 
 /* How many of SRC's calls nobody has taken, as its caller says. */
@@ -80,21 +78,27 @@ watch_locked(struct source *src)
 }
 
 void
-server_watch(struct source *src)
+server_watch_locked(struct source *src)
 {
     const uint64_t one = 1;
 
-    pthread_mutex_lock(&door_server.lock);
     watch_locked(src);
-    pthread_mutex_unlock(&door_server.lock);
     if (write(door_server.kick, &one, sizeof one) < 0) {
         /* not reached: 2^64 - 1 wakes at once */
         return; /* it is signalled already */
     }
 }
 
+void
+server_watch(struct source *src)
+{
+    pthread_mutex_lock(&door_server.lock);
+    server_watch_locked(src);
+    pthread_mutex_unlock(&door_server.lock);
+}
+
 /* Finds a thread for SRC. Returns after how many microseconds to look again; 0:
- * nothing more to do for it. */
+ * nothing more to do for it; -1: when a thread parks. */
 static int
 help_locked(struct source *src)
 {
@@ -107,13 +111,18 @@ help_locked(struct source *src)
         pool_rouse_locked(src);
         return 1000;
     }
-    if (atomic_load(&src->serving) > 0 || door_server.idle == NULL) {
-        if (!pool_has_cpu_locked()) {
-            return 1000;
-        }
+    bool grows = pool_grows(src->door);
+    if (grows &&
+        (atomic_load(&src->serving) > 0 || src->door->pool->idle == NULL) &&
+        !pool_has_cpu_locked()) {
+        return 1000;
     }
     if (pool_assign_locked(src)) {
         return src->kind == SOURCE_RING ? 50 : 0;
+    }
+    if (!grows) {
+        door_server.stuck = true;
+        return -1;
     }
     /* Threads that have answered and are not yet back take these calls: a
      * caller that sends its next one at once has not made a new high-water
@@ -147,7 +156,7 @@ help_all(void)
             source_unref(src);
             continue;
         }
-        wait = wait < 0 || us < wait ? us : wait;
+        wait = us >= 0 && (wait < 0 || us < wait) ? us : wait;
         p = &src->watch_next;
     }
     pthread_mutex_unlock(&door_server.lock);
@@ -166,6 +175,7 @@ source_event(struct item *item, uint32_t events)
         pthread_mutex_lock(&door_server.lock);
         item_remove(item);
         atomic_store(&src->dead, true);
+        pool_cancel_locked(src);
         pool_rouse_locked(src);
         pthread_mutex_unlock(&door_server.lock);
         ring_drop_held(src, true); /* calls that nobody will take now */
@@ -264,9 +274,11 @@ forget_after_fork(void)
     door_server.epoll = door_server.kick = -1;
     door_server.running = false;
     door_server.doors = NULL;
-    door_server.threads = door_server.idle = NULL;
+    door_server.threads = NULL;
+    door_server.shared = (struct pool){0};
+    door_server.stuck = door_server.created = false;
     door_server.watch = NULL;
-    door_server.n_threads = door_server.n_idle = door_server.n_starting = 0;
+    door_server.n_threads = door_server.n_starting = 0;
     door_server.most_threads = 0;
     door_server.silent_at = 0;
 }

@@ -7,6 +7,11 @@
  * in one list, last in first out, and the listening thread takes the first of
  * them for a source that rang its bell. A thread is made only when a call has
  * waited, no thread is parked, and fewer threads compute than there are CPUs.
+ *
+ * Where the program makes the threads itself (door_server_create(),
+ * door_xcreate()), the library never does: its creation function is called when
+ * a thread takes a call and leaves its pool empty, and who waits for a thread
+ * is served by the next that parks. A private door has a pool of its own.
  */
 #pragma once
 
@@ -24,16 +29,42 @@
 #include "door/sys.h"
 #include "door/wire.h"
 
-enum source_kind { SOURCE_CHANNEL, SOURCE_RING };
+enum source_kind { SOURCE_CHANNEL, SOURCE_RING, SOURCE_UNREF };
+
+/* Threads that may serve the same doors. Under the server's lock. */
+struct pool {
+    struct thread *idle; /* parked ones, last in first out */
+    _Atomic uint32_t n_idle;
+};
 
 struct door {
     struct door *next;
     uint64_t uniquifier;
-    uint32_t attributes;
+    _Atomic uint32_t attributes; /* DOOR_REVOKED comes, DOOR_UNREF goes */
     uint64_t features;
     void *cookie;
     door_server_procedure_t *procedure; /* or */
     door_native_procedure *native;
+
+    struct pool *pool; /* its own, or that of the process */
+    struct pool own;
+    /* door_xcreate()'s, or NULL */
+    door_xcreate_server_func_t *create;
+    door_xcreate_thrsetup_func_t *setup;
+    void *create_cookie;
+    /* What creation functions are told. Programs hand the pointer to threads
+     * that read it later, so it stays. */
+    door_info_t info, info_depleted;
+
+    /* Limits of a call; under the lock, as is what follows. */
+    uint64_t data_min, data_max;
+    uint32_t desc_max;
+
+    uint32_t n_descriptions;  /* descriptors made for it, that still are */
+    uint32_t n_names;         /* attachments */
+    struct source *unref;     /* it is to be told when it is unreferenced */
+    _Atomic bool unref_due;   /* ... now, when no call runs */
+    _Atomic uint32_t running; /* calls, with UNREF */
 };
 
 /* A private connection with its two memories. Counted: one reference by the
@@ -45,7 +76,9 @@ struct source {
     _Atomic bool dead;
     struct door *door;
     int conn;
-    struct door_sender peer;
+    struct door_sender peer; /* who opened it; the kernel vouches */
+    pid_t peer_tid;          /* the thread that calls, as it says */
+    uint64_t peer_started;   /* cred_started() of it then */
 
     const void *request; /* caller's memory, hostile */
     size_t request_size;
@@ -53,10 +86,11 @@ struct source {
     size_t reply_size;
 
     struct thread *_Atomic attendant;
-    _Atomic uint32_t serving;   /* threads in a call of this source */
-    uint32_t bells;             /* channel: bells taken off the connection */
-    _Atomic uint32_t announced; /* ring: the sleep we woke the caller from */
-    _Atomic uint32_t *bell;     /* futex word in the caller's memory */
+    struct thread *_Atomic runner; /* channel: in its call; may be cancelled */
+    _Atomic uint32_t serving;      /* threads in a call of this source */
+    uint32_t bells;                /* channel: bells taken off the connection */
+    _Atomic uint32_t announced;    /* ring: the sleep we woke the caller from */
+    _Atomic uint32_t *bell;        /* futex word in the caller's memory */
     int32_t cpu;
     const struct ring_entry *entries; /* ring: places in the caller's memory */
     const uint32_t *order;
@@ -104,8 +138,12 @@ struct thread {
     bool is_users;         /* not made by us: never leaves */
     struct source *src;
     struct source *given; /* with assigned */
+    pthread_t id;
     pid_t tid;
-    int pinned; /* CPU, or -1 */
+    struct pool *pool;  /* where it parks */
+    struct door *bound; /* door_bind()'s, or NULL */
+    int cancel_state;   /* the program's, put back for its procedure */
+    int pinned;         /* CPU, or -1 */
     _Atomic bool serving;
     _Atomic uint32_t calls;
     uint32_t seen_call; /* growth: asleep in this call ... */
@@ -121,8 +159,11 @@ struct thread {
 struct server {
     pthread_mutex_t lock;
     struct door *doors;
-    struct thread *threads, *idle;
-    uint32_t n_threads, n_idle, n_starting;
+    struct thread *threads;
+    uint32_t n_threads, n_starting;
+    struct pool shared; /* of all doors that are not private */
+    bool stuck; /* a source waits for a thread that parks: tell the listener */
+    bool created; /* the creation function was called for the shared pool */
     uint32_t most_threads; /* that there ever were */
     struct source *watch;
     int epoll, kick;
@@ -165,12 +206,19 @@ void source_ref(struct source *src);
 /* Drops one reference; the last unmaps and closes all. */
 void source_unref(struct source *src);
 
+/* D's limits have changed, or it is revoked: who calls it is told. Lock held.
+ */
+void server_tell_limits_locked(struct door *d);
+/* The attributes that door_info() shows of D, but for DOOR_LOCAL. Lock held. */
+uint32_t server_attributes_locked(const struct door *d);
+
 /* The number of threads has changed: every ring's caller may read it. Lock
  * held. Costs a look at every source, and is as rare as threads come and go. */
 void server_tell_threads_locked(void);
 
 /* Tells the listening thread to look whether SRC needs a thread. */
 void server_watch(struct source *src);
+void server_watch_locked(struct source *src);
 
 /* ---- pool.c ---- */
 
@@ -180,6 +228,11 @@ void pool_forget_after_fork(void);
 struct thread *pool_self(void);
 /* The same, made if there is none. NULL: no memory. */
 struct thread *pool_adopt(void);
+/* Is the calling thread, in a child of fork, one that was bound to a door of
+ * its parent? */
+bool pool_lost_door(void);
+/* T (or NULL: only the above is over) is bound to D, or with NULL to none. */
+void pool_bind(struct thread *t, struct door *d);
 /* Serves for ever (returns only for threads of ours that leave). */
 void pool_serve(struct thread *t);
 /* Makes FROM[0..SIZE) the procedure's own copy: t->args, with a NUL behind it.
@@ -188,7 +241,19 @@ int pool_copy_args(struct thread *t, const char *from, size_t size);
 /* Makes a thread; it begins with SRC (reference passes), or NULL. Lock held.
  * 0 or an errno. */
 int pool_spawn_locked(struct source *src);
-/* Gives SRC to a parked thread. false: none is parked. Lock held. */
+/* Does the library make threads for D's pool? Else the program does. */
+bool pool_grows(const struct door *d);
+/* A door of the program's has been made: its creation function is called where
+ * illumos does. 0 or an errno. */
+int pool_begin(struct door *d);
+/* The thread that runs SRC's call, if any, is cancelled: nobody waits for its
+ * answer. Lock held. */
+void pool_cancel_locked(struct source *src);
+/* The call of SRC is about to be answered: from now on its thread is not
+ * cancelled for it. */
+void pool_no_cancel(struct source *src);
+/* Gives SRC to a parked thread of its door's pool. false: none is parked. Lock
+ * held. */
 bool pool_assign_locked(struct source *src);
 /* Are fewer serving threads on a CPU than this process may use? Lock held. */
 bool pool_has_cpu_locked(void);
@@ -198,7 +263,35 @@ uint32_t pool_returning_locked(void);
 /* Wakes whoever attends SRC, to notice that it is dead. Lock held. */
 void pool_rouse_locked(struct source *src);
 
+/* ---- private.c, unref.c ---- */
+
+/* Makes a door like LIKE, which has a procedure, a cookie, and what
+ * door_xcreate() was given. A descriptor, *P_D its record; or -1 with errno. */
+int door_make(struct door *like, uint32_t attributes, struct door **p_d);
+
+/* The pool of D, made by door_xcreate(), is empty: its creation function is
+ * asked for one more thread. */
+void private_deplete(struct door *d);
+
+/* Gives D, not yet known to anybody, what it needs to be told that it is
+ * unreferenced. 0 or ENOMEM. */
+int unref_begin(struct door *d);
+/* A description or a name of D has gone. Lock held. */
+void unref_check_locked(struct door *d);
+/* A call to D has ended. */
+void unref_call_ended(struct door *d);
+/* The door of this process behind descriptor D, or NULL. Lock held. */
+struct door *door_own_locked(int d);
+bool unref_has_work(const struct source *src);
+bool unref_take(struct source *src, struct thread *t);
+
 /* ---- channel_server.c, ring_server.c: one source ---- */
+
+/* Is there a call that nobody has taken? */
+bool source_has_work(const struct source *src);
+/* Tells the caller of SRC the limits of its door, and whether it is revoked;
+ * wakes it. Lock held. */
+void channel_tell_limits(struct source *src);
 
 /* Maps and checks the caller's memory and makes ours; *P_FD is it, to be sent.
  * 0 or an errno. */
@@ -208,6 +301,9 @@ bool channel_take(struct source *src, struct thread *t);
 /* Answers the call; 0, or an errno after which the call is still open. */
 int channel_answer(struct call *call, int error, const char *data, size_t size,
                    const door_desc_t *descs, uint32_t n_descs);
+
+/* Closes those of DESCS that are marked DOOR_RELEASE. */
+void channel_release_descs(const door_desc_t *descs, uint32_t n);
 
 int ring_accept(struct source *src, int memory_fd, int *p_fd);
 /* Calls that nobody has claimed; 0 also where the caller's count cannot be. */

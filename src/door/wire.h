@@ -48,7 +48,8 @@ struct door_hello {
     uint32_t kind;
     uint64_t features; /* what the caller knows */
     uint64_t size;     /* of the request memory */
-    uint64_t spare[4];
+    uint64_t tid;      /* channel: the thread that will call; 0: not told */
+    uint64_t spare[3];
 };
 
 #define DOOR_FEATURE_HTTP    1u /* the procedure takes struct door_http */
@@ -56,6 +57,7 @@ struct door_hello {
  * cookie, sent before the call is published. */
 #define DOOR_FEATURE_DESCS   2u
 #define DOOR_FEATURE_THREADS 4u /* ring_reply_head tells of threads */
+#define DOOR_FEATURE_LIMITS  8u /* channel_reply tells the door's limits */
 
 /* The answer on the connection. */
 struct door_welcome {
@@ -125,7 +127,16 @@ struct channel_reply { /* reply memory, written by the server */
     uint64_t size;
     uint32_t n_fds;
     uint32_t by_memory; /* the data came as a memfd in a note */
+    /* With DOOR_FEATURE_LIMITS. The caller checks a call by them for the order
+     * of errors; the server checks it again. */
+    _Atomic uint32_t revoked; /* calls that nobody took are over: EBADF */
+    _Atomic uint32_t desc_max;
+    _Atomic uint64_t data_min, data_max;
 };
+
+_Static_assert(__builtin_offsetof(struct channel_reply, done) == 64 &&
+                   sizeof(struct channel_reply) == 128,
+               "an old caller finds the words where they were");
 
 /* ---- ring: one event loop, one door, many calls in flight --------------- */
 
