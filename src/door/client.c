@@ -7,6 +7,7 @@
  */
 #include "door.h"
 #include "door/name.h"
+#include "door/raw.h"
 #include "door/server.h"
 
 #include <errno.h>
@@ -161,7 +162,7 @@ channel_get(int d, struct channel **p_ch)
 {
     struct stat st;
 
-    if (fstat(d, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+    if (raw_fstat(d, &st) < 0 || !S_ISSOCK(st.st_mode)) {
         return EBADF;
     }
     pthread_once(&channels_once, make_key);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "door.h"
+#include "door/raw.h"
 #include "door/server.h"
 
 #ifndef SO_PEERPIDFD
@@ -39,7 +40,7 @@ struct door_ucred {
 static char *
 read_all(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = raw_open(path, O_RDONLY | O_CLOEXEC);
     size_t have = 0, room = 4096;
     char *text = fd < 0 ? NULL : malloc(room);
     int e = fd < 0 ? errno : text ? 0 : ENOMEM;

@@ -325,7 +325,8 @@ read_welcome(int conn, const struct door_hello *hello, bool whole,
         uint64_t uniquifier;
         uint32_t attributes;
         MUST(n_fds == 1 && door_is_marked(fd, &uniquifier, &attributes));
-        MUST(uniquifier == w.uniquifier && attributes == w.attributes);
+        MUST(uniquifier == w.uniquifier &&
+             attributes == (w.attributes & ~(uint32_t)DOOR_IS_UNREF));
     } else if (source) {
         struct stat st;
         int memory = kinds[1] - MEMORY;

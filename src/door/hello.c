@@ -116,11 +116,14 @@ greet(struct door *d, struct name_listener *via, const struct door_hello *hello,
         open_source(d, hello, fds, n_fds, peer);
         return;
     }
-    if (n_fds != 1) {
+    if (n_fds != (hello->kind == DOOR_HELLO_ATTACH ? 2 : 1)) {
         return;
     }
     int e = 0;
-    if (hello->kind == DOOR_HELLO_OPEN) {
+    if (hello->kind == DOOR_HELLO_ATTACH) {
+        e = name_attach_asked(d, fds[1], peer);
+        fds[1] = e == 0 ? -1 : fds[1];
+    } else if (hello->kind == DOOR_HELLO_OPEN) {
         minted = name_mint(d);
         e = minted < 0 ? errno : 0;
     } else if (hello->kind == DOOR_HELLO_DETACH) {

@@ -13,6 +13,7 @@
  */
 #include "door/name.h"
 #include "door/dial.h"
+#include "door/raw.h"
 #include "door/server.h"
 
 #include <errno.h>
@@ -39,6 +40,7 @@
 
 #define OPEN_TIMEOUT_NS 5000000000ull
 #define BY_FD_MAX       40
+#define OTHERS_MAX      64 /* attachments that other users may ask for */
 
 struct name_listener {
     struct name_listener *next;
@@ -48,9 +50,13 @@ struct name_listener {
     uid_t owner; /* of the file */
     dev_t dev;
     ino_t ino;
+    bool of_others; /* another process asked for it */
 };
 
 static struct name_listener *listeners; /* under the server's lock */
+
+static int ask(int fd, uint32_t kind, struct door_welcome *w, int more,
+               int *p_fd);
 
 struct door *
 name_listener_door(const struct name_listener *listener)
@@ -236,17 +242,17 @@ name_send_descs(int conn, const struct door_note *note,
     return e;
 }
 
-/* Takes FD (a listening socket) and FILE_FD. 0 or an errno, then both are
- * closed. */
+/* Listens for D on FD; FILE_FD is the file that it lies over, or -1. 0, then
+ * both are taken; or an errno. */
 static int
-add_listener(int d, int fd, int file_fd, const struct stat *st)
+add_listener(struct door *d, int fd, int file_fd, const struct stat *st)
 {
     struct name_listener *l = calloc(1, sizeof *l);
     int e = ENOMEM;
 
     pthread_mutex_lock(&door_server.lock);
     if (l) {
-        l->door = door_own_locked(d);
+        l->door = d;
         l->fd = fd;
         l->file_fd = file_fd;
         if (st) {
@@ -254,7 +260,7 @@ add_listener(int d, int fd, int file_fd, const struct stat *st)
             l->dev = st->st_dev;
             l->ino = st->st_ino;
         }
-        e = l->door ? server_add_listener_locked(l, fd) : EBADF;
+        e = server_add_listener_locked(l, fd);
     }
     if (e == 0) {
         l->next = listeners;
@@ -264,10 +270,6 @@ add_listener(int d, int fd, int file_fd, const struct stat *st)
     pthread_mutex_unlock(&door_server.lock);
     if (e != 0) {
         free(l);
-        close(fd);
-        if (file_fd >= 0) {
-            close(file_fd);
-        }
     }
     return e;
 }
@@ -303,10 +305,10 @@ bind_at(int fd, const char *path, mode_t mode)
 int
 door_attach(int d, const char *path, mode_t mode)
 {
-    uint64_t uniquifier;
-    uint32_t attributes;
-
-    if (!door_is_marked(d, &uniquifier, &attributes)) {
+    pthread_mutex_lock(&door_server.lock);
+    struct door *own = door_own_locked(d);
+    pthread_mutex_unlock(&door_server.lock);
+    if (!own) {
         errno = EBADF;
         return -1;
     }
@@ -315,13 +317,14 @@ door_attach(int d, const char *path, mode_t mode)
         return -1;
     }
     int e = bind_at(fd, path, mode & 0777);
-    if (e != 0) {
-        close(fd);
-    } else {
-        e = add_listener(d, fd, -1, NULL);
+    if (e == 0) {
+        e = add_listener(own, fd, -1, NULL);
         if (e != 0) {
             unlink(path);
         }
+    }
+    if (e != 0) {
+        close(fd);
     }
     errno = e;
     return e == 0 ? 0 : -1;
@@ -353,62 +356,139 @@ set_mark(int file_fd)
     return errno == EAGAIN || errno == EACCES ? EBUSY : errno;
 }
 
-int
-fattach(int d, const char *path)
+bool
+name_is_attached(int file)
+{
+    struct flock lock = {.l_type = F_WRLCK,
+                         .l_whence = SEEK_SET,
+                         .l_start = DOOR_ATTACH_LOCK_OFFSET,
+                         .l_len = 1};
+
+    return fcntl(file, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+/* Lays OWN over FILE, opened for writing. 0, then FILE is taken; or an errno.
+ */
+static int
+attach_file(struct door *own, int file)
 {
     struct stat st;
     struct sockaddr_un sun;
+
+    if (raw_fstat(file, &st) < 0) {
+        return errno;
+    }
+    int e = set_mark(file);
+    if (e != 0) {
+        return e;
+    }
+    socklen_t len = attach_name(&sun, &st);
+    int fd = seqpacket();
+    if (fd < 0 || bind(fd, (struct sockaddr *)&sun, len) < 0 ||
+        listen_with_credentials(fd) < 0) {
+        e = errno == EADDRINUSE ? EBUSY : errno;
+    } else {
+        e = add_listener(own, fd, file, &st);
+    }
+    if (e != 0 && fd >= 0) {
+        close(fd);
+    }
+    return e;
+}
+
+int
+name_attach_asked(struct door *d, int file, const struct door_sender *sender)
+{
+    struct stat st;
+    int flags = fcntl(file, F_GETFL), n = 0;
+
+    if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_RDONLY ||
+        raw_fstat(file, &st) < 0 || !S_ISREG(st.st_mode)) {
+        return EACCES;
+    }
+    if (st.st_nlink == 0) {
+        return ENOENT; /* it has no name for a door to lie at */
+    }
+    /* Who opens the file believes only a server that is its owner or root. */
+    if ((sender->uid != 0 && sender->uid != st.st_uid) ||
+        (geteuid() != 0 && geteuid() != st.st_uid)) {
+        return EPERM;
+    }
+    pthread_mutex_lock(&door_server.lock);
+    for (struct name_listener *l = listeners; l; l = l->next) {
+        n += l->of_others;
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    if (n >= OTHERS_MAX && sender->uid != 0 && sender->uid != geteuid()) {
+        return EAGAIN;
+    }
+    int e = attach_file(d, file);
+    pthread_mutex_lock(&door_server.lock);
+    if (e == 0 && listeners) {
+        listeners->of_others = true; /* the newest */
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    return e;
+}
+
+/* What can be told without opening the file at PATH. 0 or an errno. */
+static int
+may_attach(int d, const char *path)
+{
+    struct stat st;
     uint64_t uniquifier;
     uint32_t attributes;
-    int e = 0, fd = -1;
 
     if (fcntl(d, F_GETFD) < 0) {
-        errno = EBADF;
-        return -1;
+        return EBADF;
     }
     if (!door_is_marked(d, &uniquifier, &attributes)) {
-        errno = EINVAL;
-        return -1;
+        return EINVAL;
     }
     if (!path || *path == 0) {
-        errno = ENOENT;
-        return -1;
+        return ENOENT;
     }
-    if (stat(path, &st) < 0) {
-        return -1;
+    if (raw_stat(path, &st) < 0) {
+        return errno;
     }
     if (!S_ISREG(st.st_mode)) {
-        errno = S_ISSOCK(st.st_mode) ? EBUSY : EINVAL;
-        return -1;
+        return S_ISSOCK(st.st_mode) ? EBUSY : EINVAL;
     }
-    if (geteuid() != 0 && geteuid() != st.st_uid) {
-        errno = EPERM;
-        return -1;
+    return geteuid() != 0 && geteuid() != st.st_uid ? EPERM : 0;
+}
+
+int
+fattach(int d, const char *path)
+{
+    struct door_welcome w;
+    int e = may_attach(d, path), none = -1;
+    int file = -1;
+
+    if (e == 0) {
+        file = raw_open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        e = file < 0 ? errno : 0;
     }
-    int file_fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-    if (file_fd < 0) {
-        return -1;
-    }
-    if (fstat(file_fd, &st) < 0) {
-        e = errno;
-    } else {
-        e = set_mark(file_fd);
+    if (e == 0 && name_is_attached(file)) {
+        e = EBUSY;
     }
     if (e == 0) {
-        socklen_t len = attach_name(&sun, &st);
-        fd = seqpacket();
-        if (fd < 0 || bind(fd, (struct sockaddr *)&sun, len) < 0 ||
-            listen_with_credentials(fd) < 0) {
-            e = errno == EADDRINUSE ? EBUSY : errno;
+        pthread_mutex_lock(&door_server.lock);
+        struct door *own = door_own_locked(d);
+        pthread_mutex_unlock(&door_server.lock);
+        if (own) {
+            e = attach_file(own, file);
+            file = e == 0 ? -1 : file; /* taken */
+        } else {
+            /* The door's own process keeps the name. */
+            e = ask(d, DOOR_HELLO_ATTACH, &w, file, &none);
+            e = e == EPIPE || e == ECONNREFUSED ? EBADF : e;
         }
     }
-    if (e != 0) {
-        close(file_fd);
-        if (fd >= 0) {
-            close(fd);
-        }
-    } else {
-        e = add_listener(d, fd, file_fd, &st);
+    if (none >= 0) {
+        close(none);
+    }
+    if (file >= 0) {
+        close(file);
     }
     errno = e;
     return e == 0 ? 0 : -1;
@@ -448,7 +528,7 @@ name_is_proof(const struct name_listener *listener, int fd)
     struct stat st;
     int flags = fcntl(fd, F_GETFL);
 
-    return flags >= 0 && (flags & O_PATH) == 0 && fstat(fd, &st) == 0 &&
+    return flags >= 0 && (flags & O_PATH) == 0 && raw_fstat(fd, &st) == 0 &&
            st.st_dev == listener->dev && st.st_ino == listener->ino;
 }
 
@@ -532,9 +612,9 @@ prove(int fd, int held)
     char by_fd[BY_FD_MAX];
 
     by_descriptor(by_fd, held);
-    int file = open(by_fd, O_RDONLY | flags);
+    int file = raw_open(by_fd, O_RDONLY | flags);
     if (file < 0 && errno == EACCES) {
-        file = open(by_fd, O_WRONLY | flags);
+        file = raw_open(by_fd, O_WRONLY | flags);
     }
     if (file < 0) {
         errno = errno == ENOENT ? EPERM : errno; /* without /proc */
@@ -576,7 +656,7 @@ hold(int folder_fd, const char *path)
     };
 
     if (folder_fd < 0) {
-        return open(path, O_PATH | O_CLOEXEC);
+        return raw_open(path, O_PATH | O_CLOEXEC);
     }
     return (int)syscall(SYS_openat2, folder_fd, path, &how, sizeof how);
 }
@@ -618,7 +698,7 @@ door_dial_in(int folder_fd, const char *path)
     if (held < 0) {
         return -1;
     }
-    if (fstat(held, &st) < 0) {
+    if (raw_fstat(held, &st) < 0) {
         /* not reached: it is open */
     } else if (S_ISSOCK(st.st_mode)) {
         fd = dial_socket(held, folder_fd < 0 ? path : NULL);
@@ -641,10 +721,11 @@ door_dial(const char *path)
     return door_dial_in(-1, path);
 }
 
-/* Says a hello of KIND on FD and waits for the welcome; *P_FD is the descriptor
- * that came with it, -1 if none. 0 or an errno. */
+/* Says a hello of KIND on FD, with MORE unless that is negative, and waits for
+ * the welcome; *P_FD is the descriptor that came with it, -1 if none. 0 or an
+ * errno. */
 static int
-ask(int fd, uint32_t kind, struct door_welcome *w, int *p_fd)
+ask(int fd, uint32_t kind, struct door_welcome *w, int more, int *p_fd)
 {
     struct door_hello hello = {
         .magic = DOOR_WIRE_MAGIC, .major = DOOR_WIRE_MAJOR, .kind = kind};
@@ -655,7 +736,8 @@ ask(int fd, uint32_t kind, struct door_welcome *w, int *p_fd)
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         return errno;
     }
-    int e = door_send(fd, &hello, sizeof hello, &pair[1], 1);
+    int fds[2] = {pair[1], more};
+    int e = door_send(fd, &hello, sizeof hello, fds, more >= 0 ? 2 : 1);
     close(pair[1]);
     uint64_t until = door_now() + OPEN_TIMEOUT_NS;
     while (e == 0) {
@@ -690,7 +772,7 @@ int
 name_ask_info(int fd, struct door_welcome *w)
 {
     int none;
-    int e = ask(fd, DOOR_HELLO_INFO, w, &none);
+    int e = ask(fd, DOOR_HELLO_INFO, w, -1, &none);
 
     if (none >= 0) {
         close(none);
@@ -698,19 +780,16 @@ name_ask_info(int fd, struct door_welcome *w)
     return e;
 }
 
-int
-door_open(const char *path)
+/* Asks over the dialled connection FD, which is closed, for a door. */
+static int
+open_from(int fd)
 {
     struct door_welcome w;
     uint64_t uniquifier;
     uint32_t attributes;
     int door = -1;
-    int fd = door_dial(path);
+    int e = ask(fd, DOOR_HELLO_OPEN, &w, -1, &door);
 
-    if (fd < 0) {
-        return -1;
-    }
-    int e = ask(fd, DOOR_HELLO_OPEN, &w, &door);
     close(fd);
     if (e == 0 &&
         (door < 0 || !door_is_marked(door, &uniquifier, &attributes))) {
@@ -724,6 +803,48 @@ door_open(const char *path)
         return -1;
     }
     return door;
+}
+
+int
+door_open(const char *path)
+{
+    int fd = door_dial(path);
+
+    return fd < 0 ? -1 : open_from(fd);
+}
+
+int
+name_open_file(int file)
+{
+    struct stat st;
+    struct door_hello proof = {.magic = DOOR_WIRE_MAGIC,
+                               .major = DOOR_WIRE_MAJOR,
+                               .kind = DOOR_HELLO_PROOF};
+    int fd =
+        raw_fstat(file, &st) < 0 || !S_ISREG(st.st_mode) || is_of_proc(file)
+            ? -1
+            : dial_file(&st, -1);
+
+    if (fd < 0) {
+        return -1;
+    }
+    if (door_send(fd, &proof, sizeof proof, &file, 1) != 0) {
+        /* not reached: its queue is empty */
+        close(fd);
+        return -1;
+    }
+    return open_from(fd);
+}
+
+int
+name_open_socket(int held)
+{
+    struct stat st;
+    int fd = raw_fstat(held, &st) < 0 || !S_ISSOCK(st.st_mode)
+                 ? -1
+                 : dial_socket(held, NULL);
+
+    return fd < 0 ? -1 : open_from(fd);
 }
 
 /* Takes a door's socket away: one that answers as a door, or that nobody serves
@@ -762,7 +883,7 @@ fdetach(const char *path)
         errno = ENOENT;
         return -1;
     }
-    if (stat(path, &st) < 0) {
+    if (raw_stat(path, &st) < 0) {
         return -1;
     }
     if (S_ISSOCK(st.st_mode)) {
@@ -780,7 +901,7 @@ fdetach(const char *path)
     if (fd < 0) {
         e = EINVAL;
     } else {
-        e = ask(fd, DOOR_HELLO_DETACH, &w, &none);
+        e = ask(fd, DOOR_HELLO_DETACH, &w, -1, &none);
         close(fd);
         if (none >= 0) {
             close(none);

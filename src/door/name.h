@@ -28,6 +28,19 @@ int name_send_descs(int conn, const struct door_note *note,
 /* Was the door of this uniquifier made by this process? (DOOR_LOCAL) */
 bool name_is_own(uint64_t uniquifier);
 
+/* Does a door lie over FILE, opened for reading or writing? One system call. */
+bool name_is_attached(int file);
+/* A descriptor for that door (close-on-exec); -1: its server does not answer,
+ * or is neither the file's owner nor root. */
+int name_open_file(int file);
+/* The same for the socket HELD, an O_PATH descriptor. */
+int name_open_socket(int held);
+
+/* The process that SENDER is asks that D be attached to FILE, which it has
+ * opened for writing. FILE is taken where that succeeds. 0 or an errno. */
+int name_attach_asked(struct door *d, int file,
+                      const struct door_sender *sender);
+
 struct door *name_listener_door(const struct name_listener *listener);
 
 /* Must who connects through LISTENER first show that it may open the file? */

@@ -2,6 +2,7 @@
  * for the states. The rule of growth is DESIGN.md section 4: a thread more only
  * where calls wait although CPUs do not.
  */
+#include "door/raw.h"
 #include "door/server.h"
 
 #include <errno.h>
@@ -187,7 +188,7 @@ is_running(pid_t tid)
     char path[64], text[256];
 
     snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = raw_open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return false;
     }

@@ -2,6 +2,8 @@
  * socket's name. */
 #include "door/sys.h"
 
+#include "door/raw.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -132,7 +134,7 @@ door_memory_map(int fd, size_t size, void *at)
     struct statfs fs;
     int seals = fcntl(fd, F_GET_SEALS);
 
-    if (seals < 0 || (seals & need) != need || fstat(fd, &st) < 0 ||
+    if (seals < 0 || (seals & need) != need || raw_fstat(fd, &st) < 0 ||
         st.st_size != (off_t)size || fstatfs(fd, &fs) < 0 ||
         fs.f_type != TMPFS_MAGIC) {
         errno = EINVAL;

@@ -37,6 +37,7 @@ enum door_hello_kind {
     DOOR_HELLO_PROOF = 6,   /* fds: the file, opened: the first message on a
                              * connection made through an attached file */
     DOOR_HELLO_DETACH = 5,  /* fds: connection; on a listener's connection */
+    DOOR_HELLO_ATTACH = 7,  /* fds: connection, the file opened for writing */
 };
 
 /* Sent on a door descriptor. What follows happens on the connection (one end of
