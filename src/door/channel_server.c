@@ -267,26 +267,46 @@ send_memory(struct call *c, const char *data, size_t size)
         /* not reached: memory is gone */
         return ENOMEM;
     }
-    memcpy(map, data, size);
+    int e = door_copy_in(map, data, size);
     munmap(map, size);
+    if (e != 0) {
+        close(fd);
+        return e;
+    }
     struct door_note note = {.kind = DOOR_NOTE_FDS,
                              .seq = c->seq,
                              .n_fds = 1,
                              .purpose = 1,
                              .size = size};
-    int e = door_send(c->src->conn, &note, sizeof note, &fd, 1);
+    e = door_send(c->src->conn, &note, sizeof note, &fd, 1);
     close(fd);
     return e;
+}
+
+/* The program's entries, copied to *P_OWN (to be freed) and looked at. 0 or an
+ * errno. */
+static int
+read_descs(door_desc_t **p_own, const door_desc_t *descs, uint32_t n)
+{
+    *p_own = malloc(n * sizeof **p_own);
+    if (!*p_own) {
+        /* not reached: memory is gone */
+        return ENOMEM;
+    }
+    if (door_copy_in(*p_own, descs, n * sizeof *descs) != 0) {
+        return EFAULT;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (((*p_own)[i].d_attributes & DOOR_DESCRIPTOR) == 0) {
+            return EINVAL;
+        }
+    }
+    return 0;
 }
 
 static int
 send_descs(struct call *c, const door_desc_t *descs, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        if ((descs[i].d_attributes & DOOR_DESCRIPTOR) == 0) {
-            return EINVAL;
-        }
-    }
     for (uint32_t at = 0; at < n;) {
         uint32_t count = n - at < DOOR_FDS_A_NOTE ? n - at : DOOR_FDS_A_NOTE;
         struct door_note note = {
@@ -328,15 +348,20 @@ channel_answer(struct call *c, int error, const char *data, size_t size,
         (c->no_results && (size > 0 || n_descs > 0))) {
         return E2BIG;
     }
-    int e = n_descs > 0 ? send_descs(c, descs, n_descs) : 0;
+    door_desc_t *own = NULL;
+    int e = n_descs > 0 ? read_descs(&own, descs, n_descs) : 0;
+    if (e == 0 && size > 0 && !by_memory) {
+        e = door_copy_in((char *)src->reply + 4096, data, size);
+    }
+    if (e == 0 && n_descs > 0) {
+        e = send_descs(c, own, n_descs);
+    }
+    free(own);
     if (e == 0 && by_memory) {
         e = send_memory(c, data, size);
     }
     if (e != 0 && !atomic_load(&src->dead)) {
         return e;
-    }
-    if (size > 0 && !by_memory) {
-        memcpy((char *)src->reply + 4096, data, size);
     }
     channel_release_descs(descs, n_descs);
     r->error = error;

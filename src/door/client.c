@@ -36,6 +36,7 @@ struct channel {
 
 struct channels {
     uint32_t next;
+    door_desc_t *descs; /* DOOR_FDS_MAX of them, or NULL */
     struct channel of[N_CHANNELS];
 };
 
@@ -63,6 +64,7 @@ channels_end(void *arg)
     for (uint32_t i = 0; i < N_CHANNELS; i++) {
         channel_close(&all->of[i]);
     }
+    free(all->descs);
     free(all);
     my_channels = NULL;
 }
@@ -212,6 +214,7 @@ is_revoked(const struct channel *ch)
            atomic_load(&ch->reply->revoked) != 0;
 }
 
+/* What can be told before anything is read. */
 static int
 check_params(const struct channel *ch, const door_arg_t *p)
 {
@@ -236,9 +239,19 @@ check_params(const struct channel *ch, const door_arg_t *p)
     if (p->desc_num > DOOR_FDS_MAX || p->data_size > DOOR_CHANNEL_AREA) {
         return E2BIG;
     }
+    return 0;
+}
+
+/* Reads the entries of P into DESCS and looks at them. */
+static int
+read_descs(const door_arg_t *p, door_desc_t *descs)
+{
+    if (door_copy_in(descs, p->desc_ptr, p->desc_num * DESC_SIZE) != 0) {
+        return EFAULT;
+    }
     for (unsigned int i = 0; i < p->desc_num; i++) {
-        if ((p->desc_ptr[i].d_attributes & DOOR_DESCRIPTOR) == 0 ||
-            fcntl(p->desc_ptr[i].d_data.d_desc.d_descriptor, F_GETFD) < 0) {
+        if ((descs[i].d_attributes & DOOR_DESCRIPTOR) == 0 ||
+            fcntl(descs[i].d_data.d_desc.d_descriptor, F_GETFD) < 0) {
             return EINVAL;
         }
     }
@@ -246,27 +259,35 @@ check_params(const struct channel *ch, const door_arg_t *p)
 }
 
 static int
-send_descs(struct channel *ch, const door_arg_t *p, uint32_t seq)
+send_descs(struct channel *ch, const door_desc_t *descs, uint32_t n,
+           uint32_t seq)
 {
-    for (unsigned int at = 0; at < p->desc_num;) {
-        uint32_t n = p->desc_num - at;
-        n = n < DOOR_FDS_A_NOTE ? n : DOOR_FDS_A_NOTE;
-        struct door_note note = {.kind = DOOR_NOTE_FDS, .seq = seq, .n_fds = n};
-        int e = name_send_descs(ch->conn, &note, p->desc_ptr + at, n);
+    for (uint32_t at = 0; at < n;) {
+        uint32_t some = n - at < DOOR_FDS_A_NOTE ? n - at : DOOR_FDS_A_NOTE;
+        struct door_note note = {
+            .kind = DOOR_NOTE_FDS, .seq = seq, .n_fds = some};
+        int e = name_send_descs(ch->conn, &note, descs + at, some);
         if (e != 0) {
             return e == EBADF ? EINVAL : e == EPIPE ? EBADF : e;
         }
-        at += n;
+        at += some;
     }
     return 0;
 }
 
+/* Closes what P's entries say; all of them, also those beyond the most that a
+ * call may bring. */
 static void
 release_descs(const door_arg_t *p)
 {
-    for (unsigned int i = 0; p && i < p->desc_num; i++) {
-        if ((p->desc_ptr[i].d_attributes & DOOR_RELEASE) != 0) {
-            close(p->desc_ptr[i].d_data.d_desc.d_descriptor);
+    door_desc_t desc;
+
+    for (unsigned int i = 0; i < p->desc_num; i++) {
+        if (door_copy_in(&desc, p->desc_ptr + i, sizeof desc) != 0) {
+            return;
+        }
+        if ((desc.d_attributes & DOOR_RELEASE) != 0) {
+            close(desc.d_data.d_desc.d_descriptor);
         }
     }
 }
@@ -327,24 +348,39 @@ wait_answer(struct channel *ch, uint32_t seq)
     return e;
 }
 
+/* Where this thread copies the entries of a call. */
+static door_desc_t *
+room_for_descs(void)
+{
+    if (!my_channels->descs) {
+        my_channels->descs = malloc(DOOR_FDS_MAX * DESC_SIZE);
+    }
+    return my_channels->descs;
+}
+
+/* 0 or an errno; EFAULT: nothing was sent. */
 static int
-post(struct channel *ch, const door_arg_t *p, uint32_t *p_seq)
+post(struct channel *ch, const door_arg_t *p, bool no_results, uint32_t *p_seq)
 {
     struct channel_call *q = ch->call;
     uint32_t seq = atomic_load_explicit(&q->seq, memory_order_relaxed) + 1;
 
-    if (p && p->desc_num > 0) {
-        int e = send_descs(ch, p, seq);
+    if (door_copy_in((char *)q + 4096, p->data_ptr, p->data_size) != 0) {
+        return EFAULT;
+    }
+    if (p->desc_num > 0) {
+        door_desc_t *descs = room_for_descs();
+        int e = descs ? read_descs(p, descs) : ENOMEM;
+        if (e == 0) {
+            e = send_descs(ch, descs, p->desc_num, seq);
+        }
         if (e != 0) {
             return e;
         }
     }
-    if (p && p->data_size > 0) {
-        memcpy((char *)q + 4096, p->data_ptr, p->data_size);
-    }
-    q->size = p ? p->data_size : 0;
-    q->n_fds = p ? p->desc_num : 0;
-    q->no_results = p == NULL;
+    q->size = p->data_size;
+    q->n_fds = p->desc_num;
+    q->no_results = no_results;
     atomic_store(&q->seq, seq);
     *p_seq = seq;
     if (atomic_load(&ch->reply->parked) != 0) {
@@ -409,48 +445,65 @@ receive_descs(struct channel *ch, uint32_t seq, int *fds, uint32_t n,
     return e;
 }
 
-/* Lays the results out in the caller's buffer, or in a new mapping. */
+static door_desc_t
+describe(int fd)
+{
+    door_desc_t desc = {.d_attributes = DOOR_DESCRIPTOR};
+    uint64_t uniquifier;
+    uint32_t attributes;
+
+    desc.d_data.d_desc.d_descriptor = fd;
+    if (door_is_marked(fd, &uniquifier, &attributes)) {
+        desc.d_attributes |= attributes;
+        if (name_is_own(uniquifier)) {
+            desc.d_attributes |= DOOR_LOCAL;
+        }
+        desc.d_data.d_desc.d_id = uniquifier;
+    }
+    return desc;
+}
+
+/* Lays the results out in the caller's buffer, or in a new mapping. 0 or an
+ * errno, then P is as it was. */
 static int
 lay_out(door_arg_t *p, const void *data, size_t size, const int *fds,
         uint32_t n)
 {
     size_t descs_at = (size + DESC_SIZE - 1) / DESC_SIZE * DESC_SIZE;
-    size_t need = n > 0 ? descs_at + n * DESC_SIZE : size;
+    size_t need = n > 0 ? descs_at + n * DESC_SIZE : size, room = p->rsize;
     char *to = p->rbuf;
+    bool is_new = need > p->rsize || (need > 0 && !to);
 
-    if (need > p->rsize || (need > 0 && !to)) {
-        size_t room = whole_pages(need);
+    if (is_new) {
+        room = whole_pages(need);
         to = mmap(NULL, room, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (to == MAP_FAILED) {
             return EOVERFLOW;
         }
-        p->rbuf = to;
-        p->rsize = room;
     }
-    if (size > 0) {
-        memcpy(to, data, size);
-        p->data_ptr = to;
+    int e = door_copy_out(to, data, size);
+    for (uint32_t i = 0; e == 0 && i < n; i++) {
+        door_desc_t desc = describe(fds[i]);
+        e = door_copy_out(to + descs_at + i * DESC_SIZE, &desc, DESC_SIZE);
     }
-    p->data_size = size;
-    for (uint32_t i = 0; i < n; i++) {
-        door_desc_t desc = {.d_attributes = DOOR_DESCRIPTOR};
-        uint64_t uniquifier;
-        uint32_t attributes;
-        desc.d_data.d_desc.d_descriptor = fds[i];
-        if (door_is_marked(fds[i], &uniquifier, &attributes)) {
-            desc.d_attributes |= attributes;
-            if (name_is_own(uniquifier)) {
-                desc.d_attributes |= DOOR_LOCAL;
-            }
-            desc.d_data.d_desc.d_id = uniquifier;
+    if (e != 0) {
+        if (is_new) {
+            /* not reached: our own mapping takes it */
+            munmap(to, room);
         }
-        memcpy(to + descs_at + i * DESC_SIZE, &desc, DESC_SIZE);
+        return e;
+    }
+    p->rbuf = to;
+    p->rsize = room;
+    p->data_size = size;
+    p->desc_num = n;
+    if (size > 0) {
+        p->data_ptr = to;
     }
     if (n > 0) {
         p->desc_ptr = (door_desc_t *)(void *)(to + descs_at);
     }
-    p->desc_num = n;
     return 0;
 }
 
@@ -497,8 +550,9 @@ take_results(struct channel *ch, door_arg_t *p, uint32_t seq)
     return e;
 }
 
-int
-door_call(int d, door_arg_t *params)
+/* The call of ARGS; P: where results go, or NULL. 0 or an errno. */
+static int
+call(int d, const door_arg_t *args, door_arg_t *p)
 {
     struct channel *ch = NULL;
     uint32_t seq = 0;
@@ -507,26 +561,43 @@ door_call(int d, door_arg_t *params)
     if (e == 0 && is_revoked(ch)) {
         e = EBADF;
     }
+    if (e == 0) {
+        e = check_params(ch, args);
+    }
+    if (e == 0) {
+        e = post(ch, args, p == NULL, &seq);
+    }
+    if (e != EBADF && e != EFAULT) {
+        release_descs(args);
+    }
+    if (e != 0) {
+        return e;
+    }
+    e = wait_answer(ch, seq);
+    if (e == 0) {
+        return take_results(ch, p, seq);
+    }
+    if (e == EINTR || e == EAGAIN) {
+        /* The call goes on without us: this channel cannot be used for another
+         * before it is answered, so it is given up with it. */
+        atomic_store(&ch->call->given_up, seq);
+        channel_close(ch);
+    }
+    return e;
+}
+
+int
+door_call(int d, door_arg_t *params)
+{
+    door_arg_t args = {0}, results;
+    int e = params ? door_copy_in(&args, params, sizeof args) : 0;
+
+    results = args;
+    if (e == 0) {
+        e = call(d, &args, params ? &results : NULL);
+    }
     if (e == 0 && params) {
-        e = check_params(ch, params);
-    }
-    if (e == 0) {
-        e = post(ch, params, &seq);
-    }
-    if (e != 0 && e != EBADF && e != EFAULT) {
-        release_descs(params);
-    }
-    if (e == 0) {
-        release_descs(params);
-        e = wait_answer(ch, seq);
-        if (e == 0) {
-            e = take_results(ch, params, seq);
-        } else if (e == EINTR || e == EAGAIN) {
-            /* The call goes on without us: this channel cannot be used for
-             * another before it is answered, so it is given up with it. */
-            atomic_store(&ch->call->given_up, seq);
-            channel_close(ch);
-        }
+        e = door_copy_out(params, &results, sizeof results);
     }
     errno = e;
     return e == 0 ? 0 : -1;

@@ -71,6 +71,14 @@ server_add_listener_locked(struct name_listener *listener, int fd)
     return item_add(ITEM_LISTENER, fd, &like, EPOLLIN);
 }
 
+int
+server_add_names_locked(int fd)
+{
+    struct item like = {0};
+
+    return item_add(ITEM_NAMES, fd, &like, EPOLLIN);
+}
+
 void
 server_remove_listener_locked(struct name_listener *listener)
 {

@@ -5,7 +5,7 @@
 #include "door/server.h"
 
 /* What an epoll event names. */
-enum item_kind { ITEM_KICK, ITEM_DOOR, ITEM_LISTENER, ITEM_SOURCE };
+enum item_kind { ITEM_KICK, ITEM_DOOR, ITEM_LISTENER, ITEM_SOURCE, ITEM_NAMES };
 
 struct item {
     struct item *next, *prev; /* all of them, for the child of a fork */

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -47,6 +48,7 @@ struct name_listener {
     struct door *door;
     int fd;      /* socket that connections come from */
     int file_fd; /* fattach: the file, with the lock; -1 for a socket */
+    int held;    /* the socket's inode (O_PATH), to see it unlinked; or -1 */
     uid_t owner; /* of the file */
     dev_t dev;
     ino_t ino;
@@ -54,7 +56,9 @@ struct name_listener {
 };
 
 static struct name_listener *listeners; /* under the server's lock */
+static int watcher = -1; /* inotify: tells that a file may be gone */
 
+static void detach_locked(struct name_listener *l);
 static int ask(int fd, uint32_t kind, struct door_welcome *w, int more,
                int *p_fd);
 
@@ -242,10 +246,65 @@ name_send_descs(int conn, const struct door_note *note,
     return e;
 }
 
-/* Listens for D on FD; FILE_FD is the file that it lies over, or -1. 0, then
- * both are taken; or an errno. */
+/* The name of HELD itself, whatever lies at its path. */
+static void
+by_descriptor(char out[BY_FD_MAX], int held)
+{
+    snprintf(out, BY_FD_MAX, "/proc/self/fd/%d", held);
+}
+
+/* Has the name gone from the file system? */
+static bool
+is_gone(const struct name_listener *l)
+{
+    struct stat st;
+    int fd = l->file_fd >= 0 ? l->file_fd : l->held;
+
+    return fd >= 0 && raw_fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
+/* Has the kernel tell when the file's number of links changes. What fails here
+ * (no inotify, no /proc) costs that alone: the name stays until the end. */
+static void
+watch_locked(const struct name_listener *l)
+{
+    char by_fd[BY_FD_MAX];
+
+    if (watcher < 0) {
+        watcher = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        if (watcher >= 0 && server_add_names_locked(watcher) != 0) {
+            close(watcher);
+            watcher = -1;
+        }
+    }
+    if (watcher >= 0) {
+        by_descriptor(by_fd, l->file_fd >= 0 ? l->file_fd : l->held);
+        inotify_add_watch(watcher, by_fd, IN_ATTRIB);
+    }
+}
+
+void
+name_changed(int fd)
+{
+    char events[4096];
+
+    while (read(fd, events, sizeof events) > 0) {
+    }
+    pthread_mutex_lock(&door_server.lock);
+    for (struct name_listener *l = listeners, *next; l; l = next) {
+        next = l->next;
+        if (is_gone(l)) {
+            detach_locked(l);
+        }
+    }
+    pthread_mutex_unlock(&door_server.lock);
+}
+
+/* Listens for D on FD; FILE_FD is the file that it lies over, or -1, and HELD
+ * the socket at a path, or -1. 0, then all are taken; or an errno. */
 static int
-add_listener(struct door *d, int fd, int file_fd, const struct stat *st)
+add_listener(struct door *d, int fd, int file_fd, int held,
+             const struct stat *st)
 {
     struct name_listener *l = calloc(1, sizeof *l);
     int e = ENOMEM;
@@ -255,6 +314,7 @@ add_listener(struct door *d, int fd, int file_fd, const struct stat *st)
         l->door = d;
         l->fd = fd;
         l->file_fd = file_fd;
+        l->held = held;
         if (st) {
             l->owner = st->st_uid;
             l->dev = st->st_dev;
@@ -266,6 +326,7 @@ add_listener(struct door *d, int fd, int file_fd, const struct stat *st)
         l->next = listeners;
         listeners = l;
         l->door->n_names++;
+        watch_locked(l);
     }
     pthread_mutex_unlock(&door_server.lock);
     if (e != 0) {
@@ -318,9 +379,13 @@ door_attach(int d, const char *path, mode_t mode)
     }
     int e = bind_at(fd, path, mode & 0777);
     if (e == 0) {
-        e = add_listener(own, fd, -1, NULL);
+        int held = raw_open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+        e = add_listener(own, fd, -1, held, NULL);
         if (e != 0) {
             unlink(path);
+            if (held >= 0) {
+                close(held);
+            }
         }
     }
     if (e != 0) {
@@ -388,7 +453,7 @@ attach_file(struct door *own, int file)
         listen_with_credentials(fd) < 0) {
         e = errno == EADDRINUSE ? EBUSY : errno;
     } else {
-        e = add_listener(own, fd, file, &st);
+        e = add_listener(own, fd, file, -1, &st);
     }
     if (e != 0 && fd >= 0) {
         close(fd);
@@ -511,6 +576,9 @@ detach_locked(struct name_listener *l)
     if (l->file_fd >= 0) {
         close(l->file_fd);
     }
+    if (l->held >= 0) {
+        close(l->held);
+    }
     l->door->n_names--;
     unref_check_locked(l->door);
     free(l);
@@ -572,13 +640,6 @@ connect_to(const struct sockaddr_un *sun, socklen_t len)
         return -1;
     }
     return fd;
-}
-
-/* The name of HELD itself, whatever lies at its path. */
-static void
-by_descriptor(char out[BY_FD_MAX], int held)
-{
-    snprintf(out, BY_FD_MAX, "/proc/self/fd/%d", held);
 }
 
 /* Is what answers for the file's inode the file's owner, or root? */
@@ -918,6 +979,10 @@ name_forget_after_fork(void)
         if (l->file_fd >= 0) {
             close(l->file_fd); /* or the lock would outlive its server */
         }
+        if (l->held >= 0) {
+            close(l->held);
+        }
     }
     listeners = NULL;
+    watcher = -1; /* closed with the other items */
 }

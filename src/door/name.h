@@ -49,6 +49,10 @@ bool name_needs_proof(const struct name_listener *listener);
  * right)? */
 bool name_is_proof(const struct name_listener *listener, int fd);
 
+/* Something has happened to files that doors lie at (inotify FD tells): the
+ * names of those that are gone, go. */
+void name_changed(int fd);
+
 /* Somebody asks that the file's door be detached. 0, EPERM, EINVAL. */
 int name_detach_asked(struct name_listener *listener,
                       const struct door_sender *who);

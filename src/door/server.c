@@ -208,6 +208,9 @@ handle(struct item *item, uint32_t events)
     case ITEM_SOURCE:
         source_event(item, events);
         break;
+    case ITEM_NAMES:
+        name_changed(item->fd);
+        break;
     }
 }
 
@@ -273,6 +276,7 @@ forget_after_fork(void)
     pool_forget_after_fork();
     door_server.epoll = door_server.kick = -1;
     door_server.running = false;
+    door_server.pid = 0;
     door_server.doors = NULL;
     door_server.threads = NULL;
     door_server.shared = (struct pool){0};
@@ -321,6 +325,7 @@ server_open_locked(void)
     if (e != 0) {
         close_listener();
     }
+    door_server.pid = getpid();
     return e;
 }
 

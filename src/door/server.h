@@ -198,6 +198,9 @@ struct name_listener;
  * errno. */
 int server_add_door_locked(struct door *door, int fd);
 int server_add_listener_locked(struct name_listener *listener, int fd);
+/* The listening thread calls name_changed() when there is something to read on
+ * FD, and owns it. 0 or an errno. */
+int server_add_names_locked(int fd);
 /* Stops watching LISTENER's socket and closes it; connections made through it
  * stay, as of the door alone. */
 void server_remove_listener_locked(struct name_listener *listener);

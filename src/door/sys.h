@@ -64,6 +64,12 @@ int door_receive(int fd, void *bytes, size_t len, int *fds, size_t *p_n_fds,
 int door_receive_user(int fd, struct door_note *note, int *fds,
                       size_t *p_n_fds);
 
+/* Copies N bytes from or to memory that the program named, which may be none of
+ * its own. What lies a little above the stack pointer is simply copied; else it
+ * costs one system call. 0 or EFAULT. */
+int door_copy_in(void *to, const void *from, size_t n);
+int door_copy_out(void *to, const void *from, size_t n);
+
 /* Closes a descriptor that a peer sent and nobody wants. It may be anything, so
  * also a socket that holds up its last closer for as long as the peer set
  * (SO_LINGER), or a Unix socket with such a one in its queue. Neither holds up
