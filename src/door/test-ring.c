@@ -46,6 +46,10 @@ plain(void *cookie, char *argp, size_t arg_size, door_desc_t *dp,
         room[i] = (char)byte_of(o.word, i);
     }
     door_return(room, o.size, NULL, 0);
+    /* It does not fit, and the thread ends with its procedure. */
+    free(room);
+    room = NULL;
+    room_size = 0;
 }
 
 static void

@@ -83,11 +83,21 @@ conformance_same(int line, const char *what, long long is, long long expected)
 }
 
 /* TSan: a child of fork may go on. */
-const char *__tsan_default_options(void);
+const char *__tsan_default_options(void) __attribute__((visibility("default")));
 const char *
 __tsan_default_options(void)
 {
     return "die_after_fork=0";
+}
+
+/* There thread sizes, fstat() and vfork() are its own, and it loses count of a
+ * thread that is cancelled. */
+void __tsan_init(void) __attribute__((weak));
+
+static inline bool
+is_under_tsan(void)
+{
+    return __tsan_init != NULL;
 }
 
 /* Words that all processes of a case see. */

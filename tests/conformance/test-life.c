@@ -140,6 +140,9 @@ can_be_cancelled(void *cookie, char *argp, size_t size, door_desc_t *dp,
 static void
 dies_in_call(uint_t attributes)
 {
+    if (is_under_tsan()) {
+        return;
+    }
     int d = door_create(can_be_cancelled, NULL, attributes);
     pid_t pid = fork();
 
@@ -173,6 +176,10 @@ CASE("cancellation: not with DOOR_NO_CANCEL", no_cancel)
 CASE("cancellation: a caller that gives up cancels it too", client_gives_up)
 {
     struct caller c;
+
+    if (is_under_tsan()) {
+        return;
+    }
     int d = door_create(can_be_cancelled, NULL, 0);
 
     catches(SIGUSR1, 0);
