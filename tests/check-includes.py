@@ -14,7 +14,9 @@ ORDER = ("base", "door", "app", "loop", "stage", "http", "conf", "module",
 # and inline functions.
 EXTRA = {"app": {"http/http.h"}}
 # The layer that each public header belongs to.
-PUBLIC = {"door.h": "door", "stropts.h": "door", "cardea.h": "app"}
+# Public headers; sys/stat.h is the C library's with a type more, for anybody.
+PUBLIC = {"door.h": "door", "stropts.h": "door", "ucred.h": "door",
+          "thread.h": "door", "cardea.h": "app", "sys/stat.h": "base"}
 # Programs outside src/: which layers they may use ("public": include/ only).
 OUTSIDE = {
     "shims": ("base", "door", "app", "loop", "stage", "http", "conf",
@@ -30,7 +32,7 @@ def layer_of(path):
     """Layer of a file in src/ or include/, or None."""
     parts = path.split("/")
     if parts[0] == "include":
-        return PUBLIC.get(parts[1])
+        return PUBLIC.get("/".join(parts[1:]))
     if parts[0] == "src":
         return parts[1] if len(parts) > 2 else "main"
     return None

@@ -20,7 +20,8 @@ FOLDER = "build-install"
 FILES = {
     "bin/cardea", "libexec/cardea/cardea-exec",
     "include/cardea/cardea.h", "include/cardea/door.h",
-    "include/cardea/stropts.h",
+    "include/cardea/stropts.h", "include/cardea/sys/stat.h",
+    "include/cardea/thread.h", "include/cardea/ucred.h",
     "lib/libdoor.a", "lib/libdoor.so", "lib/libdoor.so.0",
     "lib/libdoor.so.0.1.0",
     "lib/pkgconfig/door.pc", "lib/pkgconfig/cardea.pc",

@@ -28,6 +28,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -38,6 +39,10 @@
 #ifndef F_OFD_SETLK
 #define F_OFD_SETLK 37
 #endif
+/* What linux/magic.h lacks, or older ones do. */
+#define CEPH_MAGIC 0x00c36400u
+#define CIFS_MAGIC 0xff534d42u
+#define SMB2_MAGIC 0xfe534d42u
 
 #define OPEN_TIMEOUT_NS 5000000000ull
 #define BY_FD_MAX       40
@@ -77,6 +82,19 @@ abstract_name(struct sockaddr_un *sun, const char *text)
     sun->sun_family = AF_UNIX;
     memcpy(sun->sun_path + 1, text, len);
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+}
+
+/* VALUE in digits of BASE, at most 20 and a 0; its end. Here, since open() is
+ * safe in signal handlers and snprintf() is not. */
+static char *
+put_number(char *to, unsigned long long value, unsigned int base)
+{
+    unsigned long long above = value / base;
+    char *end = above ? put_number(to, above, base) : to;
+
+    *end++ = "0123456789abcdef"[value % base];
+    *end = 0;
+    return end;
 }
 
 static int
@@ -161,8 +179,8 @@ name_mint(struct door *d)
         errno = e;
         goto fail;
     }
-    /* The client's end is the program's: it blocks like any descriptor. */
-    fcntl(client, F_SETFL, O_RDWR);
+    /* The client's end does not block: read() of a door is an error, and not a
+     * wait for what never comes. */
     return client;
 fail : {
     int saved = errno;
@@ -228,7 +246,7 @@ int
 name_send_descs(int conn, const struct door_note *note,
                 const door_desc_t *descs, uint32_t n)
 {
-    int fds[DOOR_FDS_A_NOTE];
+    int fds[DOOR_FDS_A_NOTE] = {0};
     bool fresh[DOOR_FDS_A_NOTE];
 
     for (uint32_t i = 0; i < n; i++) {
@@ -250,7 +268,10 @@ name_send_descs(int conn, const struct door_note *note,
 static void
 by_descriptor(char out[BY_FD_MAX], int held)
 {
-    snprintf(out, BY_FD_MAX, "/proc/self/fd/%d", held);
+    static const char prefix[] = "/proc/self/fd/";
+
+    memcpy(out, prefix, sizeof prefix);
+    put_number(out + sizeof prefix - 1, (unsigned int)held, 10);
 }
 
 /* Has the name gone from the file system? */
@@ -304,7 +325,7 @@ name_changed(int fd)
  * the socket at a path, or -1. 0, then all are taken; or an errno. */
 static int
 add_listener(struct door *d, int fd, int file_fd, int held,
-             const struct stat *st)
+             const struct stat *st, bool of_others)
 {
     struct name_listener *l = calloc(1, sizeof *l);
     int e = ENOMEM;
@@ -315,6 +336,7 @@ add_listener(struct door *d, int fd, int file_fd, int held,
         l->fd = fd;
         l->file_fd = file_fd;
         l->held = held;
+        l->of_others = of_others;
         if (st) {
             l->owner = st->st_uid;
             l->dev = st->st_dev;
@@ -380,7 +402,7 @@ door_attach(int d, const char *path, mode_t mode)
     int e = bind_at(fd, path, mode & 0777);
     if (e == 0) {
         int held = raw_open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
-        e = add_listener(own, fd, -1, held, NULL);
+        e = add_listener(own, fd, -1, held, NULL, false);
         if (e != 0) {
             unlink(path);
             if (held >= 0) {
@@ -400,10 +422,11 @@ door_attach(int d, const char *path, mode_t mode)
 static socklen_t
 attach_name(struct sockaddr_un *sun, const struct stat *st)
 {
-    char text[80];
+    char text[80] = DOOR_ATTACH_PREFIX;
+    char *end = put_number(text + strlen(text), st->st_dev, 16);
 
-    snprintf(text, sizeof text, DOOR_ATTACH_PREFIX "%llx:%llx",
-             (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);
+    *end++ = ':';
+    put_number(end, st->st_ino, 16);
     return abstract_name(sun, text);
 }
 
@@ -435,7 +458,7 @@ name_is_attached(int file)
 /* Lays OWN over FILE, opened for writing. 0, then FILE is taken; or an errno.
  */
 static int
-attach_file(struct door *own, int file)
+attach_file(struct door *own, int file, bool of_others)
 {
     struct stat st;
     struct sockaddr_un sun;
@@ -453,7 +476,7 @@ attach_file(struct door *own, int file)
         listen_with_credentials(fd) < 0) {
         e = errno == EADDRINUSE ? EBUSY : errno;
     } else {
-        e = add_listener(own, fd, file, -1, &st);
+        e = add_listener(own, fd, file, -1, &st, of_others);
     }
     if (e != 0 && fd >= 0) {
         close(fd);
@@ -487,19 +510,34 @@ name_attach_asked(struct door *d, int file, const struct door_sender *sender)
     if (n >= OTHERS_MAX && sender->uid != 0 && sender->uid != geteuid()) {
         return EAGAIN;
     }
-    int e = attach_file(d, file);
-    pthread_mutex_lock(&door_server.lock);
-    if (e == 0 && listeners) {
-        listeners->of_others = true; /* the newest */
+    return attach_file(d, file, true);
+}
+
+/* Other machines would see the mark, and not the server. */
+static bool
+is_remote(const char *path)
+{
+    static const long types[] = {
+        NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, AFS_SUPER_MAGIC, CODA_SUPER_MAGIC,
+        CEPH_MAGIC,      CIFS_MAGIC,      SMB2_MAGIC};
+    struct statfs fs;
+
+    if (statfs(path, &fs) < 0) {
+        return false;
     }
-    pthread_mutex_unlock(&door_server.lock);
-    return e;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if ((unsigned int)fs.f_type == (unsigned int)types[i]) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* What can be told without opening the file at PATH. 0 or an errno. */
 static int
 may_attach(int d, const char *path)
 {
+    char real[PATH_MAX];
     struct stat st;
     uint64_t uniquifier;
     uint32_t attributes;
@@ -513,13 +551,30 @@ may_attach(int d, const char *path)
     if (!path || *path == 0) {
         return ENOENT;
     }
-    if (raw_stat(path, &st) < 0) {
+    /* A relative path whose absolute form is too long is too long. */
+    if (raw_stat(path, &st) < 0 || !realpath(path, real)) {
         return errno;
     }
     if (!S_ISREG(st.st_mode)) {
         return S_ISSOCK(st.st_mode) ? EBUSY : EINVAL;
     }
+    if (is_remote(path)) {
+        return EINVAL;
+    }
     return geteuid() != 0 && geteuid() != st.st_uid ? EPERM : 0;
+}
+
+/* Does something lie over FILE already: a door, or a mount? */
+static bool
+is_covered(int file)
+{
+    struct statx st;
+
+    if (name_is_attached(file)) {
+        return true;
+    }
+    return syscall(SYS_statx, file, "", AT_EMPTY_PATH, 0, &st) == 0 &&
+           (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
 int
@@ -533,7 +588,7 @@ fattach(int d, const char *path)
         file = raw_open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
         e = file < 0 ? errno : 0;
     }
-    if (e == 0 && name_is_attached(file)) {
+    if (e == 0 && is_covered(file)) {
         e = EBUSY;
     }
     if (e == 0) {
@@ -541,7 +596,7 @@ fattach(int d, const char *path)
         struct door *own = door_own_locked(d);
         pthread_mutex_unlock(&door_server.lock);
         if (own) {
-            e = attach_file(own, file);
+            e = attach_file(own, file, false);
             file = e == 0 ? -1 : file; /* taken */
         } else {
             /* The door's own process keeps the name. */
@@ -590,14 +645,26 @@ name_needs_proof(const struct name_listener *listener)
     return listener->file_fd >= 0;
 }
 
+/* Of a descriptor that a stranger sent, without asking the file's server: one
+ * in user space may never answer. */
+static bool
+look_at_foreign(int fd, struct statx *st)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_PATH) == 0 &&
+           syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+                   STATX_BASIC_STATS, st) == 0;
+}
+
 bool
 name_is_proof(const struct name_listener *listener, int fd)
 {
-    struct stat st;
-    int flags = fcntl(fd, F_GETFL);
+    struct statx st;
 
-    return flags >= 0 && (flags & O_PATH) == 0 && raw_fstat(fd, &st) == 0 &&
-           st.st_dev == listener->dev && st.st_ino == listener->ino;
+    return look_at_foreign(fd, &st) &&
+           makedev(st.stx_dev_major, st.stx_dev_minor) == listener->dev &&
+           st.stx_ino == listener->ino;
 }
 
 int
@@ -881,30 +948,66 @@ name_open_file(int file)
     struct door_hello proof = {.magic = DOOR_WIRE_MAGIC,
                                .major = DOOR_WIRE_MAJOR,
                                .kind = DOOR_HELLO_PROOF};
-    int fd =
-        raw_fstat(file, &st) < 0 || !S_ISREG(st.st_mode) || is_of_proc(file)
-            ? -1
-            : dial_file(&st, -1);
 
+    if (raw_fstat(file, &st) < 0 || !S_ISREG(st.st_mode) || is_of_proc(file)) {
+        errno = EPERM;
+        return -1;
+    }
+    int fd = dial_file(&st, -1);
     if (fd < 0) {
         return -1;
     }
-    if (door_send(fd, &proof, sizeof proof, &file, 1) != 0) {
+    int e = door_send(fd, &proof, sizeof proof, &file, 1);
+    if (e != 0) {
         /* not reached: its queue is empty */
         close(fd);
+        errno = e;
         return -1;
     }
     return open_from(fd);
+}
+
+bool
+name_is_served(const struct stat *st)
+{
+    int fd = dial_file(st, -1);
+
+    if (fd >= 0) {
+        close(fd);
+        return true;
+    }
+    return errno == EAGAIN; /* too many wait for its server just now */
+}
+
+/* Did door_attach() bind what FD is connected to? It binds under a temporary
+ * name, so that other programs' sockets are left alone. */
+static bool
+is_attached_socket(int fd)
+{
+    struct sockaddr_un sun = {0};
+    socklen_t len = sizeof sun;
+
+    if (getpeername(fd, (struct sockaddr *)&sun, &len) < 0) {
+        return false;
+    }
+    size_t n = strnlen(sun.sun_path, sizeof sun.sun_path);
+    return n > 9 && n < sizeof sun.sun_path && sun.sun_path[n - 9] == '.' &&
+           strspn(sun.sun_path + n - 8, "0123456789abcdef") == 8;
 }
 
 int
 name_open_socket(int held)
 {
     struct stat st;
-    int fd = raw_fstat(held, &st) < 0 || !S_ISSOCK(st.st_mode)
-                 ? -1
-                 : dial_socket(held, NULL);
 
+    if (raw_fstat(held, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        return -1;
+    }
+    int fd = dial_socket(held, NULL);
+    if (fd >= 0 && !is_attached_socket(fd)) {
+        close(fd);
+        fd = -1;
+    }
     return fd < 0 ? -1 : open_from(fd);
 }
 

@@ -13,6 +13,7 @@ struct door_note;
 struct door_sender;
 struct door_welcome;
 struct name_listener;
+struct stat;
 
 /* A fresh connection to D whose client end carries the door's mark; the server
  * end is watched from now on. The client end (close-on-exec, the caller's), or
@@ -30,10 +31,16 @@ bool name_is_own(uint64_t uniquifier);
 
 /* Does a door lie over FILE, opened for reading or writing? One system call. */
 bool name_is_attached(int file);
-/* A descriptor for that door (close-on-exec); -1: its server does not answer,
- * or is neither the file's owner nor root. */
+/* A descriptor for that door (close-on-exec). -1 with errno: ECONNREFUSED (no
+ * server), EPERM (what serves is neither the file's owner nor root, or FILE is
+ * not regular), ETIMEDOUT (5 s), EMFILE, ENFILE, EPROTO. */
 int name_open_file(int file);
-/* The same for the socket HELD, an O_PATH descriptor. */
+/* Does the owner of the regular file of ST (device, inode, owner), or root,
+ * serve a door over it? FILE is not opened: whoever closes a file loses his
+ * record locks on it. */
+bool name_is_served(const struct stat *st);
+/* A descriptor for the door whose socket HELD is, an O_PATH descriptor. -1:
+ * none, or not of door_attach(). */
 int name_open_socket(int held);
 
 /* The process that SENDER is asks that D be attached to FILE, which it has

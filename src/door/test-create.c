@@ -60,7 +60,7 @@ test_descriptor(void **state)
     assert_true(d >= 0 && d <= lowest);
     assert_int_equal(fcntl(d, F_GETFD), FD_CLOEXEC);
     assert_int_equal(fcntl(d, F_GETFL) & O_ACCMODE, O_RDWR);
-    assert_int_equal(fcntl(d, F_GETFL) & O_NONBLOCK, 0);
+    assert_int_equal(fcntl(d, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
     close(d);
     close(first);
 }
