@@ -395,7 +395,8 @@ def rules(total):
         command = [f"tests/{name}"]
         if name.endswith(".py"):
             command.insert(0, sys.executable)
-        if name in ("check-globals.py", "check-warnings.py"):
+        if name in ("check-globals.py", "check-warnings.py",
+                    "check-conformance.py"):
             command += ["--build", ASAN]
         status, out = run(command, RULE_LIMIT)
         judge(total, name, status, out)

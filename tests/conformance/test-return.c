@@ -403,6 +403,50 @@ CASE("descriptors: EMFILE where the server has no room, and it serves on",
     SAME(count_fds(), before);
 }
 
+static void
+handler(int signum)
+{
+    (void)signum;
+}
+
+static void *
+passes_pipe(void *arg)
+{
+    int *ends = arg;
+    door_desc_t desc;
+    door_arg_t call = {0};
+
+    one_desc(&call, &desc, ends[1], DOOR_RELEASE);
+    atomic_store(&shared[6], 1);
+    FAILS(door_call(ends[2], &call), EAGAIN);
+    return NULL;
+}
+
+CASE("descriptors: closed where the caller gave up before a thread took them",
+     given_up)
+{
+    int ends[3];
+    char byte;
+    pthread_t id;
+    struct sigaction action = {.sa_handler = handler};
+
+    sigaction(SIGUSR1, &action, NULL);
+    door_server_create(no_threads);
+    CHECK(pipe(ends) == 0);
+    ends[2] = door_create(takes, NULL, 0);
+    pthread_create(&id, NULL, passes_pipe, ends);
+    await(&shared[6], 1);
+    while (fcntl(ends[1], F_GETFD) >= 0) {
+        usleep(1000); /* not yet sent */
+    }
+    /* Again and again: one may come before it waits. */
+    do {
+        usleep(20000);
+        pthread_kill(id, SIGUSR1);
+    } while (pthread_tryjoin_np(id, NULL) != 0);
+    SAME(read(ends[0], &byte, 1), 0); /* nobody has the other end any more */
+}
+
 CASE("descriptors: a door goes on after the one who handed it over has gone",
      handed_over)
 {
@@ -467,4 +511,4 @@ CASES(&case_without, &case_thread_exits, &case_too_many, &case_bad_entry,
       &case_hole, &case_unwanted, &case_first, &case_fresh_stack,
       &case_shared_offset, &case_lowest, &case_doors_as_descs, &case_again,
       &case_release, &case_release_failed, &case_release_kept, &case_thousand,
-      &case_server_full, &case_handed_over)
+      &case_server_full, &case_handed_over, &case_given_up)

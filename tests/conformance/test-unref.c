@@ -92,6 +92,35 @@ CASE("DOOR_UNREF_MULTI: told each time", each_time)
     SAME((long long)(info.di_attributes & DOOR_UNREF_MULTI), DOOR_UNREF_MULTI);
 }
 
+CASE("DOOR_UNREF_MULTI: several before the delivery are one", several)
+{
+    int d = the_door = door_create(watches, NULL, DOOR_UNREF_MULTI);
+    char ask = 's';
+    door_arg_t arg = {&ask, 1, NULL, 0, NULL, 0};
+    int out = handed_out(d);
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        close(out);
+        _exit(door_call(d, &arg) == 0 ? 0 : errno);
+    }
+    await(&shared[0], 1);
+    for (int i = 0; i < 3; i++) {
+        close(out);
+        while (!is_unref(d)) {
+            usleep(1000);
+        }
+        out = handed_out(d);
+    }
+    close(out);
+    a_while();
+    SAME(shared[20], 0);
+    atomic_store(&shared[1], 1);
+    await(&shared[20], 1);
+    SAME(end_of(pid), 0);
+    no_notification(d, 1);
+}
+
 CASE("DOOR_UNREF: not told without the attribute", without)
 {
     int d = the_door = door_create(watches, NULL, 0);
@@ -157,20 +186,18 @@ CASE("DOOR_UNREF: told when the server closes its own after attaching",
 
 CASE("DOOR_UNREF: waits for the calls that run", waits)
 {
-    struct caller c;
     int d = the_door = door_create(watches, NULL, DOOR_UNREF);
     int out = handed_out(d);
     char ask = 's';
     door_arg_t arg = {&ask, 1, NULL, 0, NULL, 0};
     pid_t pid = fork();
 
-    (void)c;
     if (pid == 0) {
+        close(out);
         _exit(door_call(d, &arg) == 0 ? 0 : errno);
     }
     await(&shared[0], 1);
     close(out);
-    kill(pid, 0);
     a_while();
     SAME(shared[20], 0);
     atomic_store(&shared[1], 1);
@@ -227,6 +254,6 @@ CASE("DOOR_IS_UNREF: shown by a fresh door, not by an attached one", shown)
     remove_path(path);
 }
 
-CASES(&case_once, &case_each_time, &case_without, &case_another, &case_by_name,
-      &case_unlinked, &case_own_closed, &case_waits, &case_data_min,
-      &case_receiver_dies, &case_shown)
+CASES(&case_once, &case_each_time, &case_several, &case_without, &case_another,
+      &case_by_name, &case_unlinked, &case_own_closed, &case_waits,
+      &case_data_min, &case_receiver_dies, &case_shown)

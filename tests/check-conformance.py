@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""The table of the doors interface (tests/conformance/table.txt) is whole: each
+line has a case that passed or a reason, and each case a line. Prints how many
+cases each call has.
+
+    tests/check-conformance.py --build build-asan
+"""
+
+import collections
+import glob
+import os
+import re
+import subprocess
+import sys
+
+from lib import house
+
+TABLE = "tests/conformance/table.txt"
+
+
+def rows():
+    """(number, behaviour, cell) of each line."""
+    for line in house.text(TABLE).splitlines():
+        if line.strip() and not line.startswith("#"):
+            cells = [c.strip() for c in line.split("|", 2)]
+            yield tuple(cells + [""] * (3 - len(cells)))
+
+
+def run_all(build):
+    """{case: passed}; the programs are built if they are not."""
+    names = re.findall(r"test-(\w+)\.c", " ".join(
+        glob.glob(os.path.join(house.ROOT, "tests", "conformance", "*.c"))))
+    programs = [f"tests/conformance/conformance-{n}" for n in sorted(names)]
+    subprocess.run(["ninja", "-C", build, "--quiet", *programs],
+                   cwd=house.ROOT, stdin=subprocess.DEVNULL, check=True)
+    results = {}
+    for program in programs:
+        out = subprocess.run([os.path.join(build, program)], cwd=house.ROOT,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, check=False,
+                             timeout=280).stdout.decode()
+        for word, name in re.findall(r"^(ok|not ok) \d+ - (.*)$", out, re.M):
+            results[name] = word == "ok"
+    return results
+
+
+def faults_of(cell, results, named):
+    if not cell:
+        return ["neither a case nor a reason"]
+    if cell.startswith("-"):
+        return [] if len(cell) > 10 else ["'-' needs a reason"]
+    faults = []
+    for name in re.split(r"\s+;\s+", cell):
+        test = re.fullmatch(r"([\w/.-]+\.(?:c|py)):(\w+)", name)
+        if test:
+            path, function = test.groups()
+            if (not os.path.exists(os.path.join(house.ROOT, path))
+                    or not re.search(rf"\b{function}\(", house.text(path))):
+                faults.append(f"there is no {name}")
+            continue
+        named.add(name)
+        if name not in results:
+            faults.append(f"no such case ran: {name}")
+        elif not results[name]:
+            faults.append(f"it failed: {name}")
+    return faults
+
+
+def main(arguments):
+    build = os.path.join(house.ROOT, arguments[1] if arguments[:1] == ["--build"]
+                         else "build-asan")
+    tap = house.Tap()
+    results = run_all(build)
+    named, numbers = set(), collections.Counter()
+    for number, behaviour, cell in rows():
+        numbers[number] += 1
+        faults = faults_of(cell, results, named)
+        if numbers[number] > 1:
+            faults.append("this number is used twice")
+        if not behaviour:
+            faults.append("what does it do?")
+        tap.case(f"{number} {behaviour}", faults)
+    tap.case("each case has a line",
+             [f"no line names: {c}" for c in sorted(set(results) - named)])
+    counts = collections.Counter(c.split(":")[0] for c in results)
+    print("# cases: " + ", ".join(f"{k} {n}" for k, n in sorted(counts.items())))
+    print(f"# {sum(counts.values())} cases, {len(numbers)} lines")
+    return tap.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
