@@ -21,6 +21,7 @@ main(int argc, char **argv)
         .status = ctl_status,
         .stop = ctl_stop,
         .call = ctl_call,
+        .doors = ctl_doors,
         .doctor = ctl_doctor,
         .files = files,
     };

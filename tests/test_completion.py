@@ -44,7 +44,7 @@ def with_files(folder):
 @pytest.mark.parametrize("words, offered", [
     (["st"], ["status", "stop"]),
     (["chec"], ["check"]),
-    ([""], ["run", "check", "status", "stop", "call", "doctor", "version",
+    ([""], ["run", "check", "status", "stop", "call", "doors", "doctor",
             "help", "--help", "--version"]),
     (["status", "--"], ["--json", "--modules", "--help"]),
     (["stop", "--n"], ["--now"]),

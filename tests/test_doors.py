@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import stat
 import subprocess
@@ -271,3 +272,140 @@ def test_the_door_of_a_module_is_for_its_keeper_alone(cardea):
     door = server.wait_log(r"event=door-open .*door=(\S+)").group(1)
     assert stat.S_IMODE(os.lstat(door).st_mode) == 0o600
     assert server.request("/").status == 200
+
+
+# cardea doors, cardea call --fd
+
+def row_of(cli, path):
+    done = cli("doors", "--json")
+    assert done.returncode == 0, done.stderr
+    return next((r for r in json.loads(done.stdout) if r["path"] == path), None)
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_one_door_is_told_of_whole(cli, plain, folder, over):
+    child = plain(over)
+    path = os.path.join(folder, "plain.door")
+    done = cli("call", path, "GET", "/", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    done = cli("doors", path)
+    assert done.returncode == 0, done.stderr
+    told = dict(line.split(None, 1) for line in done.stdout.splitlines())
+    assert told["path"] == path
+    assert told["server"] == f"{child.pid} plain"
+    assert told["data"] == "0 to any number of bytes"
+    assert told["takes"] == "bytes (door_call)"
+    assert told["calls"] == "1"
+    assert int(told["references"]) >= 2  # the server's own, and the name
+
+
+def test_doors_lists_what_is_attached(cli, plain, folder):
+    child = plain(True)
+    path = os.path.join(folder, "plain.door")
+    row = row_of(cli, path)
+    if os.geteuid() != 0 and row is None:
+        pytest.skip("the server's descriptors cannot be looked at")
+    assert (row["pid"], row["program"]) == (child.pid, "plain")
+    assert row["attributes"] == []
+    assert (row["threads"], row["calls"]) == (1, 0)
+    number = row["number"]
+    assert any(line.startswith(number) and line.endswith(path)
+               for line in cli("doors").stdout.splitlines())
+    child.kill()
+    child.wait()
+    until(lambda: number not in cli("doors").stdout, what="its end")
+
+
+def test_doors_of_modules_are_listed(cardea, cli):
+    server = cardea("""
+        module hello { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to hello
+    """)
+    for _ in range(3):
+        assert server.request("/").status == 200
+    done = cli("doors", "--json", env=server.environment)
+    rows = [r for r in json.loads(done.stdout)
+            if r["pid"] == server.modules("hello")[0] and r["path"]]
+    assert len(rows) == 1 and rows[0]["path"].endswith("/hello/door")
+    assert rows[0]["calls"] == 3
+
+
+def test_no_door_is_told_so(cli, folder):
+    done = cli("doors", os.path.join(folder, "none"))
+    assert done.returncode == 1
+    assert "no door answers there: No such file or directory" in done.stderr
+
+
+DESCS = r"""
+    #include <door.h>
+    #include <stdio.h>
+    #include <string.h>
+    #include <unistd.h>
+    static void answer(void *cookie, char *argp, size_t size, door_desc_t *dp,
+                       unsigned int n)
+    {
+        char text[1000];
+        size_t len = 0;
+        (void)cookie; (void)argp; (void)size;
+        for (unsigned int i = 0; i < n; i++) {
+            ssize_t got = read(dp[i].d_data.d_desc.d_descriptor, text + len,
+                               sizeof text - len);
+            len += got > 0 ? (size_t)got : 0;
+        }
+        door_return(text, len, dp, n > 2 ? 2 : n);
+    }
+    int main(int argc, char **argv)
+    {
+        int d = door_create(answer, NULL, argc > 2 ? DOOR_REFUSE_DESC : 0);
+        if (d < 0 || door_attach(d, argv[1], 0600) < 0) {
+            return 1;
+        }
+        puts("attached");
+        fflush(stdout);
+        pause();
+    }
+"""
+
+
+@pytest.fixture
+def reads_descs(compile_program, folder):
+    """Its path. What it reads from the descriptors is its answer."""
+    program = compile_program(DESCS, name="descs")
+    path = os.path.join(folder, "d.door")
+    child = subprocess.Popen([program, path], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"attached\n"
+    yield path
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def test_call_passes_descriptors(cli, reads_descs, folder):
+    paths = [os.path.join(folder, n) for n in ("one", "two", "three")]
+    for p in paths:
+        with open(p, "w", encoding="ascii") as f:
+            f.write(os.path.basename(p) + ";")
+    with open(paths[2], "rb") as inherited:
+        done = cli("call", "--fd", paths[0], "--fd=" + paths[1], "--fd",
+                   str(inherited.fileno()), reads_descs, pass_fds=[
+                       inherited.fileno()])
+    assert (done.returncode, done.stdout) == (0, "one;two;three;"), done.stderr
+    assert f"returned descriptor 1 of 2: {paths[0]} (closed" in done.stderr
+    assert f"returned descriptor 2 of 2: {paths[1]} (closed" in done.stderr
+
+
+def test_call_says_what_it_cannot_pass(cli, reads_descs, folder, cardea):
+    done = cli("call", "--fd", os.path.join(folder, "no"), reads_descs)
+    assert done.returncode == 1 and "cannot open it: No such file" in done.stderr
+    done = cli("call", "--fd", "99", reads_descs)
+    assert done.returncode == 64 and "no such descriptor" in done.stderr
+    many = [w for _ in range(17) for w in ("--fd", "0")]
+    assert cli("call", *many, reads_descs).returncode == 64
+    server = cardea("""
+        module hello { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to hello
+    """)
+    done = cli("call", "hello", "--fd", "0", "-f", server.conf,
+               env=server.environment)
+    assert done.returncode == 1 and "no descriptors (--fd)" in done.stderr

@@ -13,6 +13,7 @@
 #include "base/plain.h"
 #include "base/util.h"
 #include "base/world.h"
+#include "ctl/call-descs.h"
 #include "ctl/server.h"
 #include "door.h"
 #include "door/dial.h"
@@ -423,6 +424,7 @@ call_plain(struct ask *ask)
     struct http_request h;
     door_arg_t arg = {.data_ptr = ask->bytes, .data_size = ask->size};
     CLEAN_FREE char *both = NULL;
+    door_desc_t descs[CTL_FDS_MAX];
     int status;
 
     if (fd < 0) {
@@ -442,20 +444,19 @@ call_plain(struct ask *ask)
         arg.data_ptr = both;
         arg.data_size = ask->head_len + ask->size;
     }
+    status = call_descs_open(ask->ctl, ask->name, descs);
+    if (status != CTL_OK) {
+        return status;
+    }
+    arg.desc_ptr = descs;
+    arg.desc_num = (unsigned)ask->ctl->n_fds;
     if (door_call(fd, &arg) < 0) {
         return complain(ask, "the call", errno);
     }
     if (arg.data_size > 0) {
         fwrite(arg.data_ptr, 1, arg.data_size, ask->ctl->out);
     }
-    for (unsigned i = 0; i < arg.desc_num; i++) {
-        close(arg.desc_ptr[i].d_data.d_desc.d_descriptor);
-    }
-    if (arg.desc_num > 0) {
-        fprintf(ask->ctl->errors,
-                "cardea call: %s also returned %u descriptor%s, closed here\n",
-                ask->name, arg.desc_num, arg.desc_num == 1 ? "" : "s");
-    }
+    call_descs_show(ask->ctl, ask->name, arg.desc_ptr, arg.desc_num);
     if (arg.rbuf != NULL) {
         munmap(arg.rbuf, arg.rsize);
     }
@@ -503,6 +504,11 @@ call_door(struct ask *ask)
     }
     if (error != 0) {
         status = complain(ask, "no door answers there", error);
+    } else if ((r->features & DOOR_FEATURE_HTTP) && ask->ctl->n_fds > 0) {
+        fprintf(ask->ctl->errors,
+                "cardea call: %s takes requests, and no descriptors (--fd)\n",
+                ask->name);
+        status = CTL_FAILED;
     } else if (r->features & DOOR_FEATURE_HTTP) {
         status = call_ring(ask, r);
     } else {

@@ -317,6 +317,12 @@ verb_doctor(struct ctl *ctl)
     return ctl->doctor(ctl);
 }
 
+static int
+verb_doors(struct ctl *ctl)
+{
+    return ctl->doors(ctl);
+}
+
 /* --- Words ------------------------------------------------------------- */
 
 static int
@@ -359,6 +365,12 @@ set_option(struct ctl *ctl, const struct verb *verb,
         return CTL_OK;
     case CTL_OPTION_HEAD:
         ctl->with_head = true;
+        return CTL_OK;
+    case CTL_OPTION_FD:
+        if (ctl->n_fds == CTL_FDS_MAX) {
+            return bad_usage(ctl, verb, "more than 16 --fd:", value);
+        }
+        ctl->fds[ctl->n_fds++] = value;
         return CTL_OK;
     case CTL_OPTION_WAIT:
         if (conf_time_parse(value, strlen(value), &ctl->wait_ns) !=

@@ -8,6 +8,7 @@
 
 #define CTL_DEFINES_MAX 64
 #define CTL_WORDS_MAX   4
+#define CTL_FDS_MAX     16
 
 enum ctl_exit {
     CTL_OK = 0,
@@ -29,6 +30,7 @@ enum ctl_option {
     CTL_OPTION_NOW,
     CTL_OPTION_WAIT,
     CTL_OPTION_HEAD,
+    CTL_OPTION_FD,
 };
 
 /* What verbs write to and call; a test gives its own. */
@@ -45,6 +47,7 @@ struct ctl {
     int (*stop)(struct ctl *ctl);
     int (*call)(struct ctl *ctl);
     int (*doctor)(struct ctl *ctl);
+    int (*doors)(struct ctl *ctl);
     /* Where a configuration is looked for; NULL-terminated. */
     const char *const *files;
     /* Set by ctl_main() before it calls one of them: */
@@ -52,13 +55,15 @@ struct ctl {
     const char *file;                     /* -f; NULL without */
     const char *defines[CTL_DEFINES_MAX]; /* of -D: "name=value" */
     size_t n_defines;
-    bool only_check;  /* -n */
-    bool is_verbose;  /* -v: print the configuration as it is understood */
-    bool as_json;     /* --json */
-    bool as_modules;  /* --modules */
-    bool now;         /* --now */
-    bool with_head;   /* -i */
-    uint64_t wait_ns; /* --wait; UINT64_MAX: for ever */
+    bool only_check; /* -n */
+    bool is_verbose; /* -v: print the configuration as it is understood */
+    bool as_json;    /* --json */
+    bool as_modules; /* --modules */
+    bool now;        /* --now */
+    bool with_head;  /* -i */
+    const char *fds[CTL_FDS_MAX]; /* --fd: a number or a path */
+    size_t n_fds;
+    uint64_t wait_ns;                 /* --wait; UINT64_MAX: for ever */
     const char *words[CTL_WORDS_MAX]; /* what is no option */
     size_t n_words;
 };
@@ -77,3 +82,4 @@ int ctl_status(struct ctl *ctl);
 int ctl_stop(struct ctl *ctl);
 int ctl_call(struct ctl *ctl);
 int ctl_doctor(struct ctl *ctl);
+int ctl_doors(struct ctl *ctl);

@@ -21,7 +21,8 @@ welcome_init(struct door_welcome *w, struct door *d, int error)
     w->magic = DOOR_WIRE_MAGIC;
     w->major = DOOR_WIRE_MAJOR;
     w->error = error;
-    w->features = d->features | (ring_takes_descs(d) ? DOOR_FEATURE_DESCS : 0);
+    w->features = d->features | DOOR_FEATURE_COUNTS |
+                  (ring_takes_descs(d) ? DOOR_FEATURE_DESCS : 0);
     w->proc = (uint64_t)(uintptr_t)d->procedure;
     w->cookie = (uint64_t)(uintptr_t)d->cookie;
     w->uniquifier = d->uniquifier;
@@ -30,6 +31,10 @@ welcome_init(struct door_welcome *w, struct door *d, int error)
     w->data_max = d->data_max;
     w->desc_max = d->desc_max;
     w->attributes = server_attributes_locked(d);
+    w->threads = door_server.n_threads;
+    w->threads_high = door_server.most_threads;
+    w->references = d->n_descriptions + d->n_names;
+    w->calls = server_calls_locked(d);
     pthread_mutex_unlock(&door_server.lock);
     w->pid = getpid();
 }

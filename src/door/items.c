@@ -142,3 +142,16 @@ server_attributes_locked(const struct door *d)
 
     return d->attributes | (unreferenced ? DOOR_IS_UNREF : 0);
 }
+
+uint64_t
+server_calls_locked(const struct door *d)
+{
+    uint64_t n = atomic_load(&d->calls);
+
+    for (const struct item *i = all_items; i; i = i->next) {
+        if (i->kind == ITEM_SOURCE && i->src->door == d) {
+            n += atomic_load(&i->src->calls);
+        }
+    }
+    return n;
+}

@@ -563,6 +563,7 @@ begin_call(struct thread *t)
     atomic_store_explicit(&t->calls, t->calls + 1, memory_order_relaxed);
     atomic_store_explicit(&t->serving, true, memory_order_relaxed);
     atomic_fetch_add_explicit(&t->src->serving, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&t->src->calls, 1, memory_order_relaxed);
     if (t->src->kind == SOURCE_CHANNEL) {
         atomic_store(&t->src->runner, t);
     }

@@ -36,6 +36,9 @@ source_unref(struct source *src)
     if (!src || atomic_fetch_sub(&src->refs, 1) != 1) {
         return;
     }
+    if (src->door) {
+        atomic_fetch_add(&src->door->calls, atomic_load(&src->calls));
+    }
     if (src->request) {
         munmap((void *)(uintptr_t)src->request, src->request_size);
     }

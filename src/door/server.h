@@ -62,6 +62,7 @@ struct door {
 
     uint32_t n_descriptions;  /* descriptors made for it, that still are */
     uint32_t n_names;         /* attachments */
+    _Atomic uint64_t calls;   /* of sources that are gone */
     struct source *unref;     /* it is to be told when it is unreferenced */
     _Atomic bool unref_due;   /* ... now, when no call runs */
     _Atomic uint32_t running; /* calls, with UNREF */
@@ -88,9 +89,10 @@ struct source {
     struct thread *_Atomic attendant;
     struct thread *_Atomic runner; /* channel: in its call; may be cancelled */
     _Atomic uint32_t serving;      /* threads in a call of this source */
-    uint32_t bells;                /* channel: bells taken off the connection */
-    _Atomic uint32_t announced;    /* ring: the sleep we woke the caller from */
-    _Atomic uint32_t *bell;        /* futex word in the caller's memory */
+    _Atomic uint64_t calls;
+    uint32_t bells;             /* channel: bells taken off the connection */
+    _Atomic uint32_t announced; /* ring: the sleep we woke the caller from */
+    _Atomic uint32_t *bell;     /* futex word in the caller's memory */
     int32_t cpu;
     const struct ring_entry *entries; /* ring: places in the caller's memory */
     const uint32_t *order;
@@ -214,6 +216,9 @@ void source_unref(struct source *src);
 void server_tell_limits_locked(struct door *d);
 /* The attributes that door_info() shows of D, but for DOOR_LOCAL. Lock held. */
 uint32_t server_attributes_locked(const struct door *d);
+
+/* How many calls D has taken. Lock held. */
+uint64_t server_calls_locked(const struct door *d);
 
 /* The number of threads has changed: every ring's caller may read it. Lock
  * held. Costs a look at every source, and is as rare as threads come and go. */

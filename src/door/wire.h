@@ -57,8 +57,9 @@ struct door_hello {
 /* A ring's call may bring one descriptor: a note with the entry's slot and
  * cookie, sent before the call is published. */
 #define DOOR_FEATURE_DESCS   2u
-#define DOOR_FEATURE_THREADS 4u /* ring_reply_head tells of threads */
-#define DOOR_FEATURE_LIMITS  8u /* channel_reply tells the door's limits */
+#define DOOR_FEATURE_THREADS 4u  /* ring_reply_head tells of threads */
+#define DOOR_FEATURE_LIMITS  8u  /* channel_reply tells the door's limits */
+#define DOOR_FEATURE_COUNTS  16u /* the welcome tells threads and calls */
 
 /* The answer on the connection. */
 struct door_welcome {
@@ -72,9 +73,12 @@ struct door_welcome {
     uint32_t attributes;
     int32_t pid;
     uint32_t desc_max;
-    uint32_t spare32;
-    uint64_t spare[6];
+    uint32_t threads; /* DOOR_FEATURE_COUNTS: of the server, now */
+    uint32_t threads_high, references;
+    uint64_t calls; /* that this door has taken */
+    uint64_t spare[4];
 };
+_Static_assert(sizeof(struct door_welcome) == 136, "it never changes size");
 
 enum door_note_kind {
     DOOR_NOTE_BELL = 1, /* there is work and nobody attends */
