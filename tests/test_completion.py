@@ -45,7 +45,7 @@ def with_files(folder):
     (["st"], ["status", "stop"]),
     (["chec"], ["check"]),
     ([""], ["run", "check", "status", "stop", "call", "doors", "doctor",
-            "help", "--help", "--version"]),
+            "version", "help", "--help", "--version"]),
     (["status", "--"], ["--json", "--modules", "--help"]),
     (["stop", "--n"], ["--now"]),
     (["stop", "--wait", ""], []),
