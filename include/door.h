@@ -58,8 +58,8 @@ extern "C" {
 #define DOOR_INVAL      (-1)
 #define DOOR_QUERY      (-2)
 
-typedef unsigned long long door_ptr_t;
-typedef unsigned long long door_id_t;
+__extension__ typedef unsigned long long door_ptr_t;
+__extension__ typedef unsigned long long door_id_t;
 typedef unsigned int door_attr_t;
 
 #pragma pack(push, 4)

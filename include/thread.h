@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
+#include <unistd.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,8 +28,11 @@ typedef pthread_t thread_t;
 typedef pthread_key_t thread_key_t;
 typedef pthread_mutex_t mutex_t;
 typedef pthread_cond_t cond_t;
-typedef pthread_rwlock_t rwlock_t;
 typedef sem_t sema_t;
+#ifdef PTHREAD_RWLOCK_INITIALIZER /* not with -std=c99 alone */
+typedef pthread_rwlock_t rwlock_t;
+#define DEFAULTRWLOCK PTHREAD_RWLOCK_INITIALIZER
+#endif
 
 #define THR_BOUND     0x00000001
 #define THR_NEW_LWP   0x00000002
@@ -36,18 +40,20 @@ typedef sem_t sema_t;
 #define THR_SUSPENDED 0x00000080
 #define THR_DAEMON    0x00000100
 
-#define USYNC_THREAD  0x00
-#define USYNC_PROCESS 0x01
+#define USYNC_THREAD    0x00
+#define USYNC_PROCESS   0x01
+#define LOCK_NORMAL     0x00
+#define LOCK_ERRORCHECK 0x02
+#define LOCK_RECURSIVE  0x04
 
-#define DEFAULTMUTEX  PTHREAD_MUTEX_INITIALIZER
-#define DEFAULTCV     PTHREAD_COND_INITIALIZER
-#define DEFAULTRWLOCK PTHREAD_RWLOCK_INITIALIZER
+#define DEFAULTMUTEX PTHREAD_MUTEX_INITIALIZER
+#define DEFAULTCV    PTHREAD_COND_INITIALIZER
 
 /* ---- threads ---- */
 
 /* ENOTSUP for THR_SUSPENDED and for a STACK of the program's own; THR_BOUND and
  * THR_NEW_LWP are always so, THR_DAEMON is not heeded. */
-static inline int
+static __inline__ int
 thr_create(void *stack, size_t size, void *(*start)(void *), void *arg,
            long flags, thread_t *p_id)
 {
@@ -78,26 +84,26 @@ thr_create(void *stack, size_t size, void *(*start)(void *), void *arg,
     return e;
 }
 
-static inline thread_t
+static __inline__ thread_t
 thr_self(void)
 {
     return pthread_self();
 }
 
-static inline void
+static __inline__ void
 thr_yield(void)
 {
     sched_yield();
 }
 
-static inline void
+static __inline__ void
 thr_exit(void *status)
 {
     pthread_exit(status);
 }
 
 /* Of the thread ID: any thread (ID 0) cannot be waited for, ENOTSUP. */
-static inline int
+static __inline__ int
 thr_join(thread_t id, thread_t *p_departed, void **p_status)
 {
     int e = id == 0 ? ENOTSUP : pthread_join(id, p_status);
@@ -108,43 +114,51 @@ thr_join(thread_t id, thread_t *p_departed, void **p_status)
     return e;
 }
 
-static inline int
+#ifdef SIG_BLOCK /* signals of POSIX: not with -std=c99 alone */
+static __inline__ int
 thr_kill(thread_t id, int signum)
 {
     return pthread_kill(id, signum);
 }
 
-static inline int
+static __inline__ int
 thr_sigsetmask(int how, const sigset_t *set, sigset_t *old)
 {
     return pthread_sigmask(how, set, old);
 }
+#endif
 
-static inline int
+static __inline__ size_t
+thr_min_stack(void)
+{
+    return (size_t)sysconf(_SC_THREAD_STACK_MIN);
+}
+
+static __inline__ int
 thr_setconcurrency(int n)
 {
     return n < 0 ? EINVAL : 0;
 }
 
-static inline int
+static __inline__ int
 thr_getconcurrency(void)
 {
     return 0;
 }
 
-static inline int
+static __inline__ int
 thr_keycreate(thread_key_t *p_key, void (*destructor)(void *))
 {
     return pthread_key_create(p_key, destructor);
 }
 
-static inline int
+static __inline__ int
 thr_setspecific(thread_key_t key, void *value)
 {
     return pthread_setspecific(key, value);
 }
 
-static inline int
+static __inline__ int
 thr_getspecific(thread_key_t key, void **p_value)
 {
     *p_value = pthread_getspecific(key);
@@ -153,7 +167,7 @@ thr_getspecific(thread_key_t key, void **p_value)
 
 /* ---- locks ---- */
 
-static inline int
+static __inline__ int
 mutex_init(mutex_t *lock, int type, void *arg)
 {
     pthread_mutexattr_t attr;
@@ -164,36 +178,47 @@ mutex_init(mutex_t *lock, int type, void *arg)
         return e;
     }
     pthread_mutexattr_setpshared(&attr, type & USYNC_PROCESS);
+#ifdef PTHREAD_RWLOCK_INITIALIZER /* not with -std=c99 alone */
+    pthread_mutexattr_settype(
+        &attr, type & LOCK_RECURSIVE    ? PTHREAD_MUTEX_RECURSIVE
+               : type & LOCK_ERRORCHECK ? PTHREAD_MUTEX_ERRORCHECK
+                                        : PTHREAD_MUTEX_DEFAULT);
+#else
+    if (type & (LOCK_RECURSIVE | LOCK_ERRORCHECK)) {
+        pthread_mutexattr_destroy(&attr);
+        return ENOTSUP;
+    }
+#endif
     e = pthread_mutex_init(lock, &attr);
     pthread_mutexattr_destroy(&attr);
     return e;
 }
 
-static inline int
+static __inline__ int
 mutex_destroy(mutex_t *lock)
 {
     return pthread_mutex_destroy(lock);
 }
 
-static inline int
+static __inline__ int
 mutex_lock(mutex_t *lock)
 {
     return pthread_mutex_lock(lock);
 }
 
-static inline int
+static __inline__ int
 mutex_trylock(mutex_t *lock)
 {
     return pthread_mutex_trylock(lock);
 }
 
-static inline int
+static __inline__ int
 mutex_unlock(mutex_t *lock)
 {
     return pthread_mutex_unlock(lock);
 }
 
-static inline int
+static __inline__ int
 cond_init(cond_t *cond, int type, void *arg)
 {
     pthread_condattr_t attr;
@@ -209,20 +234,20 @@ cond_init(cond_t *cond, int type, void *arg)
     return e;
 }
 
-static inline int
+static __inline__ int
 cond_destroy(cond_t *cond)
 {
     return pthread_cond_destroy(cond);
 }
 
-static inline int
+static __inline__ int
 cond_wait(cond_t *cond, mutex_t *lock)
 {
     return pthread_cond_wait(cond, lock);
 }
 
 /* ETIME when the time of day UNTIL has come. */
-static inline int
+static __inline__ int
 cond_timedwait(cond_t *cond, mutex_t *lock, struct timespec *until)
 {
     int e = pthread_cond_timedwait(cond, lock, until);
@@ -230,19 +255,20 @@ cond_timedwait(cond_t *cond, mutex_t *lock, struct timespec *until)
     return e == ETIMEDOUT ? ETIME : e;
 }
 
-static inline int
+static __inline__ int
 cond_signal(cond_t *cond)
 {
     return pthread_cond_signal(cond);
 }
 
-static inline int
+static __inline__ int
 cond_broadcast(cond_t *cond)
 {
     return pthread_cond_broadcast(cond);
 }
 
-static inline int
+#ifdef PTHREAD_RWLOCK_INITIALIZER
+static __inline__ int
 rwlock_init(rwlock_t *lock, int type, void *arg)
 {
     pthread_rwlockattr_t attr;
@@ -258,65 +284,66 @@ rwlock_init(rwlock_t *lock, int type, void *arg)
     return e;
 }
 
-static inline int
+static __inline__ int
 rwlock_destroy(rwlock_t *lock)
 {
     return pthread_rwlock_destroy(lock);
 }
 
-static inline int
+static __inline__ int
 rw_rdlock(rwlock_t *lock)
 {
     return pthread_rwlock_rdlock(lock);
 }
 
-static inline int
+static __inline__ int
 rw_wrlock(rwlock_t *lock)
 {
     return pthread_rwlock_wrlock(lock);
 }
 
-static inline int
+static __inline__ int
 rw_tryrdlock(rwlock_t *lock)
 {
     return pthread_rwlock_tryrdlock(lock);
 }
 
-static inline int
+static __inline__ int
 rw_trywrlock(rwlock_t *lock)
 {
     return pthread_rwlock_trywrlock(lock);
 }
 
-static inline int
+static __inline__ int
 rw_unlock(rwlock_t *lock)
 {
     return pthread_rwlock_unlock(lock);
 }
+#endif
 
 /* ---- semaphores ---- */
 
-static inline int
+static __inline__ int
 sema_init(sema_t *sema, unsigned int count, int type, void *arg)
 {
     (void)arg;
     return sem_init(sema, type & USYNC_PROCESS, count) < 0 ? errno : 0;
 }
 
-static inline int
+static __inline__ int
 sema_destroy(sema_t *sema)
 {
     return sem_destroy(sema) < 0 ? errno : 0;
 }
 
-static inline int
+static __inline__ int
 sema_wait(sema_t *sema)
 {
     return sem_wait(sema) < 0 ? errno : 0;
 }
 
 /* EBUSY when the count is 0. */
-static inline int
+static __inline__ int
 sema_trywait(sema_t *sema)
 {
     if (sem_trywait(sema) < 0) {
@@ -325,7 +352,7 @@ sema_trywait(sema_t *sema)
     return 0;
 }
 
-static inline int
+static __inline__ int
 sema_post(sema_t *sema)
 {
     return sem_post(sema) < 0 ? errno : 0;

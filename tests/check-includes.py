@@ -13,10 +13,11 @@ ORDER = ("base", "door", "app", "loop", "stage", "http", "conf", "module",
 # Beyond the order: folder -> headers above it that hold nothing but constants
 # and inline functions.
 EXTRA = {"app": {"http/http.h"}}
-# The layer that each public header belongs to.
-# Public headers; sys/stat.h is the C library's with a type more, for anybody.
+# The layer that each public header belongs to. sys/stat.h is the C library's with
+# a type more, for anybody.
 PUBLIC = {"door.h": "door", "stropts.h": "door", "ucred.h": "door",
-          "thread.h": "door", "cardea.h": "app", "sys/stat.h": "base"}
+          "thread.h": "door", "synch.h": "door", "cardea.h": "app",
+          "sys/stat.h": "base"}
 # Programs outside src/: which layers they may use ("public": include/ only).
 OUTSIDE = {
     "shims": ("base", "door", "app", "loop", "stage", "http", "conf",

@@ -21,7 +21,7 @@ FILES = {
     "bin/cardea", "libexec/cardea/cardea-exec",
     "include/cardea/cardea.h", "include/cardea/door.h",
     "include/cardea/stropts.h", "include/cardea/sys/stat.h",
-    "include/cardea/thread.h", "include/cardea/ucred.h",
+    "include/cardea/synch.h", "include/cardea/thread.h", "include/cardea/ucred.h",
     "lib/libdoor.a", "lib/libdoor.so", "lib/libdoor.so.0",
     "lib/libdoor.so.0.1.0",
     "lib/pkgconfig/door.pc", "lib/pkgconfig/cardea.pc",
@@ -62,6 +62,11 @@ def list_faults(place):
     pages = {f"share/man/man{p[-1]}/{os.path.basename(p)}"
              for p in house.files(*(f".{n}" for n in range(1, 9)))
              if re.fullmatch(r"man/[^/]+", p)}
+    # Links to them, by the names of the other calls that they tell of.
+    aliases = house.text("man/meson.build").split("aliases = {")[1].split("}")[0]
+    pages |= {f"share/man/man3/{name}.3" for names in
+              re.findall(r"\[(.*?)\]", aliases, re.S)
+              for name in re.findall(r"'(\w+)'", names)}
     inside = {os.path.relpath("/" + p, PREFIX) for p in listed(place)}
     want = FILES | pages
     if inside & COMPLETION:

@@ -16,6 +16,8 @@ FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", '-DCARDEA_VERSION="0"', "-Isrc",
          "-Wvla", "-Wundef", "-Wno-missing-field-initializers",
          "-Wno-unused-parameter", "-Werror"]
 FOLDERS = ("src/", "shims/", "examples/", "bench/", "tests/")
+# Written as of old on purpose; check-headers.py compiles it as such.
+OLD = ("tests/period/implicit.c",)
 
 
 def check(compiler, path, build):
@@ -30,7 +32,8 @@ def check(compiler, path, build):
 def main():
     build = sys.argv[2] if sys.argv[1:2] == ["--build"] else None
     tap = house.Tap()
-    paths = [p for p in house.files(".c") if p.startswith(FOLDERS)]
+    paths = [p for p in house.files(".c") if p.startswith(FOLDERS) and
+             p not in OLD]
     compilers = [c for c in ("gcc", "clang") if shutil.which(c)]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
         todo = [(f"{c} {p}", pool.submit(check, c, p, build))
