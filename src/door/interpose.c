@@ -37,6 +37,10 @@ VISIBLE int __open64_2(const char *path, int flags);
 VISIBLE int __openat_2(int at, const char *path, int flags);
 VISIBLE int __openat64_2(int at, const char *path, int flags);
 
+/* name.c refers to it, where it is built with this file. */
+extern const char interpose_is_here;
+const char interpose_is_here = 1;
+
 /* ---- open ---- */
 
 static bool
@@ -300,27 +304,41 @@ stat_any(int at, const char *path, struct stat *st, int flags)
     return 0;
 }
 
-VISIBLE int
-stat(const char *path, struct stat *st)
+/* The calls below go here and not to one another: what a program or a sanitizer
+ * put before them would be asked again, without end. */
+static int
+stat_path(const char *path, void *st, int flags)
 {
-    return stat_any(AT_FDCWD, path, st, 0);
-}
-
-VISIBLE int
-lstat(const char *path, struct stat *st)
-{
-    return stat_any(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
+    return stat_any(AT_FDCWD, path, st, flags);
 }
 
 /* AT_FDCWD with AT_EMPTY_PATH would be the working folder, not a bad number. */
-VISIBLE int
-fstat(int fd, struct stat *st)
+static int
+stat_fd(int fd, void *st)
 {
     if (fd < 0) {
         errno = EBADF;
         return -1;
     }
     return stat_any(fd, "", st, AT_EMPTY_PATH);
+}
+
+VISIBLE int
+stat(const char *path, struct stat *st)
+{
+    return stat_path(path, st, 0);
+}
+
+VISIBLE int
+lstat(const char *path, struct stat *st)
+{
+    return stat_path(path, st, AT_SYMLINK_NOFOLLOW);
+}
+
+VISIBLE int
+fstat(int fd, struct stat *st)
+{
+    return stat_fd(fd, st);
 }
 
 VISIBLE int
@@ -332,19 +350,19 @@ fstatat(int at, const char *path, struct stat *st, int flags)
 VISIBLE int
 stat64(const char *path, struct stat64 *st)
 {
-    return stat(path, (struct stat *)st);
+    return stat_path(path, st, 0);
 }
 
 VISIBLE int
 lstat64(const char *path, struct stat64 *st)
 {
-    return lstat(path, (struct stat *)st);
+    return stat_path(path, st, AT_SYMLINK_NOFOLLOW);
 }
 
 VISIBLE int
 fstat64(int fd, struct stat64 *st)
 {
-    return fstat(fd, (struct stat *)st);
+    return stat_fd(fd, st);
 }
 
 VISIBLE int
@@ -366,12 +384,14 @@ fstatat64(int at, const char *path, struct stat64 *st, int flags)
         return call;                                                           \
     }
 
-OLD_STAT(__xstat, stat, stat(path, st), const char *path)
-OLD_STAT(__xstat64, stat64, stat64(path, st), const char *path)
-OLD_STAT(__lxstat, stat, lstat(path, st), const char *path)
-OLD_STAT(__lxstat64, stat64, lstat64(path, st), const char *path)
-OLD_STAT(__fxstat, stat, fstat(fd, st), int fd)
-OLD_STAT(__fxstat64, stat64, fstat64(fd, st), int fd)
+OLD_STAT(__xstat, stat, stat_path(path, st, 0), const char *path)
+OLD_STAT(__xstat64, stat64, stat_path(path, st, 0), const char *path)
+OLD_STAT(__lxstat, stat, stat_path(path, st, AT_SYMLINK_NOFOLLOW),
+         const char *path)
+OLD_STAT(__lxstat64, stat64, stat_path(path, st, AT_SYMLINK_NOFOLLOW),
+         const char *path)
+OLD_STAT(__fxstat, stat, stat_fd(fd, st), int fd)
+OLD_STAT(__fxstat64, stat64, stat_fd(fd, st), int fd)
 
 #define OLD_STAT_AT(name, type)                                                \
     VISIBLE int name(int version, int at, const char *path, struct type *st,   \

@@ -159,6 +159,7 @@ door_send(int fd, const void *bytes, size_t len, const int *fds, size_t n_fds)
     if (n_fds > 0) {
         msg.msg_control = control.room;
         msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+        memset(control.room, 0, msg.msg_controllen); /* the padding too */
         struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
