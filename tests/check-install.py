@@ -13,7 +13,7 @@ import sys
 import tempfile
 import urllib.request
 
-from lib import house
+from lib import house, linking
 
 PREFIX = "/opt/cardea"
 FOLDER = "build-install"
@@ -214,6 +214,8 @@ def main():
         if not faults:
             tap.case("the installed server serves it",
                      serve_faults(root, folder))
+        linking.cases(tap, root, folder)
+        linking.preload_cases(tap, root, folder)
         if shutil.which("mandoc"):
             tap.case("the installed pages", page_faults(root))
         else:
