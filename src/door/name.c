@@ -43,6 +43,9 @@
 #define CEPH_MAGIC 0x00c36400u
 #define CIFS_MAGIC 0xff534d42u
 #define SMB2_MAGIC 0xfe534d42u
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
 
 #define OPEN_TIMEOUT_NS 5000000000ull
 #define BY_FD_MAX       40
@@ -54,6 +57,7 @@ struct name_listener {
     int fd;      /* socket that connections come from */
     int file_fd; /* fattach: the file, with the lock; -1 for a socket */
     int held;    /* the socket's inode (O_PATH), to see it unlinked; or -1 */
+    int watch;   /* of the watcher, or -1 */
     uid_t owner; /* of the file */
     dev_t dev;
     ino_t ino;
@@ -294,10 +298,11 @@ is_gone(const struct name_listener *l)
 /* Has the kernel tell when the file's number of links changes. What fails here
  * (no inotify, no /proc) costs that alone: the name stays until the end. */
 static void
-watch_locked(const struct name_listener *l)
+watch_locked(struct name_listener *l)
 {
     char by_fd[BY_FD_MAX];
 
+    l->watch = -1;
     if (watcher < 0) {
         watcher = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
         if (watcher >= 0 && server_add_names_locked(watcher) != 0) {
@@ -307,7 +312,7 @@ watch_locked(const struct name_listener *l)
     }
     if (watcher >= 0) {
         by_descriptor(by_fd, l->file_fd >= 0 ? l->file_fd : l->held);
-        inotify_add_watch(watcher, by_fd, IN_ATTRIB);
+        l->watch = inotify_add_watch(watcher, by_fd, IN_ATTRIB);
     }
 }
 
@@ -491,23 +496,57 @@ attach_file(struct door *own, int file, bool of_others)
     return e;
 }
 
+/* Other machines would see the mark, and not the server. */
+static bool
+is_remote(const struct statfs *fs)
+{
+    static const unsigned int types[] = {
+        NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, AFS_SUPER_MAGIC, CODA_SUPER_MAGIC,
+        CEPH_MAGIC,      CIFS_MAGIC,      SMB2_MAGIC};
+
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if ((unsigned int)fs->f_type == types[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of a descriptor that a stranger sent, without asking the file's server: one
+ * in user space may never answer. */
+static bool
+look_at_foreign(int fd, struct statx *st)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_PATH) == 0 &&
+           syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+                   STATX_BASIC_STATS, st) == 0;
+}
+
 int
 name_attach_asked(struct door *d, int file, const struct door_sender *sender)
 {
-    struct stat st;
-    int flags = fcntl(file, F_GETFL), n = 0;
+    struct statx st;
+    struct statfs fs;
+    int n = 0;
 
-    if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_RDONLY ||
-        raw_fstat(file, &st) < 0 || !S_ISREG(st.st_mode)) {
+    if (!look_at_foreign(file, &st) || !S_ISREG(st.stx_mode) ||
+        (fcntl(file, F_GETFL) & O_ACCMODE) == O_RDONLY) {
         return EACCES;
     }
-    if (st.st_nlink == 0) {
-        return ENOENT; /* it has no name for a door to lie at */
-    }
     /* Who opens the file believes only a server that is its owner or root. */
-    if ((sender->uid != 0 && sender->uid != st.st_uid) ||
-        (geteuid() != 0 && geteuid() != st.st_uid)) {
+    if ((sender->uid != 0 && sender->uid != st.stx_uid) ||
+        (geteuid() != 0 && geteuid() != st.stx_uid)) {
         return EPERM;
+    }
+    /* A file system in user space could hold us up with each question. */
+    if (fstatfs(file, &fs) < 0 || is_remote(&fs) ||
+        (fs.f_type == FUSE_SUPER_MAGIC && sender->uid != geteuid())) {
+        return EINVAL;
+    }
+    if (st.stx_nlink == 0) {
+        return ENOENT; /* it has no name for a door to lie at */
     }
     pthread_mutex_lock(&door_server.lock);
     for (struct name_listener *l = listeners; l; l = l->next) {
@@ -520,32 +559,13 @@ name_attach_asked(struct door *d, int file, const struct door_sender *sender)
     return attach_file(d, file, true);
 }
 
-/* Other machines would see the mark, and not the server. */
-static bool
-is_remote(const char *path)
-{
-    static const long types[] = {
-        NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, AFS_SUPER_MAGIC, CODA_SUPER_MAGIC,
-        CEPH_MAGIC,      CIFS_MAGIC,      SMB2_MAGIC};
-    struct statfs fs;
-
-    if (statfs(path, &fs) < 0) {
-        return false;
-    }
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        if ((unsigned int)fs.f_type == (unsigned int)types[i]) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* What can be told without opening the file at PATH. 0 or an errno. */
 static int
 may_attach(int d, const char *path)
 {
     char real[PATH_MAX];
     struct stat st;
+    struct statfs fs;
     uint64_t uniquifier;
     uint32_t attributes;
 
@@ -565,7 +585,7 @@ may_attach(int d, const char *path)
     if (!S_ISREG(st.st_mode)) {
         return S_ISSOCK(st.st_mode) ? EBUSY : EINVAL;
     }
-    if (is_remote(path)) {
+    if (statfs(path, &fs) == 0 && is_remote(&fs)) {
         return EINVAL;
     }
     return geteuid() != 0 && geteuid() != st.st_uid ? EPERM : 0;
@@ -635,6 +655,9 @@ detach_locked(struct name_listener *l)
     /* A new socket of the same name must be possible at once, so the name goes
      * with the descriptor. */
     server_remove_listener_locked(l);
+    if (l->watch >= 0) {
+        inotify_rm_watch(watcher, l->watch); /* gone already with its file */
+    }
     if (l->file_fd >= 0) {
         close(l->file_fd);
     }
@@ -650,18 +673,6 @@ bool
 name_needs_proof(const struct name_listener *listener)
 {
     return listener->file_fd >= 0;
-}
-
-/* Of a descriptor that a stranger sent, without asking the file's server: one
- * in user space may never answer. */
-static bool
-look_at_foreign(int fd, struct statx *st)
-{
-    int flags = fcntl(fd, F_GETFL);
-
-    return flags >= 0 && (flags & O_PATH) == 0 &&
-           syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
-                   STATX_BASIC_STATS, st) == 0;
 }
 
 bool
