@@ -8,11 +8,11 @@
  *    only if it runs as the file's owner or as root;
  *  - anything else: no door.
  *
- * A dialled connection has no mark that another process would know it by, so
- * door_open() asks the server over it for a marked one.
+ * dial.c has the other side, which reaches them.
  */
 #include "door/name.h"
 #include "door/dial.h"
+#include "door/dial_priv.h"
 #include "door/raw.h"
 #include "door/server.h"
 
@@ -20,7 +20,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +32,6 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "base/rights.h"
 #include "stropts.h"
 
 #ifndef F_OFD_SETLK
@@ -47,9 +45,7 @@
 #define FUSE_SUPER_MAGIC 0x65735546
 #endif
 
-#define OPEN_TIMEOUT_NS 5000000000ull
-#define BY_FD_MAX       40
-#define OTHERS_MAX      64 /* attachments that other users may ask for */
+#define OTHERS_MAX 64 /* attachments that other users may ask for */
 
 struct name_listener {
     struct name_listener *next;
@@ -75,43 +71,11 @@ static struct name_listener *listeners; /* under the server's lock */
 static int watcher = -1; /* inotify: tells that a file may be gone */
 
 static void detach_locked(struct name_listener *l);
-static int ask(int fd, uint32_t kind, struct door_welcome *w, int more,
-               int *p_fd);
 
 struct door *
 name_listener_door(const struct name_listener *listener)
 {
     return listener->door;
-}
-
-static socklen_t
-abstract_name(struct sockaddr_un *sun, const char *text)
-{
-    size_t len = strlen(text);
-
-    memset(sun, 0, sizeof *sun);
-    sun->sun_family = AF_UNIX;
-    memcpy(sun->sun_path + 1, text, len);
-    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
-}
-
-/* VALUE in digits of BASE, at most 20 and a 0; its end. Here, since open() is
- * safe in signal handlers and snprintf() is not. */
-static char *
-put_number(char *to, unsigned long long value, unsigned int base)
-{
-    unsigned long long above = value / base;
-    char *end = above ? put_number(to, above, base) : to;
-
-    *end++ = "0123456789abcdef"[value % base];
-    *end = 0;
-    return end;
-}
-
-static int
-seqpacket(void)
-{
-    return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }
 
 /* Every socket that hellos arrive on tells who sent them; it must say so before
@@ -160,9 +124,9 @@ name_mint(struct door *d)
 
     snprintf(text, sizeof text, DOOR_NAME_PREFIX "%016llx/%08x",
              (unsigned long long)d->uniquifier, d->attributes);
-    socklen_t len = abstract_name(&sun, text);
+    socklen_t len = dial_abstract_name(&sun, text);
     /* First the caller's, which is then the lowest free descriptor. */
-    int client = seqpacket(), listener = seqpacket(), server = -1;
+    int client = dial_new_socket(), listener = dial_new_socket(), server = -1;
     /* The name is ours for an instant only; another thread that mints for the
      * same door at that instant makes us try again. */
     for (int i = 0;
@@ -275,16 +239,6 @@ name_send_descs(int conn, const struct door_note *note,
     return e;
 }
 
-/* The name of HELD itself, whatever lies at its path. */
-static void
-by_descriptor(char out[BY_FD_MAX], int held)
-{
-    static const char prefix[] = "/proc/self/fd/";
-
-    memcpy(out, prefix, sizeof prefix);
-    put_number(out + sizeof prefix - 1, (unsigned int)held, 10);
-}
-
 /* Has the name gone from the file system? */
 static bool
 is_gone(const struct name_listener *l)
@@ -300,7 +254,7 @@ is_gone(const struct name_listener *l)
 static void
 watch_locked(struct name_listener *l)
 {
-    char by_fd[BY_FD_MAX];
+    char by_fd[DIAL_BY_FD_MAX];
 
     l->watch = -1;
     if (watcher < 0) {
@@ -311,7 +265,7 @@ watch_locked(struct name_listener *l)
         }
     }
     if (watcher >= 0) {
-        by_descriptor(by_fd, l->file_fd >= 0 ? l->file_fd : l->held);
+        dial_by_descriptor(by_fd, l->file_fd >= 0 ? l->file_fd : l->held);
         l->watch = inotify_add_watch(watcher, by_fd, IN_ATTRIB);
     }
 }
@@ -407,7 +361,7 @@ door_attach(int d, const char *path, mode_t mode)
         errno = EBADF;
         return -1;
     }
-    int fd = seqpacket();
+    int fd = dial_new_socket();
     if (fd < 0) {
         return -1;
     }
@@ -430,17 +384,6 @@ door_attach(int d, const char *path, mode_t mode)
 }
 
 /* ---- doors laid over files ---- */
-
-static socklen_t
-attach_name(struct sockaddr_un *sun, const struct stat *st)
-{
-    char text[80] = DOOR_ATTACH_PREFIX;
-    char *end = put_number(text + strlen(text), st->st_dev, 16);
-
-    *end++ = ':';
-    put_number(end, st->st_ino, 16);
-    return abstract_name(sun, text);
-}
 
 static int
 set_mark(int file_fd)
@@ -482,8 +425,8 @@ attach_file(struct door *own, int file, bool of_others)
     if (e != 0) {
         return e;
     }
-    socklen_t len = attach_name(&sun, &st);
-    int fd = seqpacket();
+    socklen_t len = dial_attach_name(&sun, &st);
+    int fd = dial_new_socket();
     if (fd < 0 || bind(fd, (struct sockaddr *)&sun, len) < 0 ||
         listen_with_credentials(fd) < 0) {
         e = errno == EADDRINUSE ? EBUSY : errno;
@@ -627,7 +570,7 @@ fattach(int d, const char *path)
             file = e == 0 ? -1 : file; /* taken */
         } else {
             /* The door's own process keeps the name. */
-            e = ask(d, DOOR_HELLO_ATTACH, &w, file, &none);
+            e = dial_ask(d, DOOR_HELLO_ATTACH, &w, file, &none);
             e = e == EPIPE || e == ECONNREFUSED ? EBADF : e;
         }
     }
@@ -706,329 +649,6 @@ name_detach_asked(struct name_listener *listener, const struct door_sender *who)
     return e;
 }
 
-/* ---- reaching doors ---- */
-
-static int
-connect_to(const struct sockaddr_un *sun, socklen_t len)
-{
-    int fd = seqpacket();
-
-    if (fd < 0) {
-        return -1;
-    }
-    /* A server answers on the sockets that hellos bring, never on this one. */
-    rights_refuse(fd);
-    if (connect(fd, (const struct sockaddr *)sun, len) < 0) {
-        int saved = errno;
-        close(fd);
-        errno = saved;
-        return -1;
-    }
-    return fd;
-}
-
-/* Is what answers for the file's inode the file's owner, or root? */
-static int
-check_server(int fd, uid_t owner)
-{
-    struct ucred cred;
-    socklen_t len = sizeof cred;
-
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
-        return -1;
-    }
-    if (cred.uid != 0 && cred.uid != owner) {
-        errno = EPERM;
-        return -1;
-    }
-    return 0;
-}
-
-/* The server of an attached file believes only who can open it: the kernel has
- * judged the mode bits then. HELD is opened, the inode that was judged: its
- * owner may lay another file at the path meanwhile, and whoever dials may be
- * root. 0 or -1 with errno. */
-static int
-prove(int fd, int held)
-{
-    struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
-                               .major = DOOR_WIRE_MAJOR,
-                               .kind = DOOR_HELLO_PROOF};
-    const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-    char by_fd[BY_FD_MAX];
-
-    by_descriptor(by_fd, held);
-    int file = raw_open(by_fd, O_RDONLY | flags);
-    if (file < 0 && errno == EACCES) {
-        file = raw_open(by_fd, O_WRONLY | flags);
-    }
-    if (file < 0) {
-        errno = errno == ENOENT ? EPERM : errno; /* without /proc */
-        return -1;
-    }
-    int e = door_send(fd, &hello, sizeof hello, &file, 1);
-    close(file);
-    errno = e;
-    return e == 0 ? 0 : -1;
-}
-
-/* The connection to what the file of ST is attached by; HELD proves that we may
- * open it, -1: no proof. */
-static int
-dial_file(const struct stat *st, int held)
-{
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
-    socklen_t len = attach_name(&sun, st);
-    int fd = connect_to(&sun, len);
-
-    if (fd >= 0 && (check_server(fd, st->st_uid) < 0 ||
-                    (held >= 0 && prove(fd, held) < 0))) {
-        int saved = errno;
-        close(fd);
-        errno = saved;
-        return -1;
-    }
-    return fd;
-}
-
-/* Holds what PATH means without opening it: what is judged is then what is
- * used, whatever is laid at the path meanwhile. */
-static int
-hold(int folder_fd, const char *path)
-{
-    struct open_how how = {
-        .flags = O_PATH | O_CLOEXEC, /* O_NOFOLLOW would hold a link itself */
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
-    };
-
-    if (folder_fd < 0) {
-        return raw_open(path, O_PATH | O_CLOEXEC);
-    }
-    return (int)syscall(SYS_openat2, folder_fd, path, &how, sizeof how);
-}
-
-/* Connects to the socket HELD; PATH: by this name, NULL: by the descriptor. */
-static int
-dial_socket(int held, const char *path)
-{
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
-
-    if (path && strlen(path) < sizeof sun.sun_path) {
-        memcpy(sun.sun_path, path, strlen(path) + 1);
-        return connect_to(&sun, sizeof sun);
-    }
-    by_descriptor(sun.sun_path, held);
-    int fd = connect_to(&sun, sizeof sun);
-    if (fd < 0 && errno == ENOENT) {
-        errno = EPERM; /* without /proc */
-    }
-    return fd;
-}
-
-/* A file that says it is its owner's and shows another process when it is
- * opened is no door. */
-static bool
-is_of_proc(int held)
-{
-    struct statfs fs;
-
-    return fstatfs(held, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
-}
-
-int
-door_dial_in(int folder_fd, const char *path)
-{
-    struct stat st;
-    int fd = -1, held = hold(folder_fd, path);
-
-    if (held < 0) {
-        return -1;
-    }
-    if (raw_fstat(held, &st) < 0) {
-        /* not reached: it is open */
-    } else if (S_ISSOCK(st.st_mode)) {
-        fd = dial_socket(held, folder_fd < 0 ? path : NULL);
-    } else if (!S_ISREG(st.st_mode)) {
-        errno = EINVAL;
-    } else if (is_of_proc(held)) {
-        errno = EPERM;
-    } else {
-        fd = dial_file(&st, held);
-    }
-    int saved = errno;
-    close(held);
-    errno = saved;
-    return fd;
-}
-
-int
-door_dial(const char *path)
-{
-    return door_dial_in(-1, path);
-}
-
-/* Says a hello of KIND on FD, with MORE unless that is negative, and waits for
- * the welcome; *P_FD is the descriptor that came with it, -1 if none. 0 or an
- * errno. */
-static int
-ask(int fd, uint32_t kind, struct door_welcome *w, int more, int *p_fd)
-{
-    struct door_hello hello = {
-        .magic = DOOR_WIRE_MAGIC, .major = DOOR_WIRE_MAJOR, .kind = kind};
-    int pair[2];
-    size_t n = 1;
-
-    *p_fd = -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return errno;
-    }
-    int fds[2] = {pair[1], more};
-    int e = door_send(fd, &hello, sizeof hello, fds, more >= 0 ? 2 : 1);
-    close(pair[1]);
-    uint64_t until = door_now() + OPEN_TIMEOUT_NS;
-    while (e == 0) {
-        uint64_t now = door_now();
-        e = door_wait_readable(pair[0], until > now ? until - now : 0);
-        if (e == EINTR) {
-            e = 0;
-            continue;
-        }
-        if (e == 0) {
-            e = door_receive(pair[0], w, sizeof *w, p_fd, &n, NULL,
-                             MSG_DONTWAIT);
-        }
-        break;
-    }
-    close(pair[0]);
-    if (e == 0 &&
-        (w->magic != DOOR_WIRE_MAGIC || w->major != DOOR_WIRE_MAJOR)) {
-        e = EPROTO;
-    }
-    if (e == 0 && w->error != 0) {
-        e = w->error > 0 && w->error < 4096 ? w->error : EPROTO;
-    }
-    if (e != 0 && *p_fd >= 0) {
-        close(*p_fd);
-        *p_fd = -1;
-    }
-    return e;
-}
-
-int
-name_ask_info(int fd, struct door_welcome *w)
-{
-    int none;
-    int e = ask(fd, DOOR_HELLO_INFO, w, -1, &none);
-
-    if (none >= 0) {
-        close(none);
-    }
-    return e;
-}
-
-/* Asks over the dialled connection FD, which is closed, for a door. */
-static int
-open_from(int fd)
-{
-    struct door_welcome w;
-    uint64_t uniquifier;
-    uint32_t attributes;
-    int door = -1;
-    int e = ask(fd, DOOR_HELLO_OPEN, &w, -1, &door);
-
-    close(fd);
-    if (e == 0 &&
-        (door < 0 || !door_is_marked(door, &uniquifier, &attributes))) {
-        e = EPROTO;
-    }
-    if (e != 0) {
-        if (door >= 0) {
-            close(door);
-        }
-        errno = e == EPIPE ? ECONNREFUSED : e;
-        return -1;
-    }
-    return door;
-}
-
-int
-door_open(const char *path)
-{
-    int fd = door_dial(path);
-
-    return fd < 0 ? -1 : open_from(fd);
-}
-
-int
-name_open_file(int file)
-{
-    struct stat st;
-    struct door_hello proof = {.magic = DOOR_WIRE_MAGIC,
-                               .major = DOOR_WIRE_MAJOR,
-                               .kind = DOOR_HELLO_PROOF};
-
-    if (raw_fstat(file, &st) < 0 || !S_ISREG(st.st_mode) || is_of_proc(file)) {
-        errno = EPERM;
-        return -1;
-    }
-    int fd = dial_file(&st, -1);
-    if (fd < 0) {
-        return -1;
-    }
-    int e = door_send(fd, &proof, sizeof proof, &file, 1);
-    if (e != 0) {
-        /* not reached: its queue is empty */
-        close(fd);
-        errno = e;
-        return -1;
-    }
-    return open_from(fd);
-}
-
-bool
-name_is_served(const struct stat *st)
-{
-    int fd = dial_file(st, -1);
-
-    if (fd >= 0) {
-        close(fd);
-        return true;
-    }
-    return errno == EAGAIN; /* too many wait for its server just now */
-}
-
-/* Did door_attach() bind what FD is connected to? It binds under a temporary
- * name, so that other programs' sockets are left alone. */
-static bool
-is_attached_socket(int fd)
-{
-    struct sockaddr_un sun = {0};
-    socklen_t len = sizeof sun;
-
-    if (getpeername(fd, (struct sockaddr *)&sun, &len) < 0) {
-        return false;
-    }
-    size_t n = strnlen(sun.sun_path, sizeof sun.sun_path);
-    return n > 9 && n < sizeof sun.sun_path && sun.sun_path[n - 9] == '.' &&
-           strspn(sun.sun_path + n - 8, "0123456789abcdef") == 8;
-}
-
-int
-name_open_socket(int held)
-{
-    struct stat st;
-
-    if (raw_fstat(held, &st) < 0 || !S_ISSOCK(st.st_mode)) {
-        return -1;
-    }
-    int fd = dial_socket(held, NULL);
-    if (fd >= 0 && !is_attached_socket(fd)) {
-        close(fd);
-        fd = -1;
-    }
-    return fd < 0 ? -1 : open_from(fd);
-}
-
 /* Takes a door's socket away: one that answers as a door, or that nobody serves
  * any more. A link to it stays. */
 static int
@@ -1083,7 +703,7 @@ fdetach(const char *path)
     if (fd < 0) {
         e = EINVAL;
     } else {
-        e = ask(fd, DOOR_HELLO_DETACH, &w, -1, &none);
+        e = dial_ask(fd, DOOR_HELLO_DETACH, &w, -1, &none);
         close(fd);
         if (none >= 0) {
             close(none);
