@@ -27,10 +27,10 @@ import memory  # noqa: E402
 import servers  # noqa: E402
 import stats  # noqa: E402
 
-ROWS = ("floors", "hello-64", "hello-1", "hello-1-spin", "burst-200",
+ROWS = ("floors", "door-call", "hello-64", "hello-1", "hello-1-spin", "burst-200",
         "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop")
 PROGRAMS = ("load", "floor-epoll", "floor-futex", "floor-line", "floor-park",
-            "crowd", "pace", "app-crash")
+            "crowd", "pace", "app-crash", "door-call")
 BURST = 200
 BURST_PATH = "/slow?ms=100"
 
@@ -257,6 +257,32 @@ class Bench:
             self.add("floors", what, unit, [run[key] for run in runs],
                      sum(run["round_trips"] for run in runs))
 
+    def door_call(self):
+        """Row door-call: a call of 16 bytes and its answer, beside the bare
+        hand-over, in turn."""
+        row = "door-call"
+        ms = 200 if self.options.quick else 500
+        tries = {"futex round trip, one CPU":
+                 ("floor-futex", ["--cpu", self.server_cpu]),
+                 "door_call, one CPU":
+                 ("door-call", ["--cpu", self.server_cpu]),
+                 "door_call, not bound": ("door-call", [])}
+        runs = {what: [] for what in tries}
+        for _ in range(self.options.rounds):
+            for what, (name, arguments) in tries.items():
+                runs[what].append(self.program(name, *arguments, "--ms", ms))
+        self.details[row] = runs
+        us = {what: [run["median_us"] for run in some]
+              for what, some in runs.items()}
+        for what, some in runs.items():
+            self.add(row, what, "us", us[what],
+                     sum(run["round_trips"] for run in some))
+        futex, bound, free = us.values()
+        self.add(row, "one CPU, door_call / futex", "",
+                 [d / f for d, f in zip(bound, futex)], len(futex), figure=1.3)
+        self.add(row, "door_call, not bound / one CPU", "",
+                 [f / b for f, b in zip(free, bound)], len(bound), figure=2)
+
     def hello_64(self):
         """Row hello-64: CPU time a request with 64 kept connections."""
         row = "hello-64"
@@ -370,7 +396,8 @@ class Bench:
 
     def play(self, rows):
         """Measures the rows asked for."""
-        todo = {"floors": self.floors, "hello-64": self.hello_64,
+        todo = {"floors": self.floors, "door-call": self.door_call,
+                "hello-64": self.hello_64,
                 "hello-1": self.hello_1, "burst-200": self.burst_200,
                 "hello-1-spin": lambda: self.hello_1("hello-1-spin", True),
                 "idle-pss": lambda: many.idle_pss(self),

@@ -246,6 +246,9 @@ channel_take(struct source *src, struct thread *t)
     c->n_fds = *(const volatile uint32_t *)&q->n_fds;
     c->no_results = *(const volatile uint32_t *)&q->no_results != 0;
     c->open = true;
+    uint32_t cpu = *(const volatile uint32_t *)&q->cpu;
+    atomic_store_explicit(&src->cpu, cpu <= CPU_SETSIZE ? (int32_t)cpu - 1 : -1,
+                          memory_order_relaxed);
     int e = copy_args(t, seq);
     if (e != 0) {
         channel_answer(c, e, NULL, 0, NULL, 0);
@@ -370,6 +373,10 @@ channel_answer(struct call *c, int error, const char *data, size_t size,
     r->by_memory = by_memory;
     c->open = false;
     pool_no_cancel(src);
+    /* This thread looks for the next call before it does anything else, so who
+     * posts one at once need neither ring nor wake (drop_source() takes the
+     * word back). */
+    atomic_store(&r->parked, CHANNEL_LOOKS);
     atomic_store(&r->done, c->seq);
     if (atomic_load(&q->waiting) != 0) {
         door_futex_wake(&r->done, 1, true);

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,13 +23,15 @@
 
 #define SET_UP_NS  5000000000ull
 #define LOOK_NS    50000000ull /* how often a waiting caller looks for death */
+#define SEEN_NS    1000000ull /* after an answer its server is taken for alive */
 #define DESC_SIZE  sizeof(door_desc_t)
 #define N_CHANNELS 32u /* a thread's; the oldest makes room */
 
 struct channel {
     ino_t ino; /* of the door descriptor's socket */
     int conn;
-    pid_t pid; /* who made it: a child of fork makes its own */
+    uint32_t forks; /* of whom it is: a child of fork makes its own */
+    uint64_t seen;  /* when it was last seen alive */
     struct channel_call *call;
     const struct channel_reply *reply;
     struct door_welcome door;
@@ -41,6 +44,7 @@ struct channels {
 };
 
 static _Thread_local struct channels *my_channels;
+static _Atomic uint32_t forks; /* that led to this process */
 static pthread_key_t channels_key;
 static pthread_once_t channels_once = PTHREAD_ONCE_INIT;
 
@@ -69,10 +73,18 @@ channels_end(void *arg)
     my_channels = NULL;
 }
 
+/* not reached: a child of fork: counters are lost */
+static void
+count_fork(void)
+{
+    atomic_fetch_add(&forks, 1);
+}
+
 static void
 make_key(void)
 {
     pthread_key_create(&channels_key, channels_end);
+    pthread_atfork(NULL, NULL, count_fork);
 }
 
 /* ---- opening a channel ---- */
@@ -154,7 +166,7 @@ channel_open(struct channel *ch, int d)
         return e;
     }
     ch->conn = pair[0];
-    ch->pid = getpid();
+    ch->forks = atomic_load(&forks);
     return 0;
 }
 
@@ -175,15 +187,19 @@ channel_get(int d, struct channel **p_ch)
         }
         pthread_setspecific(channels_key, my_channels);
     }
-    pid_t pid = getpid();
+    uint32_t mine = atomic_load_explicit(&forks, memory_order_relaxed);
     for (uint32_t i = 0; i < N_CHANNELS; i++) {
         struct channel *ch = &my_channels->of[i];
-        if (ch->call && ch->pid != pid) {
+        if (ch->call && ch->forks != mine) {
             /* not reached: a child of fork: counters are lost */
             channel_close(ch); /* the parent's: it has its own copy */
         }
         if (ch->call && ch->ino == st.st_ino) {
-            if (!door_hung_up(ch->conn)) {
+            /* One that has just answered is not looked at: if it ends now, the
+             * wait will tell. */
+            uint64_t now = door_now();
+            if (now - ch->seen < SEEN_NS || !door_hung_up(ch->conn)) {
+                ch->seen = now;
                 *p_ch = ch;
                 return 0;
             }
@@ -381,13 +397,18 @@ post(struct channel *ch, const door_arg_t *p, bool no_results, uint32_t *p_seq)
     q->size = p->data_size;
     q->n_fds = p->desc_num;
     q->no_results = no_results;
+    q->cpu = (uint32_t)(sched_getcpu() + 1);
     atomic_store(&q->seq, seq);
     *p_seq = seq;
-    if (atomic_load(&ch->reply->parked) != 0) {
+    switch (atomic_load(&ch->reply->parked)) {
+    case 0:
+        return ring_bell(ch, seq);
+    case CHANNEL_LOOKS:
+        return 0;
+    default:
         door_futex_wake(&q->seq, 1, true);
         return 0;
     }
-    return ring_bell(ch, seq);
 }
 
 /* ---- results ---- */
@@ -577,12 +598,10 @@ call(int d, const door_arg_t *args, door_arg_t *p)
     if (e == 0) {
         return take_results(ch, p, seq);
     }
-    if (e == EINTR || e == EAGAIN) {
-        /* The call goes on without us: this channel cannot be used for another
-         * before it is answered, so it is given up with it. */
-        atomic_store(&ch->call->given_up, seq);
-        channel_close(ch);
-    }
+    /* The call goes on without us, or its server is gone: this channel cannot be
+     * used for another before it is answered, so it is given up with it. */
+    atomic_store(&ch->call->given_up, seq);
+    channel_close(ch);
     return e;
 }
 

@@ -352,6 +352,9 @@ door_info(int d, door_info_t *info)
     info->di_uniquifier = uniquifier;
     info->di_attributes = attributes;
     int e = door_hung_up(d) ? EPIPE : name_ask_info(d, &w);
+    if (e == 0 && w.pid <= 0) {
+        e = EPROTO; /* no process answers so */
+    }
     if (e != 0 && e != EPIPE && e != ECONNREFUSED) {
         errno = e; /* we could not ask: that says nothing about the door */
         return -1;

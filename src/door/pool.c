@@ -22,6 +22,7 @@
 
 static void thread_ends(void *arg);
 static void pool_default_creator(door_info_t *info);
+static void place(struct thread *t, int cpu);
 
 static _Thread_local struct thread *self_thread;
 static _Thread_local bool lost_door; /* bound before a fork: to nothing now */
@@ -47,6 +48,10 @@ void
 pool_forget_after_fork(void)
 {
     if (self_thread) {
+        if (self_thread->pinned >= 0) {
+            place(self_thread,
+                  -1); /* the child's only thread is no attendant */
+        }
         pthread_setspecific(end_key, NULL);
         lost_door = self_thread->bound != NULL;
         self_thread = NULL;
@@ -243,8 +248,9 @@ pool_returning_locked(void)
 
 /* ---- placement ---- */
 
-/* Keeps the attendant of a ring on the CPU of the caller's loop: waking a
- * thread on another, idle CPU costs ten times the hand-off (DESIGN.md 4). */
+/* Keeps an attendant on the CPU of its caller: waking a thread on another, idle
+ * CPU costs ten times the hand-off (DESIGN.md 4). Threads that the program made
+ * serve channels where it put them. */
 static void
 place(struct thread *t, int cpu)
 {
@@ -292,7 +298,7 @@ set_parked(struct source *src, bool parked)
         atomic_fetch_add(&h->parked, parked ? 1u : -1u);
     } else {
         struct channel_reply *r = src->reply;
-        atomic_store(&r->parked, parked);
+        atomic_store(&r->parked, parked ? CHANNEL_SLEEPS : 0);
     }
 }
 
@@ -318,6 +324,8 @@ drop_source(struct thread *t)
     if (src->kind == SOURCE_RING) {
         struct ring_reply_head *h = src->reply;
         atomic_fetch_sub(&h->attached, 1);
+    } else if (src->kind == SOURCE_CHANNEL) {
+        set_parked(src, false); /* it was promised, or it is over */
     }
     atomic_thread_fence(memory_order_seq_cst); /* left, then look */
     if (!atomic_load(&src->dead) && source_has_work(src)) {
@@ -350,7 +358,9 @@ leave_idle(struct thread *t)
     take_source(t, given);
     /* More help for a source whose threads are busy goes where there is room;
      * the first thread of a source goes to its caller. */
-    place(t, atomic_load(&given->serving) > 0 ? -1 : given->cpu);
+    bool stays = atomic_load(&given->serving) > 0 ||
+                 (given->kind != SOURCE_RING && t->is_users);
+    place(t, stays ? -1 : atomic_load(&given->cpu));
 }
 
 /* Parks as the attendant of T's source. false: somebody attends it already. */
@@ -363,8 +373,9 @@ attend(struct thread *t)
     if (!atomic_compare_exchange_strong(&src->attendant, &none, t)) {
         return false;
     }
-    if (src->cpu >= 0) {
-        place(t, src->cpu);
+    int cpu = atomic_load_explicit(&src->cpu, memory_order_relaxed);
+    if (cpu >= 0 && (src->kind == SOURCE_RING || !t->is_users)) {
+        place(t, cpu);
     }
     uint32_t seen = atomic_load(src->bell);
     pthread_mutex_lock(&door_server.lock);

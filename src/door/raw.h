@@ -34,5 +34,5 @@ raw_stat(const char *path, struct stat *st)
 static inline int
 raw_fstat(int fd, struct stat *st)
 {
-    return raw_fstatat(fd, "", st, AT_EMPTY_PATH);
+    return (int)syscall(SYS_fstat, fd, st);
 }

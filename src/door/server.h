@@ -93,7 +93,7 @@ struct source {
     uint32_t bells;             /* channel: bells taken off the connection */
     _Atomic uint32_t announced; /* ring: the sleep we woke the caller from */
     _Atomic uint32_t *bell;     /* futex word in the caller's memory */
-    int32_t cpu;
+    _Atomic int32_t cpu;        /* of the caller; -1: anywhere */
     const struct ring_entry *entries; /* ring: places in the caller's memory */
     const uint32_t *order;
     uint32_t n_slots;

@@ -65,8 +65,9 @@ int door_receive_user(int fd, struct door_note *note, int *fds,
                       size_t *p_n_fds);
 
 /* Copies N bytes from or to memory that the program named, which may be none of
- * its own. What lies a little above the stack pointer is simply copied; else it
- * costs one system call. 0 or EFAULT. */
+ * its own. What lies a little above the stack pointer, or in the pages of this
+ * thread's last copy, is simply copied; else it costs one system call. 0 or
+ * EFAULT. */
 int door_copy_in(void *to, const void *from, size_t n);
 int door_copy_out(void *to, const void *from, size_t n);
 

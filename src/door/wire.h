@@ -119,15 +119,21 @@ struct channel_call { /* request memory, written by the caller */
     _Atomic uint32_t given_up; /* seq of a call the caller abandoned */
     _Atomic uint32_t waiting;  /* the caller sleeps (or is about to) */
     _Atomic uint32_t bells;    /* bells sent on the connection so far */
+    uint32_t cpu; /* where the caller runs, plus one; 0: not told */
 };
+
+#define CHANNEL_SLEEPS 1u
+#define CHANNEL_LOOKS  2u
 
 struct channel_reply { /* reply memory, written by the server */
     uint64_t magic;
     uint32_t major;
     uint32_t spare;
     _Atomic uint32_t done __attribute__((aligned(64))); /* futex; answered */
-    _Atomic uint32_t taken;  /* seq of the call that a thread took */
-    _Atomic uint32_t parked; /* a thread waits on channel_call.seq */
+    _Atomic uint32_t taken; /* seq of the call that a thread took */
+    /* CHANNEL_SLEEPS: a thread waits on channel_call.seq; CHANNEL_LOOKS: one is
+     * about to look at it; 0: nobody attends, ring. */
+    _Atomic uint32_t parked;
     int32_t error;
     uint64_t size;
     uint32_t n_fds;
