@@ -101,6 +101,17 @@ def library_faults(root):
     return faults
 
 
+def archive_faults(root):
+    """libdoor.a gives names to programs that src/door/door.map lists, no more."""
+    listed = set(re.findall(r"^    (\w+);$", house.text("src/door/door.map"),
+                            re.M))
+    _, out = run(["nm", "--defined-only", "-g",
+                  os.path.join(root, "lib", "libdoor.a")])
+    given = set(re.findall(r"^[0-9a-f]+ [A-Z] (\w+)$", out, re.M))
+    return ([f"it gives {n} too" for n in sorted(given - listed)] +
+            [f"it lacks {n}" for n in sorted(listed - given)])
+
+
 def compile_hello(place, root, folder):
     """README's own program, with what pkg-config says. Faults."""
     source = re.search(r"```c\n(.*?)```", house.text("README.md"), re.S)
@@ -209,6 +220,7 @@ def main():
         tap.case("what is installed, and nothing outside the prefix",
                  list_faults(place))
         tap.case("libraries", library_faults(root))
+        tap.case("names of the archive", archive_faults(root))
         faults = compile_hello(place, root, folder)
         tap.case("README's program compiles with pkg-config alone", faults)
         if not faults:
