@@ -194,11 +194,11 @@ unix_set_up(struct unix_case *u, mode_t mode)
 
     make_conf(&u->conf, &u->l, "127.0.0.1", 0, false);
     memset(&u->l.addr, 0, sizeof(u->l.addr));
-    strcpy(u->folder, "/tmp/listeners-XXXXXX");
+    snprintf(u->folder, sizeof(u->folder), "/tmp/listeners-XXXXXX");
     assert_non_null(mkdtemp(u->folder));
     snprintf(u->path, sizeof(u->path), "%s/s", u->folder);
     un->sun_family = AF_UNIX;
-    strcpy(un->sun_path, u->path);
+    snprintf(un->sun_path, sizeof(un->sun_path), "%s", u->path);
     u->l.addr_len = sizeof(*un);
     u->l.mode = mode;
     u->why[0] = '\0';

@@ -29,7 +29,7 @@ test_stream(void **state)
     for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
         char piece[16];
 
-        strcpy(piece, pieces[i]);
+        snprintf(piece, sizeof(piece), "%s", pieces[i]);
         sink_stream(&sink, piece, strlen(piece));
         sink_line(&sink, "own\n", 4); /* never inside of another line */
     }

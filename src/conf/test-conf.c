@@ -447,12 +447,15 @@ test_bad(void **state)
     for (size_t i = 0; i < LEN(bad); i++) {
         size_t len = bad[i].len ? bad[i].len : strlen(bad[i].text);
         char *said, expected[4096] = "", *line, *save, *copy;
+        size_t n = 0;
         struct conf *conf = parse(&fake_plain, bad[i].text, len, &said);
 
         copy = strdup(bad[i].said);
         for (line = strtok_r(copy, "\n", &save); line;
              line = strtok_r(NULL, "\n", &save)) {
-            strcat(strcat(strcat(expected, "app/x.conf:"), line), "\n");
+            n += (size_t)snprintf(expected + n, sizeof(expected) - n,
+                                  "app/x.conf:%s\n", line);
+            assert_true(n < sizeof(expected));
         }
         free(copy);
         if (strcmp(said, expected) != 0 || conf) {
@@ -487,7 +490,7 @@ test_twenty(void **state)
     int lines = 0;
 
     for (int i = 0; i < 26; i++) {
-        strcat(text, "x\n");
+        memcpy(text + 2 * i, "x\n", 2);
     }
     assert_null(parse(&fake_plain, text, strlen(text), &said));
     for (at = said; (at = strchr(at, '\n')); at++) {

@@ -123,16 +123,16 @@ test_lengths(void **state)
 static void
 test_allow_full(void **state)
 {
-    char file[4096] = "forward http :1 to {\n", line[64];
+    char file[4096] = "forward http :1 to {\n";
+    size_t n = strlen(file);
     struct conf_match match;
     struct conf *conf;
 
     for (int i = 0; i < 16; i++) {
-        snprintf(line, sizeof(line), "map AAAAAAAAAAAAAAAAAAA%c / to /x\n",
-                 'A' + i);
-        strcat(file, line);
+        n += (size_t)snprintf(file + n, sizeof(file) - n,
+                              "map AAAAAAAAAAAAAAAAAAA%c / to /x\n", 'A' + i);
     }
-    strcat(file, "}\n");
+    snprintf(file + n, sizeof(file) - n, "}\n");
     conf = conf_parse("x.conf", file, strlen(file), stderr);
     assert_non_null(conf);
     assert_false(conf_route_match(&conf->listens[0], "GET", 3, "/", 1, &match));

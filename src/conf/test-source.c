@@ -430,7 +430,7 @@ print_plain(const struct conf *conf)
             *comment = '\0';
         }
         if (line[0] != '#') {
-            n += (size_t)sprintf(out + n, "%s\n", line);
+            n += (size_t)snprintf(out + n, len + 1 - n, "%s\n", line);
         }
     }
     free(text);
