@@ -58,7 +58,7 @@ thr_create(void *stack, size_t size, void *(*start)(void *), void *arg,
            long flags, thread_t *p_id)
 {
     pthread_attr_t attr;
-    thread_t id;
+    thread_t id = 0;
     int e;
 
     if ((flags & THR_SUSPENDED) || stack) {

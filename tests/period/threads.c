@@ -46,7 +46,7 @@ sets_state(void *arg)
 static void
 test_threads(void)
 {
-    thread_t id, departed = 0;
+    thread_t id = 0, departed = 0;
     void *status = NULL;
     int here;
     sigset_t set;
