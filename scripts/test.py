@@ -289,7 +289,7 @@ def count_junit(path):
 
 # Files of tests that load or time the whole machine: they run by themselves, when
 # the others are done. Of the others the longest begin first.
-ALONE = ("many", "hostile", "clients", "runner")
+ALONE = ("many", "hostile", "attacks", "clients", "runner")
 LONGEST = ("inject", "faults_table", "site", "freeze", "faults_full", "tcp",
            "doctor", "control", "faults", "conf_files")
 

@@ -67,6 +67,7 @@ def test_no_door_is_503(server):
 def test_a_crash_in_the_call_is_502(server):
     assert server.request("/crash").status == 200
     assert server.request("/crash?now=1").status == 502
+    server.wait_log("event=died")  # or its end would be one of the stop
 
 
 def test_a_module_that_crashed_comes_back(server):
@@ -89,6 +90,7 @@ def test_a_connection_stays_open_after_a_502(server):
     with server.wire() as wire:
         assert wire.request("/crash?now=1").status == 502
         wire.assert_open()
+    server.wait_log("event=died")
 
 
 def test_no_answer_in_time_is_504(server):

@@ -617,6 +617,7 @@ def test_a_crash_takes_its_own_connections_only(serving):
         except ConnectionResetError:
             pass
     serving.wait_log(r"how=pass .*cause=crash")
+    serving.wait_log(r"event=died")  # or its end would be one of the stop
 
 
 def test_a_kept_connection_outlives_the_worker_that_passed_it(cardea):

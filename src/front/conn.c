@@ -539,9 +539,12 @@ conn_event(struct worker *w, uint32_t i, uint32_t events)
     struct conn *c = &w->conns[i];
 
     if (events & (EPOLLERR | EPOLLHUP)) {
-        /* A Unix socket says so with bytes still to be read: the read tells. */
-        c->flags |=
-            c->state == CONN_RAW ? CONN_HALF | CONN_READABLE : CONN_GONE;
+        /* A Unix socket says so with bytes still to be read: the read tells.
+         * And who sent bytes to a door and left has called it. */
+        bool is_raw = c->state == CONN_RAW ||
+                      (c->state == CONN_CALL && request_of(w, c)->raw &&
+                       (events & EPOLLERR) == 0);
+        c->flags |= is_raw ? CONN_HALF | CONN_READABLE : CONN_GONE;
     }
     if (events & EPOLLRDHUP) {
         c->flags |= CONN_HALF | CONN_READABLE;
