@@ -144,7 +144,7 @@ CASE("door_call: ENOTSUP for descriptors to DOOR_REFUSE_DESC", refuses)
 
 CASE("door_call: ENFILE above DESC_MAX", desc_limit)
 {
-    door_desc_t desc[3];
+    door_desc_t desc[3] = {{0}};
     door_arg_t arg = {.desc_ptr = desc, .desc_num = 3};
     int d = door_create(echo, NULL, 0);
 
@@ -374,8 +374,17 @@ CASE("door_call: on an error params is not written", untouched)
 {
     char text[] = "x", room[64];
     door_desc_t bad[1] = {{.d_attributes = 0}};
-    door_arg_t arg = {text, 1, bad, 1, room, sizeof room}, before = arg;
+    door_arg_t arg, before;
     int d = door_create(echo, NULL, 0);
+
+    memset(&arg, 0, sizeof arg); /* its padding too */
+    arg.data_ptr = text;
+    arg.data_size = 1;
+    arg.desc_ptr = bad;
+    arg.desc_num = 1;
+    arg.rbuf = room;
+    arg.rsize = sizeof room;
+    memcpy(&before, &arg, sizeof arg);
 
     FAILS(door_call(d, &arg), EINVAL);
     SAME(memcmp(&arg, &before, sizeof arg), 0);

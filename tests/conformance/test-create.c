@@ -25,8 +25,10 @@ CASE("door_create: EINVAL for what only door_xcreate may", xcreate_bits)
 
 CASE("door_create: EMFILE without a free descriptor", no_descriptor)
 {
-    struct rlimit few = {3, 3};
+    struct rlimit few;
 
+    getrlimit(RLIMIT_NOFILE, &few);
+    few.rlim_cur = 3;
     CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
     FAILS(door_create(echo, NULL, 0), EMFILE);
 }
