@@ -56,6 +56,7 @@ door_make(struct door *like, uint32_t attributes, struct door **p_d)
         return -1;
     }
     *d = *like;
+    atomic_init(&d->refs, 1);
     e = prepare(d, attributes);
     if (e == 0) {
         e = server_start_locked();
@@ -76,9 +77,15 @@ door_make(struct door *like, uint32_t attributes, struct door **p_d)
     tell_creators(d);
     *p_d = d;
 
-    /* The record stays even if the descriptor cannot be made: a stranger may
-     * have connected in that instant. */
-    return name_mint(d);
+    /* The record goes by its references, also if the descriptor cannot be made:
+     * a stranger may have connected in that instant. */
+    int fd = name_mint(d);
+    if (fd < 0) {
+        e = errno;
+        door_unref(d);
+        errno = e;
+    }
+    return fd;
 }
 
 int
@@ -96,6 +103,7 @@ door_create(door_server_procedure_t *procedure, void *cookie,
         return -1;
     }
     int e = pool_begin(d);
+    door_unref(d);
     if (e != 0) {
         close(fd);
         errno = e;
@@ -110,9 +118,13 @@ door_create_native(door_native_procedure *procedure, void *cookie,
 {
     struct door like = {
         .native = procedure, .cookie = cookie, .features = features};
-    struct door *d;
+    struct door *d = NULL;
+    int fd = door_make(&like, attributes, &d);
 
-    return door_make(&like, attributes, &d);
+    if (fd >= 0) {
+        door_unref(d);
+    }
+    return fd;
 }
 
 void

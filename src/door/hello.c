@@ -66,6 +66,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     pthread_mutex_init(&src->held_lock, NULL);
     src->kind = ring ? SOURCE_RING : SOURCE_CHANNEL;
     src->door = d;
+    door_ref(d);
     src->peer = *peer;
     src->peer_tid = hello->tid > 0 && hello->tid < INT32_MAX ? (pid_t)hello->tid
                                                              : peer->pid;

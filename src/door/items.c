@@ -31,6 +31,9 @@ item_add(enum item_kind kind, int fd, struct item *like, uint32_t events)
         item->next->prev = item;
     }
     all_items = item;
+    if (item->door) {
+        door_ref(item->door);
+    }
     return 0;
 }
 
@@ -50,6 +53,7 @@ item_remove(struct item *item)
         item->door->n_descriptions--;
         unref_check_locked(item->door);
     }
+    door_unref(item->door);
     free(item);
 }
 

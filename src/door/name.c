@@ -192,6 +192,18 @@ door_own_locked(int d)
     return NULL;
 }
 
+struct door *
+door_own(int d)
+{
+    pthread_mutex_lock(&door_server.lock);
+    struct door *own = door_own_locked(d);
+    if (own) {
+        door_ref(own);
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    return own;
+}
+
 bool
 name_is_own(uint64_t uniquifier)
 {
@@ -211,10 +223,11 @@ name_is_own(uint64_t uniquifier)
 static int
 mint_again(int fd)
 {
-    pthread_mutex_lock(&door_server.lock);
-    struct door *own = door_own_locked(fd);
-    pthread_mutex_unlock(&door_server.lock);
-    return own ? name_mint(own) : -1;
+    struct door *own = door_own(fd);
+    int again = own ? name_mint(own) : -1;
+
+    door_unref(own);
+    return again;
 }
 
 int
@@ -314,6 +327,7 @@ add_listener(struct door *d, int fd, int file_fd, int held,
         l->next = listeners;
         listeners = l;
         l->door->n_names++;
+        door_ref(l->door);
         watch_locked(l);
     }
     pthread_mutex_unlock(&door_server.lock);
@@ -354,15 +368,15 @@ bind_at(int fd, const char *path, mode_t mode)
 int
 door_attach(int d, const char *path, mode_t mode)
 {
-    pthread_mutex_lock(&door_server.lock);
-    struct door *own = door_own_locked(d);
-    pthread_mutex_unlock(&door_server.lock);
+    struct door *own = door_own(d);
+
     if (!own) {
         errno = EBADF;
         return -1;
     }
     int fd = dial_new_socket();
     if (fd < 0) {
+        door_unref(own);
         return -1;
     }
     int e = bind_at(fd, path, mode & 0777);
@@ -379,6 +393,7 @@ door_attach(int d, const char *path, mode_t mode)
     if (e != 0) {
         close(fd);
     }
+    door_unref(own);
     errno = e;
     return e == 0 ? 0 : -1;
 }
@@ -562,11 +577,10 @@ fattach(int d, const char *path)
         e = EBUSY;
     }
     if (e == 0) {
-        pthread_mutex_lock(&door_server.lock);
-        struct door *own = door_own_locked(d);
-        pthread_mutex_unlock(&door_server.lock);
+        struct door *own = door_own(d);
         if (own) {
             e = attach_file(own, file, false);
+            door_unref(own);
             file = e == 0 ? -1 : file; /* taken */
         } else {
             /* The door's own process keeps the name. */
@@ -609,6 +623,7 @@ detach_locked(struct name_listener *l)
     }
     l->door->n_names--;
     unref_check_locked(l->door);
+    door_unref(l->door);
     free(l);
 }
 

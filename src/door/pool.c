@@ -75,7 +75,12 @@ void
 pool_bind(struct thread *t, struct door *d)
 {
     if (t) {
+        struct door *old = t->bound;
+        if (d) {
+            door_ref(d);
+        }
         t->bound = d;
+        door_unref(old);
     }
     lost_door = false;
 }
@@ -241,6 +246,7 @@ pool_returning_locked(void)
 
     for (struct thread *t = door_server.threads; t; t = t->next) {
         n += !t->idle &&
+             atomic_load_explicit(&t->enlisted, memory_order_relaxed) &&
              !atomic_load_explicit(&t->serving, memory_order_relaxed);
     }
     return n;
@@ -630,6 +636,7 @@ end_call(struct thread *t)
 void
 pool_serve(struct thread *t)
 {
+    atomic_store(&t->enlisted, true);
     /* door_return() comes back here, on whatever stack depth the procedure was:
      * each call begins with a clean stack. */
     if (_setjmp(t->base) != 0) {
@@ -661,6 +668,7 @@ thread_ends(void *arg)
     if (t->src) {
         drop_source(t);
     }
+    pool_bind(t, NULL);
     pthread_mutex_lock(&door_server.lock);
     for (struct thread **p = &door_server.threads; *p; p = &(*p)->next) {
         if (*p == t) {
@@ -689,6 +697,7 @@ thread_main(void *arg)
     t->cancel_state = PTHREAD_CANCEL_DISABLE;
     t->id = pthread_self();
     t->pool = &door_server.shared;
+    atomic_store(&t->enlisted, true);
     pthread_sigmask(SIG_SETMASK, &door_server.mask, NULL);
     become(t);
     pthread_mutex_lock(&door_server.lock);

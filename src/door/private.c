@@ -20,20 +20,21 @@ door_bind(int d)
         errno = EBADF;
         return -1;
     }
-    pthread_mutex_lock(&door_server.lock);
-    own = door_own_locked(d);
-    pthread_mutex_unlock(&door_server.lock);
+    own = door_own(d);
     if (!own || own->pool == &door_server.shared) {
+        door_unref(own);
         errno = EINVAL;
         return -1;
     }
     struct thread *t = pool_adopt();
+    if (t) {
+        pool_bind(t, own);
+    }
+    door_unref(own);
     if (!t) {
         errno = ENOMEM;
-        return -1;
     }
-    pool_bind(t, own);
-    return 0;
+    return t ? 0 : -1;
 }
 
 int
@@ -63,8 +64,11 @@ struct start {
 static void
 start_unref(struct start *s)
 {
+    struct door *d = s->door;
+
     if (atomic_fetch_sub(&s->refs, 1) == 1) {
         free(s);
+        door_unref(d);
     }
 }
 
@@ -118,6 +122,7 @@ start_make(struct door *d, uint32_t go)
         atomic_init(&s->refs, 1);
         atomic_init(&s->go, go);
         s->door = d;
+        door_ref(d);
     }
     return s;
 }
@@ -200,6 +205,7 @@ door_xcreate(door_server_procedure_t *procedure, void *cookie,
         return -1;
     }
     int e = start_all(d, n_threads);
+    door_unref(d);
     if (e != 0) {
         door_revoke(fd);
         errno = e;

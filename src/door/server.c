@@ -24,6 +24,52 @@ struct server door_server = {
 
 /* ---- references ---- */
 
+static void
+tell_unused(void)
+{
+    const uint64_t one = 1;
+
+    atomic_store(&door_server.unused, true);
+    if (write(door_server.kick, &one, sizeof one) < 0) {
+        /* not reached: 2^64 - 1 wakes at once */
+        return; /* it is signalled already */
+    }
+}
+
+void
+door_ref(struct door *d)
+{
+    atomic_fetch_add(&d->refs, 1);
+}
+
+void
+door_unref(struct door *d)
+{
+    if (d && atomic_fetch_sub(&d->refs, 1) == 1) {
+        tell_unused();
+    }
+}
+
+void
+server_free_unused_locked(void)
+{
+    if (!atomic_exchange(&door_server.unused, false)) {
+        return;
+    }
+    for (struct door **p = &door_server.doors; *p;) {
+        struct door *d = *p;
+        /* Under the lock nobody finds a door that nothing refers to. */
+        if (atomic_load(&d->refs) > 0 ||
+            (d->unref && atomic_load(&d->unref->refs) > 1)) {
+            p = &d->next;
+            continue;
+        }
+        *p = d->next;
+        source_unref(d->unref);
+        free(d);
+    }
+}
+
 void
 source_ref(struct source *src)
 {
@@ -33,11 +79,20 @@ source_ref(struct source *src)
 void
 source_unref(struct source *src)
 {
-    if (!src || atomic_fetch_sub(&src->refs, 1) != 1) {
+    if (!src) {
         return;
     }
-    if (src->door) {
-        atomic_fetch_add(&src->door->calls, atomic_load(&src->calls));
+    struct door *d = src->door;
+    bool is_doors = src->kind == SOURCE_UNREF; /* part of it, no reference */
+    uint32_t left = atomic_fetch_sub(&src->refs, 1) - 1;
+    if (is_doors && left == 1) {
+        tell_unused(); /* D itself may be gone by now */
+    }
+    if (left != 0) {
+        return;
+    }
+    if (d) {
+        atomic_fetch_add(&d->calls, atomic_load(&src->calls));
     }
     if (src->request) {
         munmap((void *)(uintptr_t)src->request, src->request_size);
@@ -52,6 +107,9 @@ source_unref(struct source *src)
     pthread_mutex_destroy(&src->held_lock);
     free(src->runs);
     free(src);
+    if (!is_doors) {
+        door_unref(d);
+    }
 }
 
 /* ---- sources that wait for a thread ---- */
@@ -162,6 +220,7 @@ help_all(void)
         wait = us >= 0 && (wait < 0 || us < wait) ? us : wait;
         p = &src->watch_next;
     }
+    server_free_unused_locked();
     pthread_mutex_unlock(&door_server.lock);
     return wait;
 }
@@ -288,6 +347,7 @@ forget_after_fork(void)
     door_server.threads = NULL;
     door_server.shared = (struct pool){0};
     door_server.stuck = door_server.created = false;
+    door_server.unused = false;
     door_server.watch = NULL;
     door_server.n_threads = door_server.n_starting = 0;
     door_server.most_threads = 0;

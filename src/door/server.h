@@ -37,8 +37,12 @@ struct pool {
     _Atomic uint32_t n_idle;
 };
 
+/* Counted: one reference by each connection and name of it, each channel or
+ * ring, each bound thread, and by calls of the library while they use it. Once
+ * there is none the listening thread frees it. */
 struct door {
     struct door *next;
+    _Atomic uint32_t refs;
     uint64_t uniquifier;
     _Atomic uint32_t attributes; /* DOOR_REVOKED comes, DOOR_UNREF goes */
     uint64_t features;
@@ -142,10 +146,11 @@ struct thread {
     struct source *given; /* with assigned */
     pthread_t id;
     pid_t tid;
-    struct pool *pool;  /* where it parks */
-    struct door *bound; /* door_bind()'s, or NULL */
-    int cancel_state;   /* the program's, put back for its procedure */
-    int pinned;         /* CPU, or -1 */
+    struct pool *pool;     /* where it parks */
+    struct door *bound;    /* door_bind()'s, or NULL */
+    int cancel_state;      /* the program's, put back for its procedure */
+    int pinned;            /* CPU, or -1 */
+    _Atomic bool enlisted; /* it serves, or waits to: not only bound */
     _Atomic bool serving;
     _Atomic uint32_t calls;
     uint32_t seen_call; /* growth: asleep in this call ... */
@@ -165,6 +170,7 @@ struct server {
     uint32_t n_threads, n_starting;
     struct pool shared; /* of all doors that are not private */
     bool stuck; /* a source waits for a thread that parks: tell the listener */
+    _Atomic bool unused; /* a door may have lost its last reference */
     bool created; /* the creation function was called for the shared pool */
     uint32_t most_threads; /* that there ever were */
     struct source *watch;
@@ -211,6 +217,13 @@ void source_ref(struct source *src);
 /* Drops one reference; the last unmaps and closes all. */
 void source_unref(struct source *src);
 
+void door_ref(struct door *d);
+/* Drops one reference, with the lock or without. After the last the listening
+ * thread frees D. NULL: nothing. */
+void door_unref(struct door *d);
+/* Frees the doors that nothing refers to. Lock held. */
+void server_free_unused_locked(void);
+
 /* D's limits have changed, or it is revoked: who calls it is told. Lock held.
  */
 void server_tell_limits_locked(struct door *d);
@@ -239,7 +252,8 @@ struct thread *pool_adopt(void);
 /* Is the calling thread, in a child of fork, one that was bound to a door of
  * its parent? */
 bool pool_lost_door(void);
-/* T (or NULL: only the above is over) is bound to D, or with NULL to none. */
+/* T (or NULL: only the above is over) is bound to D, or with NULL to none. The
+ * binding holds a reference to D. */
 void pool_bind(struct thread *t, struct door *d);
 /* Serves for ever (returns only for threads of ours that leave). */
 void pool_serve(struct thread *t);
@@ -274,7 +288,8 @@ void pool_rouse_locked(struct source *src);
 /* ---- private.c, unref.c ---- */
 
 /* Makes a door like LIKE, which has a procedure, a cookie, and what
- * door_xcreate() was given. A descriptor, *P_D its record; or -1 with errno. */
+ * door_xcreate() was given. A descriptor, *P_D its record, referenced for the
+ * caller; or -1 with errno. */
 int door_make(struct door *like, uint32_t attributes, struct door **p_d);
 
 /* The pool of D, made by door_xcreate(), is empty: its creation function is
@@ -290,6 +305,8 @@ void unref_check_locked(struct door *d);
 void unref_call_ended(struct door *d);
 /* The door of this process behind descriptor D, or NULL. Lock held. */
 struct door *door_own_locked(int d);
+/* The same, referenced for the caller. Lock not held. */
+struct door *door_own(int d);
 bool unref_has_work(const struct source *src);
 bool unref_take(struct source *src, struct thread *t);
 

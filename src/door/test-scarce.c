@@ -166,6 +166,61 @@ test_large_call(void **state)
     trip_each(900000);
 }
 
+/* door_xcreate() of two threads: all serve, or none and a defined errno. */
+static int
+make_one(door_info_t *info, void *(*start)(void *), void *arg, void *cookie)
+{
+    pthread_t id;
+
+    if (__real_pthread_create(&id, NULL, start, arg) != 0) {
+        return -1;
+    }
+    return pthread_detach(id) == 0 ? 1 : -1;
+}
+
+static int
+xcreate_first(long n)
+{
+    scarce_begin(n);
+    int d = door_xcreate(procedure, NULL, DOOR_UNREF, make_one, NULL, NULL, 2);
+    int error = errno;
+    if (!scarce_end()) {
+        return d >= 0 ? 0 : 2;
+    }
+    /* EBADF: a thread could not be bound. */
+    if (d < 0 && !is_short_errno(error) && error != EBADF) {
+        return 3;
+    }
+    char text[4] = "abc";
+    door_arg_t arg = {.data_ptr = text, .data_size = 4};
+    int next =
+        door_xcreate(procedure, NULL, DOOR_UNREF, make_one, NULL, NULL, 2);
+    if (next < 0 || door_call(next, &arg) < 0 || arg.data_size != 4) {
+        return 4;
+    }
+    return 1;
+}
+
+static void
+test_xcreate(void **state)
+{
+    int status = 1;
+    long n;
+
+    for (n = 1; n < 1000 && status == 1; n++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            _exit(xcreate_first(n));
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        status = WEXITSTATUS(status);
+        assert_in_range(status, 0, 1);
+    }
+    print_message("# door_xcreate: %ld\n", n - 1);
+    assert_in_range(n, 10, 100);
+}
+
 static void
 native(void *cookie, struct door_task *task)
 {
@@ -212,9 +267,8 @@ int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_create),
-        cmocka_unit_test(test_small_call),
-        cmocka_unit_test(test_large_call),
+        cmocka_unit_test(test_create),     cmocka_unit_test(test_xcreate),
+        cmocka_unit_test(test_small_call), cmocka_unit_test(test_large_call),
         cmocka_unit_test(test_ring),
     };
 
