@@ -413,7 +413,8 @@ def matrix(total):
                        "-Dtests=enabled"]
             before = total.passed, total.failed
             if build(total, folder, options, env):
-                meson_tests(total, folder, ["--no-suite", "bench"], env,
+                meson_tests(total, folder, ["--no-suite", "bench",
+                                            "--no-suite", "conformance"], env,
                             quiet=True)
             if total.failed == before[1]:
                 say(f"ok {folder}: {total.passed - before[0]} in "
@@ -463,7 +464,8 @@ def kernel(total):
                                 "-Dtests=enabled"], {"CC": "gcc"}):
         return
     hide = os.path.join(ROOT, PLAIN, "src", "base", "hide-kernel")
-    meson_tests(total, PLAIN, ["--suite", "door", "--wrapper",
+    meson_tests(total, PLAIN, ["--suite", "door", "--suite", "conformance",
+                               "--wrapper",
                                f"{hide} {OLDEST_KERNEL}"], {}, quiet=True)
     scenarios(total, ["-k", "not starve_nobody and not thousands_of_mixed and "
                       "not browser and not the_pages"], PLAIN,
@@ -534,8 +536,8 @@ def main(arguments):
 
     def door():
         if build(total, TSAN, TSAN_OPTIONS):
-            meson_tests(total, TSAN, ["--suite", "door"] + tsan_wrapper(),
-                        TSAN_ENV)
+            meson_tests(total, TSAN, ["--suite", "door", "--suite", "races"]
+                        + tsan_wrapper(), TSAN_ENV)
 
     if set(parts) & {"unit", "scenario", "rules"}:
         built = timed("build", build, total, ASAN, ASAN_OPTIONS)
