@@ -3,6 +3,7 @@ SO_LINGER, sent over a Unix socket and closed by its sender) must not stop who
 drops it: a worker, the keeper."""
 
 import array
+import ctypes
 import os
 import re
 import signal
@@ -158,6 +159,39 @@ def test_a_worker_that_is_continued_lives(cardea):
     os.kill(worker, signal.SIGCONT)
     assert server.request("/").status == 200
     assert server.workers() == [worker]
+
+
+PTRACE_DETACH, PTRACE_SEIZE = 17, 0x4206
+
+
+def ptrace(request, pid):
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.restype = ctypes.c_long
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p,
+                            ctypes.c_void_p]
+    if libc.ptrace(request, pid, None, None) < 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+def test_a_worker_in_a_debugger_is_left_alone(cardea):
+    """What the keeper sees as stopped may be looked at by somebody."""
+    server = cardea("set workers 1\n" + SOCKET)
+    worker, = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    until(lambda: stat_of(worker)[1] == "T", what="the stop")
+    try:
+        ptrace(PTRACE_SEIZE, worker)
+    except PermissionError:
+        pytest.skip("no ptrace(2) here")
+    until(lambda: stat_of(worker)[1] == "t", what="the debugger's stop")
+    server.wait_log(rf"event=traced worker=0 pid={worker} "
+                    rf"tracer={os.getpid()}")
+    assert server.workers() == [worker]
+    ptrace(PTRACE_DETACH, worker)
+    os.kill(worker, signal.SIGCONT)
+    assert server.request("/").status == 200
+    assert server.workers() == [worker]
+    assert not [line for line in server.log if "cause=stuck" in line]
 
 
 def test_the_keeper_of_idle_workers_sleeps(cardea):

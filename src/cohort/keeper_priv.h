@@ -44,6 +44,8 @@ struct keeper_worker {
     struct keeper_source said;    /* from it: the pipe's end */
     bool stopped;                 /* by a signal, and not continued */
     bool watched;                 /* its passes were last read at a look */
+    bool traced;                  /* a debugger held it at the last look */
+    bool told_traced;             /* ... and the log says so */
     uint64_t last_pass;
     uint64_t frozen_at;     /* stands still since; 0: it does not */
     uint64_t deaf_deadline; /* it closed its control: killed then */

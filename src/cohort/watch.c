@@ -6,16 +6,98 @@
  * In the same pass at two looks: a signal, which ends a wait within a system
  * call (the close of somebody's lingering socket). In it for STUCK_PATIENCE: it
  * is killed like one that died. A worker that a signal stopped stands still as
- * well, wherever it was. */
+ * well, wherever it was. One that a debugger holds is left alone: somebody
+ * looks at it. Afterwards it has its whole patience again. */
 #include "cohort/keeper_priv.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
 #define LOOK_GAP       (1 * NS_PER_SEC)
 #define STUCK_PATIENCE (5 * NS_PER_SEC)
+
+/* What follows KEY, a line's beginning, in TEXT, or NULL. A process cannot put
+ * a line of its own there: proc(5) escapes the newline in its name. */
+static const char *
+status_value(const char *text, const char *key)
+{
+    const char *at = strstr(text, key);
+
+    return at != NULL ? at + strlen(key) : NULL;
+}
+
+/* The process that holds PID in a ptrace stop; 0: none does, or proc(5) cannot
+ * be read. One that is only traced, as by strace(1), runs. */
+static pid_t
+held_by(pid_t pid)
+{
+    char text[4096];
+    CLEAN_FD int fd = -1;
+    const char *state;
+    const char *tracer;
+    ssize_t n;
+
+    snprintf(text, sizeof(text), "/proc/%d/status", (int)pid);
+    fd = open(text, O_RDONLY | O_CLOEXEC);
+    n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+    text[MAX_OF(n, 0)] = '\0';
+    state = status_value(text, "\nState:\t");
+    tracer = status_value(text, "\nTracerPid:\t");
+    return state != NULL && *state == 't' && tracer != NULL
+               ? (pid_t)strtol(tracer, NULL, 10)
+               : 0;
+}
+
+/* Says once that the process TRACER holds W, which would be killed else. */
+static void
+tell_traced(struct keeper_worker *w, pid_t tracer)
+{
+    struct log_line line;
+
+    if (w->told_traced) {
+        return;
+    }
+    w->told_traced = true;
+    keeper_log_begin(w->keeper, &line, LOG_WARN, "traced");
+    log_num(&line, "worker", (uint64_t)w->index);
+    log_num(&line, "pid", (uint64_t)w->unit.pid);
+    log_num(&line, "tracer", (uint64_t)tracer);
+    keeper_log_end(w->keeper, &line);
+}
+
+/* W stands still. True if it must be looked at again. */
+static bool
+judge(struct keeper_worker *w, uint64_t now)
+{
+    pid_t tracer = held_by(w->unit.pid);
+
+    if (w->frozen_at == 0) {
+        w->frozen_at = w->stopped ? now : now - LOOK_GAP;
+    }
+    if (tracer == 0 && w->traced) {
+        w->frozen_at = now;
+    }
+    w->traced = tracer != 0;
+    if (now - w->frozen_at >= STUCK_PATIENCE) {
+        if (!w->traced) {
+            worker_end_trust(w, "stuck");
+            w->watched = false;
+            return false;
+        }
+        tell_traced(w, tracer);
+    }
+    if (!w->stopped && !w->traced) {
+        worker_poke(w);
+    }
+    return true;
+}
 
 /* Looks at W; true if it must be looked at again. */
 static bool
@@ -30,20 +112,10 @@ look(struct keeper_worker *w, uint64_t now)
     w->last_pass = pass;
     if (!w->stopped && !(same && awake)) {
         w->frozen_at = 0;
+        w->traced = w->told_traced = false;
         return !same || awake;
     }
-    if (w->frozen_at == 0) {
-        w->frozen_at = w->stopped ? now : now - LOOK_GAP;
-    }
-    if (now - w->frozen_at >= STUCK_PATIENCE) {
-        worker_end_trust(w, "stuck");
-        w->watched = false;
-        return false;
-    }
-    if (!w->stopped) {
-        worker_poke(w);
-    }
-    return true;
+    return judge(w, now);
 }
 
 void
@@ -82,6 +154,7 @@ void
 watch_forget(struct keeper_worker *w)
 {
     w->watched = w->stopped = false;
+    w->traced = w->told_traced = false;
     w->frozen_at = 0;
     atomic_store_explicit(&w->keeper->seats[w->index].awake, 0,
                           memory_order_relaxed);
