@@ -29,6 +29,18 @@ folder_make(const char *path, mode_t mode)
     return 0;
 }
 
+int
+folder_open_in(int fd, const char *name, mode_t mode)
+{
+    int opened;
+
+    if (mkdirat(fd, name, mode) < 0 && errno != EEXIST) {
+        return -errno;
+    }
+    opened = openat(fd, name, FOLDER_OPEN);
+    return opened < 0 ? -errno : opened;
+}
+
 /* 0 or -ESRCH: no such user. */
 static int
 find_user(const char *user, uid_t *p_uid, gid_t *p_gid)

@@ -15,6 +15,11 @@
  * what mkdir said. */
 int folder_make(const char *path, mode_t mode);
 
+/* Opens the folder NAME in the folder FD (borrowed), made with MODE (as umask
+ * allows) if it is missing; whose it is does not matter. A descriptor, the
+ * caller's; else a negative errno: what mkdirat or openat said. */
+int folder_open_in(int fd, const char *name, mode_t mode);
+
 /* Gives the folder FD (borrowed) to USER. Nothing happens without root or with
  * NULL. 0; -ESRCH: no such user; else a negative errno. */
 int folder_give(int fd, const char *user);

@@ -2,7 +2,9 @@
  * $XDG_RUNTIME_DIR/cardea, else /tmp/cardea-UID, whose owner and mode are
  * checked because anyone may make things in /tmp. The lock is flock(2) on the
  * folder itself; since another process may remove it between our open and our
- * lock, we look again after locking whether the path still means it.
+ * lock, we look again after locking whether the path still means it. A folder
+ * that nobody holds was left by a server that was killed: the next server with
+ * a folder beside it removes it, holding its lock meanwhile.
  *
  * A module's folder belongs to the module's user, who may put anything there at
  * any time: everything below works on descriptors and follows no link. */
@@ -20,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -27,8 +30,12 @@
 #include "conf/conf.h"
 
 #define DEPTH_MAX  16
-#define LOOK_MAX   256   /* entries of a module's folder at its restart */
+#define LOOK_MAX   256   /* entries of a folder that is only looked through */
 #define REMOVE_MAX 65536 /* entries of each folder at the end: about 0.3 s */
+
+/* How long a locked folder in which nobody answers is asked for: 1 s. */
+#define RETRIES   100
+#define RETRY_GAP (10 * 1000000L) /* ns */
 
 void
 runfolder_name(const char *file, char *out, size_t size)
@@ -106,28 +113,42 @@ choose_path(struct runfolder *folder, const struct conf *conf, char *why,
     return 0;
 }
 
+/* Opens and locks the folder NAME in the folder AT (borrowed). A descriptor;
+ * -ENOENT: it is not there, or was removed meanwhile; -EWOULDBLOCK: another has
+ * the lock; else a negative errno. */
+static int
+lock_at(int at, const char *name)
+{
+    CLEAN_FD int fd = openat(at, name, FOLDER_OPEN);
+    struct stat mine;
+    struct stat there;
+    int taken;
+
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &mine) < 0) {
+        return -errno;
+    }
+    if (fstatat(at, name, &there, AT_SYMLINK_NOFOLLOW) < 0 ||
+        mine.st_ino != there.st_ino || mine.st_dev != there.st_dev) {
+        return -ENOENT;
+    }
+    taken = fd;
+    fd = -1;
+    return taken;
+}
+
 /* 1: locked, 0: it was removed meanwhile, else a negative errno. */
 static int
 try_lock(struct runfolder *folder)
 {
     CLEAN_FD int fd = -1;
-    struct stat mine;
-    struct stat there;
     int rc = folder_make(folder->path, 0711);
 
     if (rc < 0) {
         return rc;
     }
-    fd = open(folder->path, FOLDER_OPEN);
+    fd = lock_at(AT_FDCWD, folder->path);
     if (fd < 0) {
-        return errno == ENOENT ? 0 : -errno;
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &mine) < 0) {
-        return -errno;
-    }
-    if (lstat(folder->path, &there) < 0 || mine.st_ino != there.st_ino ||
-        mine.st_dev != there.st_dev) {
-        return 0;
+        return fd == -ENOENT ? 0 : fd;
     }
     if (fchmod(fd, 0711) < 0) {
         return -errno;
@@ -158,11 +179,9 @@ holder_of(const char *folder)
 }
 
 static int
-say_locked(const struct runfolder *folder, const struct conf *conf, char *why,
-           size_t why_size)
+say_locked(const struct runfolder *folder, const struct conf *conf, pid_t pid,
+           char *why, size_t why_size)
 {
-    pid_t pid = holder_of(folder->path);
-
     if (pid <= 0) {
         return folder_say(-EWOULDBLOCK, why, why_size,
                           "another cardea runs on this configuration (%s is "
@@ -173,34 +192,6 @@ say_locked(const struct runfolder *folder, const struct conf *conf, char *why,
                       "another cardea runs on this configuration, pid %d: see "
                       "cardea status -f %s; cardea stop -f %s ends it",
                       (int)pid, conf->file, conf->file);
-}
-
-int
-runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
-               size_t why_size)
-{
-    int rc;
-
-    folder->fd = -1;
-    folder->path[0] = '\0';
-    rc = choose_path(folder, conf, why, why_size);
-    if (rc < 0) {
-        return rc;
-    }
-    for (int tries = 0; tries < 100; tries++) {
-        rc = try_lock(folder);
-        if (rc == 1) {
-            return 0;
-        }
-        if (rc == -EWOULDBLOCK) {
-            return say_locked(folder, conf, why, why_size);
-        }
-        if (rc < 0) {
-            break;
-        }
-    }
-    return folder_say(rc < 0 ? rc : -EAGAIN, why, why_size, "%s: %s",
-                      folder->path, strerrordesc_np(rc < 0 ? -rc : EAGAIN));
 }
 
 /* Removes what is in the folder FD (taken), at most *LEFT entries of it; each
@@ -238,6 +229,103 @@ empty_folder(int take_fd, int depth, unsigned *left)
         }
     }
     closedir(dir);
+}
+
+/* Is NAME one that runfolder_name() gives? */
+static bool
+is_run_name(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len > 9 && name[len - 9] == '-' &&
+           strspn(name + len - 8, "0123456789abcdef") == 8;
+}
+
+/* Removes NAME in the folder FD (borrowed), a server's, if it has ended without
+ * doing so. Its lock ends with its last process. */
+static void
+sweep_one(int fd, const char *name)
+{
+    unsigned left = REMOVE_MAX;
+    struct stat st;
+    int dead;
+    int copy;
+
+    if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !S_ISDIR(st.st_mode) || st.st_uid != geteuid()) {
+        return;
+    }
+    dead = lock_at(fd, name);
+    if (dead < 0) {
+        return;
+    }
+    copy = fcntl(dead, F_DUPFD_CLOEXEC, 3);
+    if (copy >= 0) {
+        empty_folder(copy, 0, &left);
+    }
+    unlinkat(fd, name, AT_REMOVEDIR);
+    close(dead);
+}
+
+/* Removes the folders that servers which were killed left beside FOLDER, as far
+ * as a short look finds them. */
+static void
+sweep(const struct runfolder *folder)
+{
+    const char *own = strrchr(folder->path, '/') + 1;
+    int fd = openat(folder->fd, "..", FOLDER_OPEN);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+
+    if (dir == NULL) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return;
+    }
+    for (int i = 0; i < LOOK_MAX && (entry = readdir(dir)) != NULL; i++) {
+        if (is_run_name(entry->d_name) && strcmp(entry->d_name, own) != 0) {
+            sweep_one(fd, entry->d_name);
+        }
+    }
+    closedir(dir);
+}
+
+int
+runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
+               size_t why_size)
+{
+    const struct timespec gap = {0, RETRY_GAP};
+    int rc;
+
+    folder->fd = -1;
+    folder->path[0] = '\0';
+    rc = choose_path(folder, conf, why, why_size);
+    if (rc < 0) {
+        return rc;
+    }
+    for (int tries = 0; tries < RETRIES; tries++) {
+        rc = try_lock(folder);
+        if (rc == 1) {
+            if (conf->run_folder == NULL) {
+                sweep(folder);
+            }
+            return 0;
+        }
+        if (rc == -EWOULDBLOCK) {
+            /* Another's sweep, unless somebody answers there. */
+            pid_t pid = holder_of(folder->path);
+
+            if (pid > 0 || tries == RETRIES - 1) {
+                return say_locked(folder, conf, pid, why, why_size);
+            }
+            (void)nanosleep(&gap, NULL);
+        } else if (rc < 0) {
+            break;
+        }
+    }
+    return folder_say(rc < 0 ? rc : -EAGAIN, why, why_size, "%s: %s",
+                      folder->path, strerrordesc_np(rc < 0 ? -rc : EAGAIN));
 }
 
 /* Removes NAME in the folder FD where it is what an earlier life may have left
@@ -290,17 +378,9 @@ int
 runfolder_module(const struct runfolder *folder, const char *name,
                  const char *user)
 {
-    CLEAN_FD int fd = -1;
-    int rc;
+    CLEAN_FD int fd = folder_open_in(folder->fd, name, 0711);
+    int rc = fd < 0 ? fd : folder_give(fd, user);
 
-    if (mkdirat(folder->fd, name, 0711) < 0 && errno != EEXIST) {
-        return -errno;
-    }
-    fd = openat(folder->fd, name, FOLDER_OPEN);
-    if (fd < 0) {
-        return -errno;
-    }
-    rc = folder_give(fd, user);
     if (rc == 0 && fchmod(fd, 0711) < 0) {
         rc = -errno;
     }

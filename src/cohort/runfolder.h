@@ -22,9 +22,11 @@ void runfolder_parent(char *out, size_t size);
 void runfolder_path(const struct conf *conf, const char *file,
                     char out[PATH_MAX]);
 
-/* Makes (or takes over) the folder of CONF, mode 0711, and locks it. 0; or a
- * negative errno after one sentence in WHY (-EWOULDBLOCK: another cardea runs
- * on this configuration). */
+/* Makes (or takes over) the folder of CONF, mode 0711, and locks it; a lock
+ * that another holds without answering there is waited for, up to a second. In
+ * the usual place it then removes the folders of servers that were killed,
+ * among the first 256 entries. 0; or a negative errno after one sentence in WHY
+ * (-EWOULDBLOCK: another cardea runs on this configuration). */
 int runfolder_open(struct runfolder *folder, const struct conf *conf, char *why,
                    size_t why_size);
 

@@ -145,15 +145,11 @@ int
 statefolder_module(const struct statefolder *folder, const char *name,
                    const char *user)
 {
-    CLEAN_FD int fd = -1;
+    CLEAN_FD int fd = folder_open_in(folder->fd, name, 0700);
     int rc;
 
-    if (mkdirat(folder->fd, name, 0700) < 0 && errno != EEXIST) {
-        return -errno;
-    }
-    fd = openat(folder->fd, name, FOLDER_OPEN);
     if (fd < 0) {
-        return -errno;
+        return fd;
     }
     /* What another user kept there is not made this one's own: its files were
      * written for other eyes, or against these. */

@@ -4,15 +4,18 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -206,14 +209,114 @@ test_refused(void **state)
     assert_int_equal(rmdir(top), 0);
 }
 
+/* What make_files(folder, "%d", n) made, and the folder. */
+static void
+remove_files(const char *folder, int n)
+{
+    char path[256];
+
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof(path), "%s/%d", folder, i);
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(rmdir(folder), 0);
+}
+
+/* A folder whose server was killed goes when the next server starts; one that
+ * is locked, has another kind of name or is a link stays. */
+static void
+test_sweep(void **state)
+{
+    char top[] = "/tmp/test-run-XXXXXX";
+    char parent[128];
+    char dead[160];
+    char live[160];
+    char other[160];
+    char link[160];
+    char why[512];
+    struct conf conf = {.file = "/nowhere/site.conf"};
+    struct runfolder one;
+    int fd;
+
+    if (getuid() == 0) { /* root's folders lie in the system's place */
+        assert_int_equal(seteuid(65534), 0);
+    }
+    assert_non_null(mkdtemp(top));
+    assert_int_equal(setenv("XDG_RUNTIME_DIR", top, 1), 0);
+    snprintf(parent, sizeof(parent), "%s/cardea", top);
+    snprintf(dead, sizeof(dead), "%s/dead-0123abcd", parent);
+    snprintf(live, sizeof(live), "%s/live-0123abcd", parent);
+    snprintf(other, sizeof(other), "%s/other", parent);
+    snprintf(link, sizeof(link), "%s/link-0123abcd", parent);
+    assert_int_equal(mkdir(parent, 0700), 0);
+    assert_int_equal(mkdir(dead, 0700), 0);
+    assert_int_equal(mkdir(live, 0700), 0);
+    assert_int_equal(mkdir(other, 0700), 0);
+    assert_int_equal(symlink("other", link), 0);
+    make_files(dead, "%d", 3);
+    make_files(live, "%d", 3);
+    make_files(other, "%d", 3);
+    fd = open(live, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+
+    assert_int_equal(runfolder_open(&one, &conf, why, sizeof(why)), 0);
+    assert_int_equal(access(dead, F_OK), -1);
+    assert_int_equal(count_in(live), 3);
+    assert_int_equal(count_in(other), 3);
+    assert_int_equal(access(link, F_OK), 0);
+
+    /* Nobody lives there any more. */
+    close(fd);
+    runfolder_remove(&one);
+    assert_int_equal(runfolder_open(&one, &conf, why, sizeof(why)), 0);
+    assert_int_equal(access(live, F_OK), -1);
+    runfolder_remove(&one);
+    assert_int_equal(unlink(link), 0);
+    remove_files(other, 3);
+    assert_int_equal(rmdir(parent), 0);
+    assert_int_equal(rmdir(top), 0);
+    assert_int_equal(seteuid(getuid()), 0);
+    assert_int_equal(unsetenv("XDG_RUNTIME_DIR"), 0);
+}
+
+static void *
+let_go(void *arg)
+{
+    const struct timespec gap = {0, 100 * 1000 * 1000};
+
+    nanosleep(&gap, NULL);
+    close(*(int *)arg);
+    return NULL;
+}
+
+/* One who sweeps a folder has its lock for a moment: that is waited out. */
+static void
+test_swept_at_start(void **state)
+{
+    char top[] = "/tmp/test-run-XXXXXX";
+    char why[512];
+    struct conf conf = {.run_folder = top};
+    struct runfolder one;
+    pthread_t thread;
+    int fd;
+
+    assert_non_null(mkdtemp(top));
+    fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    assert_int_equal(pthread_create(&thread, NULL, let_go, &fd), 0);
+    assert_int_equal(runfolder_open(&one, &conf, why, sizeof(why)), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    runfolder_remove(&one);
+    assert_int_equal(access(top, F_OK), -1);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_life),
-        cmocka_unit_test(test_crowded),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_life),
+        cmocka_unit_test(test_crowded), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_sweep),   cmocka_unit_test(test_swept_at_start),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
