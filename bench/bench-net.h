@@ -1,8 +1,8 @@
 /*
- * What the bench programs that hold many connections share: all descriptors
- * that are allowed, and a connection from a client address of one's choice.
- * One address has some 28,000 ports towards one server, so a crowd comes from
- * several addresses of 127/8, which all lead to this machine.
+ * What the bench programs with many connections share: a listening socket, all
+ * descriptors that are allowed, and a connection from a client address of one's
+ * choice. One address has some 28,000 ports towards one server, so a crowd
+ * comes from several addresses of 127/8, which all lead to this machine.
  */
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -38,6 +39,37 @@ bench_want_files(long n)
                 program_invocation_short_name, n,
                 (unsigned long long)limit.rlim_cur);
         exit(1);
+    }
+}
+
+/* Listens on a free port of the loopback address, non-blocking, and prints
+ * where.  backlog: as of listen(2).  Ends the program if it cannot. */
+static inline int
+bench_listen(int backlog)
+{
+    struct sockaddr_in sin = {.sin_family = AF_INET};
+    socklen_t len = sizeof(sin);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&sin, sizeof(sin)) < 0 ||
+        listen(fd, backlog) < 0 ||
+        getsockname(fd, (struct sockaddr *)&sin, &len) < 0) {
+        bench_die("listen");
+    }
+    printf("ready url=http://127.0.0.1:%u/\n", ntohs(sin.sin_port));
+    fflush(stdout);
+    return fd;
+}
+
+/* Adds fd to the epoll set ep; its events carry the descriptor. */
+static inline void
+bench_watch(int ep, int fd, uint32_t events)
+{
+    struct epoll_event ev = {.events = events, .data.fd = fd};
+
+    if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0) {
+        bench_die("epoll_ctl");
     }
 }
 

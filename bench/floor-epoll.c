@@ -12,16 +12,10 @@
  * The answer has exactly --bytes bytes, so that the floor moves as many
  * bytes as the server it is compared with; a padding field fills it up.
  */
-#include "bench-util.h"
+#include "bench-net.h"
 
-#include <arpa/inet.h>
 #include <getopt.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define FLOOR_BODY   "Well, hello to you too!\n"
 #define FLOOR_EVENTS 256
@@ -47,36 +41,6 @@ floor_answer(char *out, size_t room, size_t bytes)
                             pad, 0, FLOOR_BODY);
 }
 
-/* Listens on a free port of the loopback address and prints where. */
-static int
-floor_listen(void)
-{
-    struct sockaddr_in sin = {.sin_family = AF_INET};
-    socklen_t len = sizeof(sin);
-    int fd;
-
-    sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&sin, sizeof(sin)) < 0 ||
-        listen(fd, 1024) < 0 ||
-        getsockname(fd, (struct sockaddr *)&sin, &len) < 0) {
-        bench_die("listen");
-    }
-    printf("ready url=http://127.0.0.1:%u/\n", ntohs(sin.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
-static void
-floor_watch(int ep, int fd, uint32_t events)
-{
-    struct epoll_event ev = {.events = events, .data.fd = fd};
-
-    if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0) {
-        bench_die("epoll_ctl");
-    }
-}
-
 static void
 floor_accept(int ep, int listener)
 {
@@ -89,7 +53,7 @@ floor_accept(int ep, int listener)
             return;
         }
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        floor_watch(ep, fd, EPOLLIN | EPOLLET);
+        bench_watch(ep, fd, EPOLLIN | EPOLLET);
     }
 }
 
@@ -103,7 +67,7 @@ floor_serve(int listener, const char *answer, size_t answer_len)
     if (ep < 0) {
         bench_die("epoll_create1");
     }
-    floor_watch(ep, listener, EPOLLIN);
+    bench_watch(ep, listener, EPOLLIN);
     for (;;) {
         int n = epoll_wait(ep, events, FLOOR_EVENTS, -1);
 
@@ -152,6 +116,6 @@ main(int argc, char **argv)
     }
     bench_pin(cpu);
     bytes = floor_answer(answer, sizeof(answer), bytes);
-    floor_serve(floor_listen(), answer, bytes);
+    floor_serve(bench_listen(1024), answer, bytes);
     return 0;
 }

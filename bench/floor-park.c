@@ -7,38 +7,9 @@
 #include "bench-net.h"
 
 #include <signal.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 
 #define PARK_EVENTS 64
-
-static int
-park_listen(void)
-{
-    struct sockaddr_in sin = {.sin_family = AF_INET};
-    socklen_t len = sizeof(sin);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&sin, sizeof(sin)) < 0 ||
-        listen(fd, 4096) < 0 ||
-        getsockname(fd, (struct sockaddr *)&sin, &len) < 0) {
-        bench_die("listen");
-    }
-    printf("ready url=http://127.0.0.1:%u/\n", ntohs(sin.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
-static void
-park_watch(int ep, int fd, uint32_t events)
-{
-    struct epoll_event ev = {.events = events, .data.fd = fd};
-
-    if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) < 0) {
-        bench_die("epoll_ctl");
-    }
-}
 
 static void
 park_accept(int ep, int listener)
@@ -56,7 +27,7 @@ park_accept(int ep, int listener)
         if (fd < 0) {
             bench_die("accept");
         }
-        park_watch(ep, fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
+        bench_watch(ep, fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
     }
 }
 
@@ -68,7 +39,7 @@ static void __attribute__((noreturn)) park_serve(int listener)
     if (ep < 0) {
         bench_die("epoll_create1");
     }
-    park_watch(ep, listener, EPOLLIN);
+    bench_watch(ep, listener, EPOLLIN);
     for (;;) {
         int n = epoll_wait(ep, events, PARK_EVENTS, -1);
 
@@ -98,7 +69,7 @@ main(int argc, char **argv)
         return 2;
     }
     bench_want_files(16);
-    listener = park_listen();
+    listener = bench_listen(4096);
     while (--n > 0) {
         pid_t pid = fork();
 
