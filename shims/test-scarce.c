@@ -5,11 +5,11 @@
 #include "groups.h"
 #include "runner.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -18,20 +18,6 @@
 #include <cmocka.h>
 
 #include "base/test-scarce.h"
-
-static int
-count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
 
 /* ---- CGI as data ---- */
 
@@ -117,7 +103,7 @@ static void
 test_run(void **state)
 {
     _Atomic pid_t group = -1;
-    int before = count_fds();
+    int before = scarce_count_fds();
     bool was_short = true;
     long n;
 
@@ -137,7 +123,7 @@ test_run(void **state)
         }
         runner_result_clear(&res);
         assert_int_equal(group, -1);
-        assert_int_equal(count_fds(), before);
+        assert_int_equal(scarce_count_fds(), before);
         assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
         assert_int_equal(errno, ECHILD);
     }
@@ -150,7 +136,7 @@ test_run(void **state)
 static void
 test_groups(void **state)
 {
-    int before = count_fds();
+    int before = scarce_count_fds();
     bool was_short = true;
     long n;
 
@@ -160,7 +146,7 @@ test_groups(void **state)
         int error = errno;
         was_short = scarce_end();
         assert_true((groups == NULL) == was_short);
-        assert_int_equal(count_fds(), before);
+        assert_int_equal(scarce_count_fds(), before);
         if (groups == NULL) {
             assert_true(error == EMFILE || error == ENOMEM || error == EAGAIN);
             assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);

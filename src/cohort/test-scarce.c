@@ -5,7 +5,6 @@
 #include "cohort/keeper.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -13,6 +12,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -282,20 +282,6 @@ test_life(void **state)
 
 /* ---- parts of it by themselves ---- */
 
-static int
-count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
 static void
 test_sink(void **state)
 {
@@ -305,14 +291,14 @@ test_sink(void **state)
     long n;
 
     assert_int_equal(__real_pipe2(ends, O_CLOEXEC), 0);
-    before = count_fds();
+    before = scarce_count_fds();
     for (n = 1; n < 100 && was_short; n++) {
         scarce_begin(n);
         int rc = sink_init(sink, ends[1]);
         was_short = scarce_end();
         assert_int_equal(rc, was_short ? -ENOMEM : 0);
         sink_deinit(sink);
-        assert_int_equal(count_fds(), before);
+        assert_int_equal(scarce_count_fds(), before);
     }
     print_message("# sink: %ld\n", n - 2);
     assert_int_equal(n, 3);
@@ -333,7 +319,7 @@ test_folders(void **state)
     long n;
 
     site_make(&s);
-    int before = count_fds();
+    int before = scarce_count_fds();
     for (n = 1; n < 100 && was_short; n++) {
         struct runfolder run;
         struct statefolder kept;
@@ -350,7 +336,7 @@ test_folders(void **state)
             runfolder_remove(&run);
         }
         was_short = scarce_end();
-        assert_int_equal(count_fds(), before);
+        assert_int_equal(scarce_count_fds(), before);
         if (!was_short) {
             assert_int_equal(access(s.run, F_OK), -1);
         }

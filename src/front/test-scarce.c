@@ -370,20 +370,6 @@ ask_all(struct life *l, const struct site *s, long n)
 
 /* ---- all of it ---- */
 
-static int
-count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
 static bool
 is_start_errno(int e)
 {
@@ -435,9 +421,9 @@ test_life(void **state)
 
     site_make(&s);
     close(dial_when_there(s.door));
-    int before = count_fds();
+    int before = scarce_count_fds();
     while (live(&s, n, &starts, &refused) && n < 1000) {
-        assert_int_equal(count_fds(), before);
+        assert_int_equal(scarce_count_fds(), before);
         n++;
     }
     print_message("# worker: %ld calls, %d starts failed, %d refusals\n", n - 1,

@@ -1,31 +1,17 @@
 /* An arena of which any part cannot be had is none, and leaves nothing. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 
 #include <cmocka.h>
 
 #include "base/test-scarce.h"
 #include "loop/arena.h"
 
-static int
-count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
 static void
 test_arena(void **state)
 {
-    int before = count_fds();
+    int before = scarce_count_fds();
     struct arena a;
     long n;
 
@@ -40,11 +26,11 @@ test_arena(void **state)
         assert_true(e == ENOMEM || e == EMFILE || e == ENOSPC);
         assert_int_equal(a.fd, -1);
         assert_null(a.base);
-        assert_int_equal(count_fds(), before);
+        assert_int_equal(scarce_count_fds(), before);
     }
     print_message("# arena: %ld\n", n - 1);
     assert_in_range(n, 4, 20);
-    assert_int_equal(count_fds(), before);
+    assert_int_equal(scarce_count_fds(), before);
 }
 
 int

@@ -1,9 +1,9 @@
 /* A start for which anything is short is a negative errno, no child is left,
  * and no descriptor; the next start works. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,27 +12,13 @@
 #include "base/test-scarce.h"
 #include "module/spawn.h"
 
-static int
-count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
 static void
 test_start(void **state)
 {
     static char path[] = "/bin/true";
     static char *argv[] = {path, NULL};
     const struct spawn_plan plan = {.argv = argv};
-    int before = count_fds();
+    int before = scarce_count_fds();
     long n;
 
     for (n = 1; n < 100; n++) {
@@ -49,7 +35,7 @@ test_start(void **state)
             assert_true(rc == -EMFILE || rc == -ENOMEM || rc == -EAGAIN);
         }
         assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
-        assert_int_equal(count_fds(), before);
+        assert_int_equal(scarce_count_fds(), before);
         if (!was_short) {
             break;
         }
