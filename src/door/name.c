@@ -70,6 +70,7 @@ const char *const name_interposed = &interpose_is_here;
 static struct name_listener *listeners; /* under the server's lock */
 static int watcher = -1; /* inotify: tells that a file may be gone */
 
+static void forget_locked(struct name_listener *l);
 static void detach_locked(struct name_listener *l);
 
 struct door *
@@ -339,25 +340,24 @@ add_listener(struct door *d, int fd, int file_fd, int held,
 
 /* ---- sockets in the file system ---- */
 
-/* Binds FD at PATH under a temporary name first, so that the door appears
- * whole: bound, with its mode, listening. */
+/* Binds FD with MODE under a name beside PATH, which becomes TEMPORARY, and
+ * listens. 0 or an errno. */
 static int
-bind_at(int fd, const char *path, mode_t mode)
+bind_beside(int fd, const char *path, mode_t mode,
+            char temporary[sizeof((struct sockaddr_un *)NULL)->sun_path])
 {
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
-    char temporary[sizeof sun.sun_path];
-    int n = snprintf(temporary, sizeof temporary, "%s.%08x", path,
+    int n = snprintf(temporary, sizeof sun.sun_path, "%s.%08x", path,
                      (unsigned)door_random());
 
-    if (n < 0 || (size_t)n >= sizeof temporary) {
+    if (n < 0 || (size_t)n >= sizeof sun.sun_path) {
         return ENAMETOOLONG;
     }
     memcpy(sun.sun_path, temporary, (size_t)n + 1);
     if (bind(fd, (struct sockaddr *)&sun, sizeof sun) < 0) {
         return errno;
     }
-    if (chmod(temporary, mode) < 0 || listen_with_credentials(fd) < 0 ||
-        renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
+    if (chmod(temporary, mode) < 0 || listen_with_credentials(fd) < 0) {
         int e = errno;
         unlink(temporary);
         return e;
@@ -365,10 +365,57 @@ bind_at(int fd, const char *path, mode_t mode)
     return 0;
 }
 
+/* The listener on FD did not get its path: nobody has seen it. FD is closed. */
+static void
+withdraw(int fd)
+{
+    pthread_mutex_lock(&door_server.lock);
+    for (struct name_listener *l = listeners; l; l = l->next) {
+        if (l->fd == fd) {
+            l->door->n_names--;
+            forget_locked(l);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&door_server.lock);
+}
+
+/* As door_attach(), for OWN on the new socket FD; *P_TAKEN: it is no longer the
+ * caller's. The door appears whole, and does not go again: bound, with its
+ * mode, served, before it has its name. 0 or an errno. */
+static int
+attach_socket(struct door *own, int fd, const char *path, mode_t mode,
+              bool *p_taken)
+{
+    char temporary[sizeof((struct sockaddr_un *)NULL)->sun_path];
+    int e = bind_beside(fd, path, mode, temporary);
+
+    if (e != 0) {
+        return e;
+    }
+    int held = raw_open(temporary, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+    e = add_listener(own, fd, -1, held, NULL, false);
+    *p_taken = e == 0;
+    if (e != 0) {
+        if (held >= 0) {
+            close(held);
+        }
+    } else if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path,
+                         RENAME_NOREPLACE) < 0) {
+        e = errno;
+        withdraw(fd);
+    }
+    if (e != 0) {
+        unlink(temporary);
+    }
+    return e;
+}
+
 int
 door_attach(int d, const char *path, mode_t mode)
 {
     struct door *own = door_own(d);
+    bool taken = false;
 
     if (!own) {
         errno = EBADF;
@@ -379,18 +426,8 @@ door_attach(int d, const char *path, mode_t mode)
         door_unref(own);
         return -1;
     }
-    int e = bind_at(fd, path, mode & 0777);
-    if (e == 0) {
-        int held = raw_open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW);
-        e = add_listener(own, fd, -1, held, NULL, false);
-        if (e != 0) {
-            unlink(path);
-            if (held >= 0) {
-                close(held);
-            }
-        }
-    }
-    if (e != 0) {
+    int e = attach_socket(own, fd, path, mode & 0777, &taken);
+    if (!taken) {
         close(fd);
     }
     door_unref(own);
@@ -598,10 +635,10 @@ fattach(int d, const char *path)
     return e == 0 ? 0 : -1;
 }
 
-/* Takes the name away: no more connections by it. Lock held. The socket stays
- * with the listening thread; shut down, it tells nobody anything. */
+/* Nobody connects by the name any more. Lock held. The socket stays with the
+ * listening thread; shut down, it tells nobody anything. */
 static void
-detach_locked(struct name_listener *l)
+forget_locked(struct name_listener *l)
 {
     for (struct name_listener **p = &listeners; *p; p = &(*p)->next) {
         if (*p == l) {
@@ -621,10 +658,19 @@ detach_locked(struct name_listener *l)
     if (l->held >= 0) {
         close(l->held);
     }
-    l->door->n_names--;
-    unref_check_locked(l->door);
     door_unref(l->door);
     free(l);
+}
+
+/* Takes the name away, which was a reference to its door. Lock held. */
+static void
+detach_locked(struct name_listener *l)
+{
+    struct door *d = l->door;
+
+    d->n_names--;
+    unref_check_locked(d);
+    forget_locked(l);
 }
 
 bool
