@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Every whole program under EXAMPLES of man/*.3 compiles without a warning and
-links with libdoor: that of the build folder (CARDEA_BUILD, else build-asan),
-with its sanitizers. Without a build it is compiled only. One that makes a door
+"""Every whole program under EXAMPLES of man/*.3 and man/*.7 compiles without a
+warning and links with libdoor: that of the build folder (CARDEA_BUILD, else
+build-asan), with its sanitizers. Without a build it is compiled only. One that makes a door
 at a path serves it, and once more after a kill, which leaves the path behind;
 one that makes a door for itself runs to a good end.
 
@@ -266,7 +266,8 @@ def selftest(build):
 
 def main():
     tap = house.Tap()
-    pages = [p for p in house.files(".3") if re.fullmatch(r"man/[^/]+", p)]
+    pages = [p for p in house.files(".3", ".7")
+             if re.fullmatch(r"man/[^/]+", p)]
     if not shutil.which("gcc"):
         tap.skip("examples of the manual", "no gcc here")
         return tap.done()
@@ -285,7 +286,7 @@ def main():
             tap.case(f"{page}:{at}", faults_of(f"{page}:{at}", source, build))
     check_conf(tap, build)
     if not checked:
-        tap.case("there are examples", ["no page of man/*.3 has a program"])
+        tap.case("there are examples", ["no page of man/ has a program"])
     return tap.done()
 
 

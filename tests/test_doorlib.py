@@ -2,7 +2,6 @@
 programs of examples/doors do what their pages say."""
 
 import os
-import select
 import subprocess
 
 import pytest
@@ -119,8 +118,18 @@ int main(int argc, char **argv)
 }
 
 
+def pkg_config(build):
+    """What `pkg-config --cflags --libs door` says of the build folder."""
+    folder = os.path.join(build, "meson-uninstalled")
+    done = subprocess.run(["pkg-config", "--cflags", "--libs", "door"],
+                          env=dict(os.environ, PKG_CONFIG_PATH=folder),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          check=True)
+    return done.stdout.decode().split()
+
+
 def flags(build):
-    """What `pkg-config --cflags --libs door` says, for the build folder; with
+    """What a program is compiled and linked with, for the build folder; with
     its sanitizers."""
     with open(os.path.join(build, "compile_commands.json"),
               encoding="utf-8") as f:
@@ -153,3 +162,124 @@ def test_old_programs_compile(build, folder, compiler, name, says):
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=60, check=False)
     assert (done.returncode, done.stdout.decode()) == (0, says), done.stderr
+
+
+TEXTBOOK = os.path.join(ROOT, "examples", "doors")
+
+
+def textbook(build, folder, name):
+    """The program NAME of examples/doors, built as its head says."""
+    program = os.path.join(folder, name)
+    sanitize = [f for f in flags(build) if f.startswith("-fsanitize")]
+    done = subprocess.run(
+        ["cc", "-std=gnu89", "-Wall", "-Werror", *sanitize,
+         os.path.join(TEXTBOOK, name + ".c"), "-o", program,
+         *pkg_config(build), "-lpthread", "-Wl,-rpath," + build],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, check=False)
+    assert done.returncode == 0, done.stdout.decode()
+    return program
+
+
+def run(*command, **options):
+    """(status, output, complaints) of a program."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=60, **options)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+class Daemon:
+    """A server of examples/doors, from when its door answers."""
+
+    def __init__(self, *command, ready):
+        # pylint: disable=consider-using-with
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT)
+        try:
+            until(lambda: ready() or self.process.poll() is not None, 30,
+                  "the door")
+            assert self.process.poll() is None, self.process.stdout.read()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self):
+        return self.process
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def test_squares_with_threads_and_descriptors(build, folder):
+    program, path = textbook(build, folder, "squares"), folder + "/squares.door"
+    assert run(program, path, "3")[0] == 1  # nobody there
+    with Daemon(program, "-s", path,
+                ready=lambda: run(program, path, "1")[0] == 0) as server:
+        numbers = [str(n) for n in range(-8, 24)]
+        status, out, said = run(program, path, *numbers)
+        assert status == 0, said
+        lines = out.splitlines()
+        # What the server wrote onto the caller's descriptor, in any order.
+        assert sorted(line for line in lines if "squared" in line) == sorted(
+            f"squared {n}" for n in numbers)
+        assert [line for line in lines if "=" in line] == [
+            f"{n} * {n} = {int(n) ** 2}" for n in numbers]
+        fds = os.listdir(f"/proc/{server.pid}/fd")
+        for _ in range(3):
+            assert run(program, path, *numbers)[0] == 0
+        # Those of ended callers go with their channels.
+        until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) <= len(fds))
+
+
+def test_nscache_ends_when_its_name_goes(build, folder):
+    program, path = textbook(build, folder, "nscache"), folder + "/names.door"
+    with Daemon(program, "-s", path,
+                ready=lambda: run(program, path, "root")[0] == 0) as server:
+        assert run(program, path, "root", "daemon", "nobody-of-that-name") == (
+            1, "root: 0, remembered\ndaemon: 1\n"
+            "nobody-of-that-name: no such user\n", "")
+        assert run(program, path, "daemon")[1] == "daemon: 1, remembered\n"
+        threads = os.listdir(f"/proc/{server.pid}/task")
+        assert len(threads) <= 1 + 4 + 2  # main, the pool, the library's
+        assert run(program, "-k", path)[0] == 0
+        assert server.wait(30) == 0
+        assert server.stdout.read() == b"nobody is left\n"
+    status, _, said = run(program, path, "root")
+    assert status == 1 and said
+
+
+def test_lendd_lends_to_its_friends_alone(build, folder):
+    server = textbook(build, folder, "lendd")
+    program, path = textbook(build, folder, "borrow"), folder + "/lend.door"
+    shelf = os.path.join(folder, "shelf")
+    os.mkdir(shelf)
+    with open(os.path.join(shelf, "book"), "w", encoding="utf-8") as f:
+        f.write("a book\n" * 1000)
+    os.chmod(os.path.join(shelf, "book"), 0o600)
+    os.mkfifo(os.path.join(shelf, "pipe"))
+    assert run(program, path, "book")[0] == 1  # no door yet
+
+    def lent():
+        return run(program, path, "book") == (0, "a book\n" * 1000, "")
+
+    with Daemon(server, path, shelf, ready=lent):
+        for name, why in (("../shelf/book", "Operation not permitted"),
+                          ("pipe", "Operation not permitted"),
+                          ("none", "No such file or directory"),
+                          ("x" * 64, "Invalid argument")):
+            assert run(program, path, name) == (1, "", f"{name}: {why}\n")
+        assert lent()
+        if os.geteuid() == 0:
+            os.chmod(folder, 0o755)
+            assert run(program, path, "book", user=65534) == (
+                1, "", "book: Permission denied\n")
+    with Daemon(server, path, shelf, "4711", ready=lambda: run(
+            program, path, "book")[2] == "book: Permission denied\n"):
+        if os.geteuid() == 0:
+            # What it may not open itself is lent to it, open.
+            assert run(program, path, "book", user=4711)[1] == \
+                "a book\n" * 1000
