@@ -20,6 +20,8 @@ typedef unsigned int uint_t;
 typedef struct door_ucred ucred_t;
 typedef int projid_t;
 typedef int zoneid_t;
+typedef struct door_priv_set priv_set_t;
+typedef const char *priv_ptype_t;
 
 #ifndef P_MYID
 #define P_MYID (-1)
@@ -38,6 +40,7 @@ int ucred_getgroups(const ucred_t *cred, const gid_t **p_groups);
 pid_t ucred_getpid(const ucred_t *cred);
 projid_t ucred_getprojid(const ucred_t *cred);
 zoneid_t ucred_getzoneid(const ucred_t *cred);
+const priv_set_t *ucred_getprivset(const ucred_t *cred, priv_ptype_t type);
 uint_t ucred_getpflags(const ucred_t *cred, uint_t flag);
 
 #pragma GCC visibility pop

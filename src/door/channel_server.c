@@ -6,6 +6,7 @@
 #include "door/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,11 +99,11 @@ channel_describe(door_desc_t *desc, int fd)
     desc->d_attributes = DOOR_DESCRIPTOR;
     desc->d_data.d_desc.d_descriptor = fd;
     if (door_is_marked(fd, &uniquifier, &attributes)) {
+        if (name_is_own(uniquifier, &attributes)) {
+            attributes |= DOOR_LOCAL;
+        }
         desc->d_attributes |= attributes;
         desc->d_data.d_desc.d_id = uniquifier;
-        if (name_is_own(uniquifier)) {
-            desc->d_attributes |= DOOR_LOCAL;
-        }
     }
 }
 
@@ -300,7 +301,8 @@ read_descs(door_desc_t **p_own, const door_desc_t *descs, uint32_t n)
         return EFAULT;
     }
     for (uint32_t i = 0; i < n; i++) {
-        if (((*p_own)[i].d_attributes & DOOR_DESCRIPTOR) == 0) {
+        if (((*p_own)[i].d_attributes & DOOR_DESCRIPTOR) == 0 ||
+            fcntl((*p_own)[i].d_data.d_desc.d_descriptor, F_GETFD) < 0) {
             return EINVAL;
         }
     }
@@ -327,10 +329,49 @@ void
 channel_release_descs(const door_desc_t *descs, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        if ((descs[i].d_attributes & DOOR_RELEASE) != 0) {
-            close(descs[i].d_data.d_desc.d_descriptor);
+        door_desc_t desc;
+        if (door_copy_in(&desc, descs + i, sizeof desc) != 0) {
+            return;
+        }
+        if ((desc.d_attributes & DOOR_RELEASE) != 0) {
+            close(desc.d_data.d_desc.d_descriptor);
         }
     }
+}
+
+/* What was sent for an answer that failed is void; the program may try again. 0
+ * or an errno. */
+static int
+send_forget(struct call *c)
+{
+    struct door_note note = {
+        .kind = DOOR_NOTE_FDS, .seq = c->seq, .purpose = 2};
+
+    return door_send(c->src->conn, &note, sizeof note, NULL, 0);
+}
+
+/* Brings the results to the caller, but for the words that tell of them. 0 or
+ * an errno; then *P_AGAIN: the program may try again. */
+static int
+send_results(struct call *c, const char *data, size_t size,
+             const door_desc_t *descs, uint32_t n_descs, bool *p_again)
+{
+    bool by_memory = size > DOOR_CHANNEL_AREA;
+    door_desc_t *own = NULL;
+    int e = n_descs > 0 ? read_descs(&own, descs, n_descs) : 0;
+
+    if (e == 0 && size > 0 && !by_memory) {
+        e = door_copy_in((char *)c->src->reply + 4096, data, size);
+    }
+    if (e == 0 && (n_descs > 0 || by_memory)) {
+        e = n_descs > 0 ? send_descs(c, own, n_descs) : 0;
+        if (e == 0 && by_memory) {
+            e = send_memory(c, data, size);
+        }
+        *p_again = e == 0 || send_forget(c) == 0;
+    }
+    free(own);
+    return e;
 }
 
 int
@@ -340,7 +381,8 @@ channel_answer(struct call *c, int error, const char *data, size_t size,
     struct source *src = c->src;
     struct channel_reply *r = reply_of(src);
     const struct channel_call *q = call_of(src);
-    bool by_memory = size > DOOR_CHANNEL_AREA;
+    bool again = true;
+    int e = 0;
 
     if (!c->open) {
         /* not reached: a thread that ends answers once */
@@ -349,28 +391,18 @@ channel_answer(struct call *c, int error, const char *data, size_t size,
     }
     if (n_descs > DOOR_FDS_MAX ||
         (c->no_results && (size > 0 || n_descs > 0))) {
-        return E2BIG;
+        e = E2BIG;
+    } else {
+        e = send_results(c, data, size, descs, n_descs, &again);
     }
-    door_desc_t *own = NULL;
-    int e = n_descs > 0 ? read_descs(&own, descs, n_descs) : 0;
-    if (e == 0 && size > 0 && !by_memory) {
-        e = door_copy_in((char *)src->reply + 4096, data, size);
-    }
-    if (e == 0 && n_descs > 0) {
-        e = send_descs(c, own, n_descs);
-    }
-    free(own);
-    if (e == 0 && by_memory) {
-        e = send_memory(c, data, size);
-    }
-    if (e != 0 && !atomic_load(&src->dead)) {
+    if (e != 0 && again && !atomic_load(&src->dead)) {
         return e;
     }
     channel_release_descs(descs, n_descs);
-    r->error = error;
-    r->size = size;
-    r->n_fds = n_descs;
-    r->by_memory = by_memory;
+    r->error = e == 0 ? error : EINTR; /* else it is lost, or nobody waits */
+    r->size = e == 0 ? size : 0;
+    r->n_fds = e == 0 ? n_descs : 0;
+    r->by_memory = e == 0 && size > DOOR_CHANNEL_AREA;
     c->open = false;
     pool_no_cancel(src);
     /* This thread looks for the next call before it does anything else, so who

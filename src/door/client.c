@@ -291,23 +291,6 @@ send_descs(struct channel *ch, const door_desc_t *descs, uint32_t n,
     return 0;
 }
 
-/* Closes what P's entries say; all of them, also those beyond the most that a
- * call may bring. */
-static void
-release_descs(const door_arg_t *p)
-{
-    door_desc_t desc;
-
-    for (unsigned int i = 0; i < p->desc_num; i++) {
-        if (door_copy_in(&desc, p->desc_ptr + i, sizeof desc) != 0) {
-            return;
-        }
-        if ((desc.d_attributes & DOOR_RELEASE) != 0) {
-            close(desc.d_data.d_desc.d_descriptor);
-        }
-    }
-}
-
 /* ---- the call ---- */
 
 /* 0, or EBADF: nobody will ever hear it. */
@@ -387,10 +370,12 @@ post(struct channel *ch, const door_arg_t *p, bool no_results, uint32_t *p_seq)
     if (p->desc_num > 0) {
         door_desc_t *descs = room_for_descs();
         int e = descs ? read_descs(p, descs) : ENOMEM;
-        if (e == 0) {
-            e = send_descs(ch, descs, p->desc_num, seq);
-        }
         if (e != 0) {
+            return e;
+        }
+        e = send_descs(ch, descs, p->desc_num, seq);
+        if (e != 0) {
+            channel_close(ch); /* some may be on their way already */
             return e;
         }
     }
@@ -421,6 +406,17 @@ whole_pages(size_t n)
     return (n + page - 1) / page * page;
 }
 
+static void
+close_all(const int *fds, uint32_t n, const int *memory)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        close(fds[i]);
+    }
+    if (memory) {
+        close(*memory);
+    }
+}
+
 /* Receives N descriptors and, for BY_MEMORY, the memory with the data. 0 or an
  * errno, then nothing is left open. */
 static int
@@ -442,6 +438,12 @@ receive_descs(struct channel *ch, uint32_t seq, int *fds, uint32_t n,
         size_t n_got = DOOR_FDS_A_NOTE;
         e = door_receive_user(ch->conn, &note, got, &n_got);
         e = e == EPROTO ? EMFILE : e == EAGAIN ? EINTR : e;
+        if (e == 0 && note.kind == DOOR_NOTE_FDS && note.seq == seq &&
+            note.purpose == 2) {
+            close_all(fds, have, p_memory && !want_memory ? p_memory : NULL);
+            have = 0;
+            want_memory = p_memory != NULL;
+        }
         for (size_t i = 0; e == 0 && i < n_got; i++) {
             if (note.kind == DOOR_NOTE_FDS && note.seq == seq &&
                 note.purpose == 1 && want_memory) {
@@ -456,32 +458,9 @@ receive_descs(struct channel *ch, uint32_t seq, int *fds, uint32_t n,
         }
     }
     if (e != 0) {
-        while (have > 0) {
-            close(fds[--have]);
-        }
-        if (p_memory && !want_memory) {
-            close(*p_memory);
-        }
+        close_all(fds, have, p_memory && !want_memory ? p_memory : NULL);
     }
     return e;
-}
-
-static door_desc_t
-describe(int fd)
-{
-    door_desc_t desc = {.d_attributes = DOOR_DESCRIPTOR};
-    uint64_t uniquifier;
-    uint32_t attributes;
-
-    desc.d_data.d_desc.d_descriptor = fd;
-    if (door_is_marked(fd, &uniquifier, &attributes)) {
-        desc.d_attributes |= attributes;
-        if (name_is_own(uniquifier)) {
-            desc.d_attributes |= DOOR_LOCAL;
-        }
-        desc.d_data.d_desc.d_id = uniquifier;
-    }
-    return desc;
 }
 
 /* Lays the results out in the caller's buffer, or in a new mapping. 0 or an
@@ -505,7 +484,8 @@ lay_out(door_arg_t *p, const void *data, size_t size, const int *fds,
     }
     int e = door_copy_out(to, data, size);
     for (uint32_t i = 0; e == 0 && i < n; i++) {
-        door_desc_t desc = describe(fds[i]);
+        door_desc_t desc;
+        channel_describe(&desc, fds[i]);
         e = door_copy_out(to + descs_at + i * DESC_SIZE, &desc, DESC_SIZE);
     }
     if (e != 0) {
@@ -564,9 +544,7 @@ take_results(struct channel *ch, door_arg_t *p, uint32_t seq)
         munmap((void *)(uintptr_t)data, size);
     }
     if (e != 0 || !p) {
-        for (uint32_t i = 0; i < n; i++) {
-            close(fds[i]);
-        }
+        close_all(fds, n, NULL);
     }
     return e;
 }
@@ -589,7 +567,8 @@ call(int d, const door_arg_t *args, door_arg_t *p)
         e = post(ch, args, p == NULL, &seq);
     }
     if (e != EBADF && e != EFAULT) {
-        release_descs(args);
+        /* All of them, also those beyond the most that a call may bring. */
+        channel_release_descs(args->desc_ptr, args->desc_num);
     }
     if (e != 0) {
         return e;
@@ -598,11 +577,23 @@ call(int d, const door_arg_t *args, door_arg_t *p)
     if (e == 0) {
         return take_results(ch, p, seq);
     }
-    /* The call goes on without us, or its server is gone: this channel cannot be
-     * used for another before it is answered, so it is given up with it. */
+    /* The call goes on without us, or its server is gone: this channel cannot
+     * be used for another before it is answered, so it is given up with it. */
     atomic_store(&ch->call->given_up, seq);
     channel_close(ch);
     return e;
+}
+
+/* The results R of a call with ARGS cannot be told to the program. */
+static void
+drop_results(const door_arg_t *args, const door_arg_t *r)
+{
+    for (unsigned int i = 0; i < r->desc_num; i++) {
+        close(r->desc_ptr[i].d_data.d_desc.d_descriptor);
+    }
+    if (r->rbuf != args->rbuf) {
+        munmap(r->rbuf, r->rsize);
+    }
 }
 
 int
@@ -617,6 +608,9 @@ door_call(int d, door_arg_t *params)
     }
     if (e == 0 && params) {
         e = door_copy_out(params, &results, sizeof results);
+        if (e != 0) {
+            drop_results(&args, &results);
+        }
     }
     errno = e;
     return e == 0 ? 0 : -1;

@@ -1,8 +1,17 @@
 /* Who calls: door_cred(), door_ucred() and the accessors of ucred.h. The kernel
  * vouches for the process that opened the channel (SCM_CREDENTIALS); the
- * numbers are those of its calling thread as they are now, from /proc. That it
- * is still that process is told by its start time, and by its pidfd where the
- * kernel has SO_PEERPIDFD (Linux 6.5).
+ * numbers are those of its calling thread as they are now, from /proc. Three
+ * things must hold, or there is no caller to tell of:
+ *
+ *  - it is still that process: its start time tells, and where the kernel has
+ *    SO_PEERPIDFD (Linux 6.5) its pidfd;
+ *  - who sent the hello has made the connection too. Else a process could say
+ *    hello with the connection of another, end, and leave its number to whoever
+ *    gets it next;
+ *  - the numbers are among those it had, unless it may change them. Else it
+ *    could share its channel with a child, execute a set-user-id program, and
+ *    let the child call with that program's identity. (An honest caller that
+ *    executes a program loses its channel.)
  */
 #include "door/cred.h"
 
@@ -10,6 +19,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +33,9 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
+/* Bits of CapPrm: the numbers of linux/capability.h. */
+#define MAY_SET_GID (1ull << 6)
+#define MAY_SET_UID (1ull << 7)
 
 #define TEXT_MAX (1u << 20) /* 65,536 groups of 10 digits, and the rest */
 
@@ -122,25 +135,96 @@ numbers(const char *text, const char *name, uint32_t *to, int n, int *p_n)
     return true;
 }
 
+/* The status of thread TID of PID as a string, to be freed. NULL with errno. */
+static char *
+read_status(pid_t pid, pid_t tid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)pid, (int)tid);
+    return read_all(path);
+}
+
+/* Real, effective and saved ones of a status. */
+static bool
+read_ids(const char *text, uid_t *uid, gid_t *gid)
+{
+    int n_uids = 0, n_gids = 0;
+
+    return numbers(text, "\nUid:", uid, 3, &n_uids) && n_uids == 3 &&
+           numbers(text, "\nGid:", gid, 3, &n_gids) && n_gids == 3;
+}
+
 /* Reads who thread TID of PID is. 0 or an errno. */
 static int
 read_cred(pid_t pid, pid_t tid, struct door_ucred *cred)
 {
-    char path[64];
-    int n_uids = 0, n_gids = 0;
+    char *text = read_status(pid, tid);
 
-    snprintf(path, sizeof path, "/proc/%d/task/%d/status", (int)pid, (int)tid);
-    char *text = read_all(path);
     if (!text) {
         return errno == ENOENT ? ESRCH : errno;
     }
     cred->pid = pid;
     bool ok =
-        numbers(text, "\nUid:", cred->uid, 3, &n_uids) && n_uids == 3 &&
-        numbers(text, "\nGid:", cred->gid, 3, &n_gids) && n_gids == 3 &&
+        read_ids(text, cred->uid, cred->gid) &&
         numbers(text, "\nGroups:", cred->groups, NGROUPS_MAX, &cred->n_groups);
     free(text);
     return ok ? 0 : EINVAL;
+}
+
+/* ---- where a source comes from ---- */
+
+void
+cred_origin(struct cred_origin *o, int conn, const struct door_sender *peer)
+{
+    struct ucred made = {0};
+    socklen_t len = sizeof made;
+    uid_t uid[3];
+    gid_t gid[3];
+
+    memset(o, 0, sizeof *o);
+    if (getsockopt(conn, SOL_SOCKET, SO_PEERCRED, &made, &len) < 0 ||
+        made.pid != peer->pid) {
+        return;
+    }
+    o->started = cred_started(peer->pid);
+    /* What the kernel vouches for: its real ones, and its effective ones. */
+    o->uid[0] = peer->uid;
+    o->uid[1] = o->uid[2] = made.uid;
+    o->gid[0] = peer->gid;
+    o->gid[1] = o->gid[2] = made.gid;
+    /* The rest is believed only where it agrees with that. */
+    char *text = read_status(peer->pid, peer->pid);
+    if (text && read_ids(text, uid, gid) && uid[0] == peer->uid &&
+        uid[1] == made.uid && gid[0] == peer->gid && gid[1] == made.gid) {
+        const char *caps = strstr(text, "\nCapPrm:");
+        uint64_t bits = caps ? strtoull(caps + 8, NULL, 16) : 0;
+        o->uid[2] = uid[2];
+        o->gid[2] = gid[2];
+        o->may_set_uid = (bits & MAY_SET_UID) != 0;
+        o->may_set_gid = (bits & MAY_SET_GID) != 0;
+    }
+    free(text);
+}
+
+/* Is each of IS one of those that there WERE? */
+static bool
+are_among(const uint32_t *is, const uint32_t *were)
+{
+    for (int i = 0; i < 3; i++) {
+        if (is[i] != were[0] && is[i] != were[1] && is[i] != were[2]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Can who made O have become CRED without executing anything? */
+static bool
+is_possible(const struct cred_origin *o, const struct door_ucred *cred)
+{
+    return (o->may_set_uid || are_among(cred->uid, o->uid)) &&
+           (o->may_set_gid || are_among(cred->gid, o->gid));
 }
 
 /* ---- the caller ---- */
@@ -153,11 +237,13 @@ has_ended(const struct source *src)
     int fd = -1;
     socklen_t len = sizeof fd;
 
-    if (cred_started(src->peer.pid) != src->peer_started) {
+    if (src->origin.started == 0 ||
+        cred_started(src->peer.pid) != src->origin.started) {
         return true;
     }
     if (getsockopt(src->conn, SOL_SOCKET, SO_PEERPIDFD, &fd, &len) < 0) {
-        return errno != ENOPROTOOPT; /* before Linux 6.5 */
+        /* Before Linux 6.5; or no descriptor for it: its start time serves. */
+        return errno != ENOPROTOOPT && errno != EMFILE && errno != ENFILE;
     }
     struct pollfd p = {.fd = fd, .events = POLLIN};
     bool ended = poll(&p, 1, 0) != 0;
@@ -165,7 +251,7 @@ has_ended(const struct source *src)
     return ended;
 }
 
-/* 0, or an errno: EINVAL (no caller), EAGAIN, ENOMEM. */
+/* 0, or an errno: EINVAL (no caller), EMFILE, ENFILE, ENOMEM. */
 static int
 caller(struct door_ucred *cred)
 {
@@ -181,7 +267,8 @@ caller(struct door_ucred *cred)
         e = read_cred(src->peer.pid, src->peer.pid, cred);
     }
     /* Read first, then looked at: what was read is the caller's. */
-    if (e == ESRCH || e == EACCES || has_ended(src)) {
+    if (e == ESRCH || e == EACCES || has_ended(src) ||
+        (e == 0 && !is_possible(&src->origin, cred))) {
         return EINVAL;
     }
     return e;
@@ -194,21 +281,20 @@ door_ucred(ucred_t **p_cred)
         errno = EFAULT;
         return -1;
     }
-    ucred_t *cred = *p_cred ? *p_cred : malloc(sizeof *cred);
-    if (!cred) {
-        errno = ENOMEM;
-        return -1;
+    /* What the program has stays as it is where this fails. */
+    ucred_t *cred = malloc(sizeof *cred);
+    int e = cred ? caller(cred) : ENOMEM;
+    if (e == 0 && *p_cred) {
+        memcpy(*p_cred, cred,
+               offsetof(struct door_ucred, groups) +
+                   (size_t)cred->n_groups * sizeof *cred->groups);
+    } else if (e == 0) {
+        *p_cred = cred;
+        return 0;
     }
-    int e = caller(cred);
-    if (e != 0) {
-        if (cred != *p_cred) {
-            free(cred);
-        }
-        errno = e;
-        return -1;
-    }
-    *p_cred = cred;
-    return 0;
+    free(cred);
+    errno = e;
+    return e == 0 ? 0 : -1;
 }
 
 int
@@ -327,6 +413,15 @@ ucred_getzoneid(const ucred_t *cred)
 {
     (void)cred;
     return 0;
+}
+
+const priv_set_t *
+ucred_getprivset(const ucred_t *cred, priv_ptype_t type)
+{
+    (void)cred;
+    (void)type;
+    errno = EINVAL;
+    return NULL;
 }
 
 uint_t

@@ -1,6 +1,5 @@
 /* Set-up: hellos, who may say one, and what they are answered. */
 #include "door/items.h"
-#include "door/cred.h"
 #include "door/name.h"
 
 #include <errno.h>
@@ -70,7 +69,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     src->peer = *peer;
     src->peer_tid = hello->tid > 0 && hello->tid < INT32_MAX ? (pid_t)hello->tid
                                                              : peer->pid;
-    src->peer_started = cred_started(peer->pid);
+    cred_origin(&src->origin, fds[0], peer);
     src->request_size = hello->size;
     src->conn = fds[0];
     fds[0] = -1;

@@ -206,13 +206,14 @@ door_own(int d)
 }
 
 bool
-name_is_own(uint64_t uniquifier)
+name_is_own(uint64_t uniquifier, uint32_t *p_attributes)
 {
     struct door *own;
 
     pthread_mutex_lock(&door_server.lock);
     for (own = door_server.doors; own; own = own->next) {
         if (own->uniquifier == uniquifier) {
+            *p_attributes = own->attributes;
             break;
         }
     }

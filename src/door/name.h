@@ -26,8 +26,9 @@ int name_mint(struct door *d);
 int name_send_descs(int conn, const struct door_note *note,
                     const door_desc_t *descs, uint32_t n);
 
-/* Was the door of this uniquifier made by this process? (DOOR_LOCAL) */
-bool name_is_own(uint64_t uniquifier);
+/* Was the door of this uniquifier made by this process? (DOOR_LOCAL) Then
+ * *P_ATTRIBUTES become those that it has now. */
+bool name_is_own(uint64_t uniquifier, uint32_t *p_attributes);
 
 /* Does a door lie over FILE, opened for reading or writing? One system call. */
 bool name_is_attached(int file);

@@ -25,6 +25,7 @@
 #include <sys/types.h>
 
 #include "door.h"
+#include "door/cred.h"
 #include "door/native.h"
 #include "door/sys.h"
 #include "door/wire.h"
@@ -83,7 +84,7 @@ struct source {
     int conn;
     struct door_sender peer; /* who opened it; the kernel vouches */
     pid_t peer_tid;          /* the thread that calls, as it says */
-    uint64_t peer_started;   /* cred_started() of it then */
+    struct cred_origin origin;
 
     const void *request; /* caller's memory, hostile */
     size_t request_size;
@@ -327,7 +328,8 @@ bool channel_take(struct source *src, struct thread *t);
 int channel_answer(struct call *call, int error, const char *data, size_t size,
                    const door_desc_t *descs, uint32_t n_descs);
 
-/* Closes those of DESCS that are marked DOOR_RELEASE. */
+/* Closes those of DESCS, the program's, that are marked DOOR_RELEASE, up to
+ * what cannot be read. */
 void channel_release_descs(const door_desc_t *descs, uint32_t n);
 
 int ring_accept(struct source *src, int memory_fd, int *p_fd);

@@ -2,6 +2,8 @@
  * socket's name. */
 #include "door/sys.h"
 
+#include "door.h"
+
 #include "door/raw.h"
 
 #include <errno.h>
@@ -321,7 +323,9 @@ door_is_marked(int fd, uint64_t *p_uniquifier, uint32_t *p_attributes)
     *p_uniquifier = strtoull(digits, NULL, 16);
     memcpy(digits, name.sun_path + 1 + prefix + 17, 8);
     digits[8] = 0;
-    *p_attributes = (uint32_t)strtoul(digits, NULL, 16);
+    /* Whoever bound the name chose it: not more than a door may have. */
+    *p_attributes =
+        (uint32_t)strtoul(digits, NULL, 16) & (DOOR_CREATE_MASK | DOOR_REVOKED);
     return true;
 }
 

@@ -438,6 +438,69 @@ setup(void **state)
     return 0;
 }
 
+/* A door_return() that fails with most of its descriptors sent leaves none of
+ * them to the next one. */
+static void
+returns_twice(void *cookie, char *argp, size_t arg_size, door_desc_t *dp,
+              unsigned int n_desc)
+{
+    static door_desc_t descs[300];
+    int ends[2];
+
+    if (pipe(ends) < 0) {
+        abort();
+    }
+    fill(descs, 300, ends[0], DESC);
+    descs[280].d_data.d_desc.d_descriptor = 1 << 20;
+    door_return(NULL, 0, descs, 300);
+    int error = errno;
+    fill(descs, 1, ends[1], DESC | RELEASE);
+    close(ends[0]);
+    door_return((char *)&error, sizeof error, descs, 1);
+}
+
+static void
+test_return_again(void **state)
+{
+    char room[64];
+    int error, d = door_create(returns_twice, NULL, 0), n = test_fds();
+    door_arg_t arg = {.rbuf = room, .rsize = sizeof room};
+
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(door_call(d, &arg), 0);
+        memcpy(&error, room, sizeof error);
+        assert_int_equal(error, EINVAL);
+        assert_int_equal(arg.desc_num, 1);
+        int fd = arg.desc_ptr[0].d_data.d_desc.d_descriptor;
+        assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_WRONLY);
+        close(fd);
+        arg = (door_arg_t){.rbuf = room, .rsize = sizeof room};
+    }
+    close(d);
+    assert_true(test_fds() <= n + 4);
+}
+
+/* Results that cannot be told to the program are not left behind. */
+static void
+test_params_read_only(void **state)
+{
+    int d = door_create(returns_twice, NULL, 0);
+    door_arg_t *arg = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    memset(arg, 0, sizeof *arg);
+    assert_int_equal(door_call(d, NULL), -1); /* the channel is there */
+    assert_int_equal(mprotect(arg, 4096, PROT_READ), 0);
+    int n = test_fds();
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(door_call(d, arg), -1);
+        assert_int_equal(errno, EFAULT);
+    }
+    assert_true(test_until(test_fds_at_most, &n));
+    munmap(arg, 4096);
+    close(d);
+}
+
 int
 main(void)
 {
@@ -451,6 +514,8 @@ main(void)
         cmocka_unit_test(test_a_door_is_passed),
         cmocka_unit_test(test_a_door_comes_back_and_goes_on),
         cmocka_unit_test(test_caller_is_full),
+        cmocka_unit_test(test_return_again),
+        cmocka_unit_test(test_params_read_only),
     };
 
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -96,7 +96,9 @@ struct door_note {
     uint32_t seq;
     uint64_t cookie;
     uint32_t n_fds;   /* in this message */
-    uint32_t purpose; /* 0 descriptors of the user; 1 memory with the data */
+    uint32_t purpose; /* 0 descriptors of the user; 1 memory with the data; 2
+                       * an answer that failed on its way: what came for SEQ
+                       * before is void */
     uint64_t size;
 };
 
