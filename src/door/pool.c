@@ -15,10 +15,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define QUIET_NS    10000000000ull /* a spare thread leaves after this */
-#define SEEN_NS     5000000ull     /* how long "asleep" is believed */
-#define ARGS_KEPT   (1u << 20)     /* a thread's buffer between calls */
-#define ANNOUNCE_NS 20000ull       /* answers are held back no longer */
+#define SEEN_NS     5000000ull /* how long "asleep" is believed */
+#define ARGS_KEPT   (1u << 20) /* a thread's buffer between calls */
+#define ANNOUNCE_NS 20000ull   /* answers are held back no longer */
 
 static void thread_ends(void *arg);
 static void pool_default_creator(door_info_t *info);
@@ -399,29 +398,37 @@ attend(struct thread *t)
     return true;
 }
 
+/* T is idle. One of ours stays while there is a door. */
+static bool
+may_leave(const struct thread *t)
+{
+    pthread_mutex_lock(&door_server.lock);
+    bool may =
+        !t->is_users && (door_server.n_threads > 1 || !door_server.doors);
+    pthread_mutex_unlock(&door_server.lock);
+    return may;
+}
+
 /* Parks with no source. false: the thread has been idle for long enough, and
  * may leave. */
 static bool
 rest(struct thread *t)
 {
-    bool given;
+    bool given, leaves = false;
 
     place(t, -1);
     pthread_mutex_lock(&door_server.lock);
     idle_push_locked(t);
-    bool may_leave = !t->is_users && door_server.n_threads > 1;
     pthread_mutex_unlock(&door_server.lock);
-    while (atomic_load(&t->wake) == 0) {
+    while (atomic_load(&t->wake) == 0 && !leaves) {
         int e = door_futex_wait(&t->wake, 0, QUIET_NS, false);
-        if (e == ETIMEDOUT && may_leave) {
-            break;
-        }
+        leaves = e == ETIMEDOUT && may_leave(t);
     }
     pthread_mutex_lock(&door_server.lock);
     given = t->assigned;
     pthread_mutex_unlock(&door_server.lock);
     leave_idle(t);
-    return given || !may_leave;
+    return given || !leaves;
 }
 
 /* Finds the next call for T. false: T may leave. */

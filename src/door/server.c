@@ -300,6 +300,22 @@ server_turn(int epoll, int us)
     return n;
 }
 
+/* Is there nothing to listen for? With LEAVE the listening thread ends then:
+ * a process whose main thread has ended would never end otherwise. What it
+ * waited on stays, for the next one. */
+static bool
+is_needless(bool leave)
+{
+    pthread_mutex_lock(&door_server.lock);
+    bool needless = !door_server.doors && !door_server.watch;
+    if (needless && leave) {
+        door_server.running = false;
+        pthread_detach(door_server.listener);
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    return needless;
+}
+
 static void *
 listen_main(void *arg)
 {
@@ -307,13 +323,18 @@ listen_main(void *arg)
 
     (void)arg;
     for (;;) {
-        if (server_turn(epoll, hello_timers(help_all())) < 0) {
+        int us = hello_timers(help_all());
+        bool needless = us < 0 && is_needless(false);
+        int n = server_turn(epoll, needless ? QUIET_NS / 1000 : us);
+        if (n == 0 && needless && is_needless(true)) {
+            return NULL;
+        }
+        if (n < 0) {
             /* Without this thread all doors of the process are mute. */
             /* not reached: only a signal makes it fail, and all are blocked */
             usleep(PAUSE_NS / 1000);
         }
     }
-    return NULL;
 }
 
 /* ---- the start ---- */
@@ -400,7 +421,8 @@ static int
 start_listener(void)
 {
     sigset_t all, old;
-    int e = server_open_locked();
+    bool again = door_server.epoll >= 0; /* it has left, for want of doors */
+    int e = again ? 0 : server_open_locked();
 
     if (e != 0) {
         return e;
@@ -410,7 +432,7 @@ start_listener(void)
     door_server.mask = old;
     e = pthread_create(&door_server.listener, NULL, listen_main, NULL);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (e != 0) {
+    if (e != 0 && !again) {
         item_remove(all_items);
         close_listener();
     }

@@ -30,6 +30,10 @@
 #include "door/sys.h"
 #include "door/wire.h"
 
+/* A spare thread leaves after this; the listening one when there was no door
+ * for so long. */
+#define QUIET_NS 10000000000ull
+
 enum source_kind { SOURCE_CHANNEL, SOURCE_RING, SOURCE_UNREF };
 
 /* Threads that may serve the same doors. Under the server's lock. */

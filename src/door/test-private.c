@@ -1,6 +1,6 @@
-/* Private doors within: what stays of a door when nothing refers to it, and
- * threads that are bound but do not serve. What programs see of it is in
- * tests/conformance. */
+/* Doors and threads within: what stays of a door when nothing refers to it,
+ * threads that are bound but do not serve, and the end of the library's own.
+ * What programs see of it is in tests/conformance. */
 #include "test-door.h"
 
 #include "door/server.h"
@@ -291,6 +291,65 @@ test_xcreate_serves_and_closes(void **state)
     assert_true(test_until(test_fds_at_most, &fds));
 }
 
+/* ---- a process without doors ---- */
+
+static void
+leave_seven(void)
+{
+    _exit(7);
+}
+
+/* Its main thread ends after the last door is closed: so do the library's
+ * threads, some time later, and with them the process, as by exit(). A door
+ * that is made after they have left is served. */
+static void *
+end_and_begin_again(void *arg)
+{
+    int lives = 1; /* this thread */
+    int64_t end = test_now() + TEST_LIMIT_NS;
+    char text[4] = "abc";
+    door_arg_t params = {.data_ptr = text, .data_size = 4};
+
+    (void)arg;
+    while (test_threads(getpid()) > lives + 1 && test_now() < end) {
+        usleep(20000); /* main is listed, as a zombie */
+    }
+    int d = door_create(echo, NULL, 0);
+    if (d < 0 || door_call(d, &params) < 0 || params.data_size != 4) {
+        _exit(1);
+    }
+    close(d);
+    return NULL;
+}
+
+static void
+test_process_ends_without_doors(void **state)
+{
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        pthread_t id;
+        char text[4] = "abc";
+        door_arg_t params = {.data_ptr = text, .data_size = 4};
+        int d = door_create(echo, NULL, 0);
+        if (d < 0 || door_call(d, &params) < 0) {
+            _exit(1);
+        }
+        close(d);
+        alarm(60);
+        atexit(leave_seven);
+        if (pthread_create(&id, NULL, end_and_begin_again, NULL) != 0) {
+            _exit(1);
+        }
+        pthread_exit(NULL);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -302,6 +361,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_bound_thread_is_no_help),
         cmocka_unit_test(test_refused_xcreate_leaves_nothing),
         cmocka_unit_test(test_xcreate_serves_and_closes),
+        cmocka_unit_test(test_process_ends_without_doors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
