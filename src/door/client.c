@@ -211,6 +211,12 @@ channel_get(int d, struct channel **p_ch)
     if (!door_is_marked(d, &uniquifier, &attributes)) {
         return EBADF;
     }
+    /* Those whose servers have ended make room first. */
+    for (uint32_t i = 0; i < N_CHANNELS; i++) {
+        if (my_channels->of[i].call && door_hung_up(my_channels->of[i].conn)) {
+            channel_close(&my_channels->of[i]);
+        }
+    }
     struct channel *ch = &my_channels->of[my_channels->next++ % N_CHANNELS];
     channel_close(ch);
     int e = channel_open(ch, d);
