@@ -325,7 +325,7 @@ listen_main(void *arg)
     for (;;) {
         int us = hello_timers(help_all());
         bool needless = us < 0 && is_needless(false);
-        int n = server_turn(epoll, needless ? QUIET_NS / 1000 : us);
+        int n = server_turn(epoll, needless ? (int)(QUIET_NS / 1000) : us);
         if (n == 0 && needless && is_needless(true)) {
             return NULL;
         }

@@ -293,6 +293,9 @@ test_xcreate_serves_and_closes(void **state)
 
 /* ---- a process without doors ---- */
 
+/* TSan has a thread of its own, which no signal reaches and which keeps the
+ * process. */
+#ifndef __SANITIZE_THREAD__
 static void
 leave_seven(void)
 {
@@ -350,6 +353,8 @@ test_process_ends_without_doors(void **state)
     assert_int_equal(WEXITSTATUS(status), 7);
 }
 
+#endif
+
 int
 main(int argc, char **argv)
 {
@@ -361,7 +366,9 @@ main(int argc, char **argv)
         cmocka_unit_test(test_bound_thread_is_no_help),
         cmocka_unit_test(test_refused_xcreate_leaves_nothing),
         cmocka_unit_test(test_xcreate_serves_and_closes),
+#ifndef __SANITIZE_THREAD__
         cmocka_unit_test(test_process_ends_without_doors),
+#endif
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
