@@ -2,6 +2,7 @@
 the answer, the end) and by pass (the door is handed the connection). And Unix
 sockets, for HTTP and for these."""
 
+import errno
 import os
 import signal
 import socket
@@ -84,7 +85,12 @@ def call(where, data=b"", half=False):
         if data:
             s.sendall(data)
         if half:
-            s.shutdown(socket.SHUT_WR)
+            try:
+                s.shutdown(socket.SHUT_WR)
+            except OSError as e:  # a reset that was faster
+                if e.errno != errno.ENOTCONN:
+                    raise
+                raise ConnectionResetError from e
         return rest(s)
 
 
