@@ -62,6 +62,7 @@ channel_tell_limits(struct source *src)
     atomic_store(&r->data_max, d->data_max);
     atomic_store(&r->desc_max, d->desc_max);
     if ((d->attributes & DOOR_REVOKED) != 0) {
+        /* not reached: tests/conformance does, its processes do not count */
         atomic_store(&r->revoked, 1);
         door_futex_wake(&r->done, 1, true);
     }
@@ -199,6 +200,7 @@ copy_args(struct thread *t, uint32_t seq)
         return ENOTSUP;
     }
     if (atomic_load(&r->revoked) != 0) {
+        /* not reached: between the caller's look and this */
         return EBADF;
     }
     if (c->size < atomic_load(&r->data_min) ||
@@ -209,6 +211,7 @@ copy_args(struct thread *t, uint32_t seq)
         return ENOTSUP;
     }
     if (c->n_fds > atomic_load(&r->desc_max)) {
+        /* not reached: the caller has looked; only a hostile one comes here */
         return ENFILE;
     }
     if (c->size > DOOR_CHANNEL_AREA || c->n_fds > DOOR_FDS_MAX ||
@@ -274,6 +277,7 @@ send_memory(struct call *c, const char *data, size_t size)
     int e = door_copy_in(map, data, size);
     munmap(map, size);
     if (e != 0) {
+        /* not reached: 8 MiB that cannot be read */
         close(fd);
         return e;
     }
@@ -298,6 +302,7 @@ read_descs(door_desc_t **p_own, const door_desc_t *descs, uint32_t n)
         return ENOMEM;
     }
     if (door_copy_in(*p_own, descs, n * sizeof *descs) != 0) {
+        /* not reached: tests/conformance does, its processes do not count */
         return EFAULT;
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -318,6 +323,7 @@ send_descs(struct call *c, const door_desc_t *descs, uint32_t n)
             .kind = DOOR_NOTE_FDS, .seq = c->seq, .n_fds = count};
         int e = name_send_descs(c->src->conn, &note, descs + at, count);
         if (e != 0) {
+            /* not reached: closed since it was looked at, or a full socket */
             return e == EBADF ? EINVAL : e;
         }
         at += count;
@@ -331,6 +337,7 @@ channel_release_descs(const door_desc_t *descs, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         door_desc_t desc;
         if (door_copy_in(&desc, descs + i, sizeof desc) != 0) {
+            /* not reached: they were read a moment ago */
             return;
         }
         if ((desc.d_attributes & DOOR_RELEASE) != 0) {
@@ -341,6 +348,7 @@ channel_release_descs(const door_desc_t *descs, uint32_t n)
 
 /* What was sent for an answer that failed is void; the program may try again. 0
  * or an errno. */
+/* not reached: a second note fails where the first did not */
 static int
 send_forget(struct call *c)
 {

@@ -269,6 +269,7 @@ static int
 read_descs(const door_arg_t *p, door_desc_t *descs)
 {
     if (door_copy_in(descs, p->desc_ptr, p->desc_num * DESC_SIZE) != 0) {
+        /* not reached: tests/conformance does, its processes do not count */
         return EFAULT;
     }
     for (unsigned int i = 0; i < p->desc_num; i++) {
@@ -329,6 +330,8 @@ wait_answer(struct channel *ch, uint32_t seq)
             break;
         }
         if (is_revoked(ch) && atomic_load(&r->taken) != seq) {
+            /* not reached: tests/conformance does, its processes do not count
+             */
             e = EBADF; /* no thread will take it */
             break;
         }
@@ -371,6 +374,7 @@ post(struct channel *ch, const door_arg_t *p, bool no_results, uint32_t *p_seq)
     uint32_t seq = atomic_load_explicit(&q->seq, memory_order_relaxed) + 1;
 
     if (door_copy_in((char *)q + 4096, p->data_ptr, p->data_size) != 0) {
+        /* not reached: tests/conformance does, its processes do not count */
         return EFAULT;
     }
     if (p->desc_num > 0) {
@@ -446,6 +450,7 @@ receive_descs(struct channel *ch, uint32_t seq, int *fds, uint32_t n,
         e = e == EPROTO ? EMFILE : e == EAGAIN ? EINTR : e;
         if (e == 0 && note.kind == DOOR_NOTE_FDS && note.seq == seq &&
             note.purpose == 2) {
+            /* not reached: see send_forget() */
             close_all(fds, have, p_memory && !want_memory ? p_memory : NULL);
             have = 0;
             want_memory = p_memory != NULL;
@@ -495,8 +500,8 @@ lay_out(door_arg_t *p, const void *data, size_t size, const int *fds,
         e = door_copy_out(to + descs_at + i * DESC_SIZE, &desc, DESC_SIZE);
     }
     if (e != 0) {
+        /* not reached: a buffer that cannot be written */
         if (is_new) {
-            /* not reached: our own mapping takes it */
             munmap(to, room);
         }
         return e;
@@ -564,6 +569,7 @@ call(int d, const door_arg_t *args, door_arg_t *p)
     int e = channel_get(d, &ch);
 
     if (e == 0 && is_revoked(ch)) {
+        /* not reached: tests/conformance does, its processes do not count */
         e = EBADF;
     }
     if (e == 0) {

@@ -86,6 +86,8 @@ source_unref(struct source *src)
     bool is_doors = src->kind == SOURCE_UNREF; /* part of it, no reference */
     uint32_t left = atomic_fetch_sub(&src->refs, 1) - 1;
     if (is_doors && left == 1) {
+        /* not reached: its thread serves it for the last time as the door goes
+         */
         tell_unused(); /* D itself may be gone by now */
     }
     if (left != 0) {
@@ -182,6 +184,7 @@ help_locked(struct source *src)
         return src->kind == SOURCE_RING ? 50 : 0;
     }
     if (!grows) {
+        /* not reached: tests/conformance does, its processes do not count */
         door_server.stuck = true;
         return -1;
     }
@@ -309,6 +312,7 @@ is_needless(bool leave)
     pthread_mutex_lock(&door_server.lock);
     bool needless = !door_server.doors && !door_server.watch;
     if (needless && leave) {
+        /* not reached: ten seconds without a door */
         door_server.running = false;
         pthread_detach(door_server.listener);
     }
@@ -327,6 +331,7 @@ listen_main(void *arg)
         bool needless = us < 0 && is_needless(false);
         int n = server_turn(epoll, needless ? (int)(QUIET_NS / 1000) : us);
         if (n == 0 && needless && is_needless(true)) {
+            /* not reached: ten seconds without a door */
             return NULL;
         }
         if (n < 0) {

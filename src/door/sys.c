@@ -407,7 +407,8 @@ copy(void *to, const void *from, size_t n, bool in)
         return 0;
     }
     if (done < 0 && errno != EFAULT) {
-        memcpy(to, from, n); /* a sandbox forbids it: then it may fault */
+        /* not reached: a sandbox that forbids it */
+        memcpy(to, from, n); /* then it may fault */
         return 0;
     }
     return EFAULT;
