@@ -30,13 +30,11 @@ refuse(struct ctl *ctl, const char *word, const char *why, int error)
 }
 
 int
-call_descs_open(struct ctl *ctl, const char *name,
-                door_desc_t descs[CTL_FDS_MAX])
+call_descs_open(struct ctl *ctl, door_desc_t descs[CTL_FDS_MAX])
 {
     int status = CTL_OK;
     size_t n = 0;
 
-    (void)name;
     for (; n < ctl->n_fds && status == CTL_OK; n++) {
         const char *word = ctl->fds[n];
         int fd = number(word);

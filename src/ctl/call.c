@@ -444,7 +444,7 @@ call_plain(struct ask *ask)
         arg.data_ptr = both;
         arg.data_size = ask->head_len + ask->size;
     }
-    status = call_descs_open(ask->ctl, ask->name, descs);
+    status = call_descs_open(ask->ctl, descs);
     if (status != CTL_OK) {
         return status;
     }
