@@ -20,8 +20,7 @@ welcome_init(struct door_welcome *w, struct door *d, int error)
     w->magic = DOOR_WIRE_MAGIC;
     w->major = DOOR_WIRE_MAJOR;
     w->error = error;
-    w->features = d->features | DOOR_FEATURE_COUNTS |
-                  (ring_takes_descs(d) ? DOOR_FEATURE_DESCS : 0);
+    w->features = d->features | (ring_takes_descs(d) ? DOOR_FEATURE_DESCS : 0);
     w->proc = (uint64_t)(uintptr_t)d->procedure;
     w->cookie = (uint64_t)(uintptr_t)d->cookie;
     w->uniquifier = d->uniquifier;
@@ -30,12 +29,21 @@ welcome_init(struct door_welcome *w, struct door *d, int error)
     w->data_max = d->data_max;
     w->desc_max = d->desc_max;
     w->attributes = server_attributes_locked(d);
+    pthread_mutex_unlock(&door_server.lock);
+    w->pid = getpid();
+}
+
+/* For who asks about D: a look at every channel and ring. */
+static void
+welcome_counts(struct door_welcome *w, struct door *d)
+{
+    w->features |= DOOR_FEATURE_COUNTS;
+    pthread_mutex_lock(&door_server.lock);
     w->threads = door_server.n_threads;
     w->threads_high = door_server.most_threads;
     w->references = d->n_descriptions + d->n_names;
     w->calls = server_calls_locked(d);
     pthread_mutex_unlock(&door_server.lock);
-    w->pid = getpid();
 }
 
 /* A caller opens a channel or a ring; FDS is taken (set to -1 what is kept). */
@@ -137,6 +145,9 @@ greet(struct door *d, struct name_listener *via, const struct door_hello *hello,
         e = EPROTO;
     }
     welcome_init(&w, d, e);
+    if (hello->kind == DOOR_HELLO_INFO) {
+        welcome_counts(&w, d);
+    }
     door_send(fds[0], &w, sizeof w, minted >= 0 ? &minted : NULL,
               minted >= 0 ? 1 : 0);
     if (minted >= 0) {
