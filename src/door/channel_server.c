@@ -291,42 +291,18 @@ send_memory(struct call *c, const char *data, size_t size)
     return e;
 }
 
-/* The program's entries, copied to *P_OWN (to be freed) and looked at. 0 or an
- * errno. */
-static int
-read_descs(door_desc_t **p_own, const door_desc_t *descs, uint32_t n)
+int
+channel_read_descs(door_desc_t *to, const door_desc_t *from, uint32_t n)
 {
-    *p_own = malloc(n * sizeof **p_own);
-    if (!*p_own) {
-        /* not reached: memory is gone */
-        return ENOMEM;
-    }
-    if (door_copy_in(*p_own, descs, n * sizeof *descs) != 0) {
+    if (door_copy_in(to, from, n * sizeof *from) != 0) {
         /* not reached: tests/conformance does, its processes do not count */
         return EFAULT;
     }
     for (uint32_t i = 0; i < n; i++) {
-        if (((*p_own)[i].d_attributes & DOOR_DESCRIPTOR) == 0 ||
-            fcntl((*p_own)[i].d_data.d_desc.d_descriptor, F_GETFD) < 0) {
+        if ((to[i].d_attributes & DOOR_DESCRIPTOR) == 0 ||
+            fcntl(to[i].d_data.d_desc.d_descriptor, F_GETFD) < 0) {
             return EINVAL;
         }
-    }
-    return 0;
-}
-
-static int
-send_descs(struct call *c, const door_desc_t *descs, uint32_t n)
-{
-    for (uint32_t at = 0; at < n;) {
-        uint32_t count = n - at < DOOR_FDS_A_NOTE ? n - at : DOOR_FDS_A_NOTE;
-        struct door_note note = {
-            .kind = DOOR_NOTE_FDS, .seq = c->seq, .n_fds = count};
-        int e = name_send_descs(c->src->conn, &note, descs + at, count);
-        if (e != 0) {
-            /* not reached: closed since it was looked at, or a full socket */
-            return e == EBADF ? EINVAL : e;
-        }
-        at += count;
     }
     return 0;
 }
@@ -348,7 +324,7 @@ channel_release_descs(const door_desc_t *descs, uint32_t n)
 
 /* What was sent for an answer that failed is void; the program may try again. 0
  * or an errno. */
-/* not reached: a second note fails where the first did not */
+/* not reached: sending fails after the entries were found to be good */
 static int
 send_forget(struct call *c)
 {
@@ -365,14 +341,17 @@ send_results(struct call *c, const char *data, size_t size,
              const door_desc_t *descs, uint32_t n_descs, bool *p_again)
 {
     bool by_memory = size > DOOR_CHANNEL_AREA;
-    door_desc_t *own = NULL;
-    int e = n_descs > 0 ? read_descs(&own, descs, n_descs) : 0;
+    door_desc_t *own = n_descs > 0 ? malloc(n_descs * sizeof *own) : NULL;
+    int e = n_descs > 0 && !own ? ENOMEM : 0;
 
+    if (own) {
+        e = channel_read_descs(own, descs, n_descs);
+    }
     if (e == 0 && size > 0 && !by_memory) {
         e = door_copy_in((char *)c->src->reply + 4096, data, size);
     }
     if (e == 0 && (n_descs > 0 || by_memory)) {
-        e = n_descs > 0 ? send_descs(c, own, n_descs) : 0;
+        e = name_send_descs(c->src->conn, c->seq, own, n_descs);
         if (e == 0 && by_memory) {
             e = send_memory(c, data, size);
         }

@@ -264,40 +264,6 @@ check_params(const struct channel *ch, const door_arg_t *p)
     return 0;
 }
 
-/* Reads the entries of P into DESCS and looks at them. */
-static int
-read_descs(const door_arg_t *p, door_desc_t *descs)
-{
-    if (door_copy_in(descs, p->desc_ptr, p->desc_num * DESC_SIZE) != 0) {
-        /* not reached: tests/conformance does, its processes do not count */
-        return EFAULT;
-    }
-    for (unsigned int i = 0; i < p->desc_num; i++) {
-        if ((descs[i].d_attributes & DOOR_DESCRIPTOR) == 0 ||
-            fcntl(descs[i].d_data.d_desc.d_descriptor, F_GETFD) < 0) {
-            return EINVAL;
-        }
-    }
-    return 0;
-}
-
-static int
-send_descs(struct channel *ch, const door_desc_t *descs, uint32_t n,
-           uint32_t seq)
-{
-    for (uint32_t at = 0; at < n;) {
-        uint32_t some = n - at < DOOR_FDS_A_NOTE ? n - at : DOOR_FDS_A_NOTE;
-        struct door_note note = {
-            .kind = DOOR_NOTE_FDS, .seq = seq, .n_fds = some};
-        int e = name_send_descs(ch->conn, &note, descs + at, some);
-        if (e != 0) {
-            return e == EBADF ? EINVAL : e == EPIPE ? EBADF : e;
-        }
-        at += some;
-    }
-    return 0;
-}
-
 /* ---- the call ---- */
 
 /* 0, or EBADF: nobody will ever hear it. */
@@ -379,14 +345,15 @@ post(struct channel *ch, const door_arg_t *p, bool no_results, uint32_t *p_seq)
     }
     if (p->desc_num > 0) {
         door_desc_t *descs = room_for_descs();
-        int e = descs ? read_descs(p, descs) : ENOMEM;
+        int e = descs ? channel_read_descs(descs, p->desc_ptr, p->desc_num)
+                      : ENOMEM;
         if (e != 0) {
             return e;
         }
-        e = send_descs(ch, descs, p->desc_num, seq);
+        e = name_send_descs(ch->conn, seq, descs, p->desc_num);
         if (e != 0) {
             channel_close(ch); /* some may be on their way already */
-            return e;
+            return e == EPIPE ? EBADF : e;
         }
     }
     q->size = p->data_size;

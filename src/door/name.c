@@ -176,21 +176,25 @@ fail : {
 
 /* ---- finding our own door by its descriptor ---- */
 
+static struct door *
+find_locked(uint64_t uniquifier)
+{
+    struct door *own = door_server.doors;
+
+    while (own && own->uniquifier != uniquifier) {
+        own = own->next;
+    }
+    return own;
+}
+
 struct door *
 door_own_locked(int d)
 {
     uint64_t uniquifier;
     uint32_t attributes;
 
-    if (!door_is_marked(d, &uniquifier, &attributes)) {
-        return NULL;
-    }
-    for (struct door *own = door_server.doors; own; own = own->next) {
-        if (own->uniquifier == uniquifier) {
-            return own;
-        }
-    }
-    return NULL;
+    return door_is_marked(d, &uniquifier, &attributes) ? find_locked(uniquifier)
+                                                       : NULL;
 }
 
 struct door *
@@ -208,14 +212,10 @@ door_own(int d)
 bool
 name_is_own(uint64_t uniquifier, uint32_t *p_attributes)
 {
-    struct door *own;
-
     pthread_mutex_lock(&door_server.lock);
-    for (own = door_server.doors; own; own = own->next) {
-        if (own->uniquifier == uniquifier) {
-            *p_attributes = own->attributes;
-            break;
-        }
+    const struct door *own = find_locked(uniquifier);
+    if (own) {
+        *p_attributes = own->attributes;
     }
     pthread_mutex_unlock(&door_server.lock);
     return own != NULL;
@@ -232,10 +232,11 @@ mint_again(int fd)
     return again;
 }
 
-int
-name_send_descs(int conn, const struct door_note *note,
-                const door_desc_t *descs, uint32_t n)
+/* One note, with the first N (at most DOOR_FDS_A_NOTE) of DESCS. */
+static int
+send_some(int conn, uint32_t seq, const door_desc_t *descs, uint32_t n)
 {
+    struct door_note note = {.kind = DOOR_NOTE_FDS, .seq = seq, .n_fds = n};
     int fds[DOOR_FDS_A_NOTE] = {0};
     bool fresh[DOOR_FDS_A_NOTE];
 
@@ -245,13 +246,25 @@ name_send_descs(int conn, const struct door_note *note,
         fresh[i] = again >= 0;
         fds[i] = fresh[i] ? again : fd;
     }
-    int e = door_send(conn, note, sizeof *note, fds, n);
+    int e = door_send(conn, &note, sizeof note, fds, n);
     for (uint32_t i = 0; i < n; i++) {
         if (fresh[i]) {
             close(fds[i]);
         }
     }
     return e;
+}
+
+int
+name_send_descs(int conn, uint32_t seq, const door_desc_t *descs, uint32_t n)
+{
+    int e = 0;
+
+    for (uint32_t at = 0; e == 0 && at < n; at += DOOR_FDS_A_NOTE) {
+        e = send_some(conn, seq, descs + at,
+                      n - at < DOOR_FDS_A_NOTE ? n - at : DOOR_FDS_A_NOTE);
+    }
+    return e == EBADF ? EINVAL : e;
 }
 
 /* Has the name gone from the file system? */

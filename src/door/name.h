@@ -9,7 +9,6 @@
 #include "door.h"
 
 struct door;
-struct door_note;
 struct door_sender;
 struct door_welcome;
 struct name_listener;
@@ -20,11 +19,12 @@ struct stat;
  * -1 with errno. Lock held by the caller: no. */
 int name_mint(struct door *d);
 
-/* Sends NOTE on CONN with the first N (at most DOOR_FDS_A_NOTE) of DESCS. A
- * door of our own goes as a fresh connection: its end is seen by itself, so the
- * receiver's copies count as one reference. 0 or an errno. */
-int name_send_descs(int conn, const struct door_note *note,
-                    const door_desc_t *descs, uint32_t n);
+/* Sends DESCS[0..N) on CONN, in as many notes of call SEQ as they need. A door
+ * of our own goes as a fresh connection: its end is seen by itself, so the
+ * receiver's copies count as one reference. 0; EINVAL: one is not open; or
+ * another errno. Some may be on their way then. */
+int name_send_descs(int conn, uint32_t seq, const door_desc_t *descs,
+                    uint32_t n);
 
 /* Was the door of this uniquifier made by this process? (DOOR_LOCAL) Then
  * *P_ATTRIBUTES become those that it has now. */

@@ -123,7 +123,6 @@ static void
 idle_push_locked(struct thread *t)
 {
     struct pool *pool = t->pool;
-    const uint64_t one = 1;
 
     t->idle = true;
     t->assigned = false;
@@ -137,10 +136,7 @@ idle_push_locked(struct thread *t)
     atomic_fetch_add_explicit(&pool->n_idle, 1, memory_order_relaxed);
     if (door_server.stuck) {
         door_server.stuck = false;
-        if (write(door_server.kick, &one, sizeof one) < 0) {
-            /* not reached: 2^64 - 1 wakes at once */
-            return; /* it is signalled already */
-        }
+        server_kick();
     }
 }
 

@@ -24,16 +24,22 @@ struct server door_server = {
 
 /* ---- references ---- */
 
-static void
-tell_unused(void)
+void
+server_kick(void)
 {
     const uint64_t one = 1;
 
-    atomic_store(&door_server.unused, true);
     if (write(door_server.kick, &one, sizeof one) < 0) {
         /* not reached: 2^64 - 1 wakes at once */
         return; /* it is signalled already */
     }
+}
+
+static void
+tell_unused(void)
+{
+    atomic_store(&door_server.unused, true);
+    server_kick();
 }
 
 void
@@ -143,13 +149,8 @@ watch_locked(struct source *src)
 void
 server_watch_locked(struct source *src)
 {
-    const uint64_t one = 1;
-
     watch_locked(src);
-    if (write(door_server.kick, &one, sizeof one) < 0) {
-        /* not reached: 2^64 - 1 wakes at once */
-        return; /* it is signalled already */
-    }
+    server_kick();
 }
 
 void

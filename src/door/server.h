@@ -242,6 +242,9 @@ uint64_t server_calls_locked(const struct door *d);
  * held. Costs a look at every source, and is as rare as threads come and go. */
 void server_tell_threads_locked(void);
 
+/* Wakes the listening thread. */
+void server_kick(void);
+
 /* Tells the listening thread to look whether SRC needs a thread. */
 void server_watch(struct source *src);
 void server_watch_locked(struct source *src);
@@ -331,6 +334,10 @@ bool channel_take(struct source *src, struct thread *t);
 /* Answers the call; 0, or an errno after which the call is still open. */
 int channel_answer(struct call *call, int error, const char *data, size_t size,
                    const door_desc_t *descs, uint32_t n_descs);
+
+/* The program's entries FROM[0..N), copied to TO and looked at. 0; EFAULT: they
+ * cannot be read; EINVAL: one is no descriptor, or is not open. */
+int channel_read_descs(door_desc_t *to, const door_desc_t *from, uint32_t n);
 
 /* Closes those of DESCS, the program's, that are marked DOOR_RELEASE, up to
  * what cannot be read. */
