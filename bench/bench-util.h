@@ -66,3 +66,45 @@ bench_number(const char *option, const char *text, long min, long max)
     }
     return value;
 }
+
+#define BENCH_BATCH   100
+#define BENCH_BATCHES 1000000
+
+static inline int
+bench_compare(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Plays TURN(ARG), one round trip, for NS nanoseconds; prints their number, the
+ * median and the mean of one over batches of BENCH_BATCH, as JSON. */
+static inline void
+bench_round_trips(void (*turn)(void *arg), void *arg, uint64_t ns)
+{
+    uint64_t *batches = calloc(BENCH_BATCHES, sizeof(*batches));
+    uint64_t start, last;
+    size_t n = 0;
+
+    if (batches == NULL) {
+        bench_die("calloc");
+    }
+    start = last = bench_now();
+    while (n < BENCH_BATCHES && (n == 0 || last - start < ns)) {
+        uint64_t now;
+
+        for (int i = 0; i < BENCH_BATCH; i++) {
+            turn(arg);
+        }
+        now = bench_now();
+        batches[n++] = now - last;
+        last = now;
+    }
+    qsort(batches, n, sizeof(*batches), bench_compare);
+    printf("{\"round_trips\": %zu, \"median_us\": %.3f, \"mean_us\": %.3f}\n",
+           n * BENCH_BATCH, (double)batches[n / 2] / BENCH_BATCH / 1e3,
+           (double)(last - start) / (double)(n * BENCH_BATCH) / 1e3);
+    free(batches);
+}

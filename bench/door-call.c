@@ -16,9 +16,6 @@
 
 #include "door.h"
 
-#define CALL_BATCH   100
-#define CALL_BATCHES 1000000
-
 static char path[64];
 
 static void
@@ -48,49 +45,21 @@ static void __attribute__((noreturn)) serve(int ready, pid_t parent)
     }
 }
 
-static int
-compare(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
+struct call {
+    int d;
+    char *bytes;
+    size_t size;
+};
 
-    return (x > y) - (x < y);
-}
-
-/* Calls for the given time; prints the median and the mean of a call over
- * batches of CALL_BATCH. */
 static void
-play(int d, char *bytes, size_t size, uint64_t ns)
+turn(void *arg)
 {
-    uint64_t *batches = calloc(CALL_BATCHES, sizeof(*batches));
-    uint64_t start, last;
-    uint32_t calls = 0;
-    size_t n = 0;
+    struct call *c = arg;
+    door_arg_t args = {c->bytes, c->size, NULL, 0, c->bytes, c->size};
 
-    if (batches == NULL) {
-        bench_die("calloc");
+    if (door_call(c->d, &args) < 0 || args.data_size != c->size) {
+        bench_die("door_call");
     }
-    start = last = bench_now();
-    while (n < CALL_BATCHES && (n == 0 || last - start < ns)) {
-        uint64_t now;
-
-        for (int i = 0; i < CALL_BATCH; i++) {
-            door_arg_t arg = {bytes, size, NULL, 0, bytes, size};
-
-            if (door_call(d, &arg) < 0 || arg.data_size != size) {
-                bench_die("door_call");
-            }
-            calls++;
-        }
-        now = bench_now();
-        batches[n++] = now - last;
-        last = now;
-    }
-    qsort(batches, n, sizeof(*batches), compare);
-    printf("{\"round_trips\": %u, \"median_us\": %.3f, \"mean_us\": %.3f}\n",
-           calls, (double)batches[n / 2] / CALL_BATCH / 1e3,
-           (double)(last - start) / calls / 1e3);
-    free(batches);
 }
 
 int
@@ -146,7 +115,8 @@ main(int argc, char **argv)
     if (d < 0) {
         bench_die(path);
     }
-    play(d, bytes, (size_t)size, (uint64_t)ms * 1000000u);
+    bench_round_trips(turn, &(struct call){d, bytes, (size_t)size},
+                      (uint64_t)ms * 1000000u);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     return 0;

@@ -22,9 +22,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define FUTEX_BATCH   100
-#define FUTEX_BATCHES 1000000
-
 /* The two words lie on lines of their own. */
 struct futex_page {
     _Alignas(64) _Atomic uint32_t ping;
@@ -62,46 +59,19 @@ futex_child(struct futex_page *page, int cpu, pid_t parent)
     }
 }
 
-static int
-futex_compare(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
+struct futex_game {
+    struct futex_page *page;
+    uint32_t turn;
+};
 
-    return (x > y) - (x < y);
-}
-
-/* Plays for the given time; prints the median and the mean of a round trip
- * over batches of FUTEX_BATCH turns. */
 static void
-futex_play(struct futex_page *page, uint64_t ns)
+futex_turn(void *arg)
 {
-    uint64_t *batches = calloc(FUTEX_BATCHES, sizeof(*batches));
-    uint64_t start = bench_now();
-    uint64_t last = start;
-    uint32_t turn = 0;
-    size_t n = 0;
+    struct futex_game *game = arg;
 
-    if (batches == NULL) {
-        bench_die("calloc");
-    }
-    while (n < FUTEX_BATCHES && (n == 0 || last - start < ns)) {
-        uint64_t now;
-
-        for (int i = 0; i < FUTEX_BATCH; i++) {
-            turn++;
-            futex_publish(&page->ping, turn);
-            futex_await(&page->pong, turn);
-        }
-        now = bench_now();
-        batches[n++] = now - last;
-        last = now;
-    }
-    qsort(batches, n, sizeof(*batches), futex_compare);
-    printf("{\"round_trips\": %u, \"median_us\": %.3f, \"mean_us\": %.3f}\n",
-           turn, (double)batches[n / 2] / FUTEX_BATCH / 1e3,
-           (double)(last - start) / turn / 1e3);
-    free(batches);
+    game->turn++;
+    futex_publish(&game->page->ping, game->turn);
+    futex_await(&game->page->pong, game->turn);
 }
 
 int
@@ -147,7 +117,8 @@ main(int argc, char **argv)
     if (child == 0) {
         futex_child(page, cpu2 < 0 ? cpu : cpu2, me);
     }
-    futex_play(page, (uint64_t)ms * 1000000u);
+    bench_round_trips(futex_turn, &(struct futex_game){.page = page},
+                      (uint64_t)ms * 1000000u);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     return 0;

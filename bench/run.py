@@ -27,8 +27,8 @@ import memory  # noqa: E402
 import servers  # noqa: E402
 import stats  # noqa: E402
 
-ROWS = ("floors", "door-call", "hello-64", "hello-1", "hello-1-spin", "burst-200",
-        "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop")
+ROWS = ("floors", "door-call", "hello-64", "hello-1", "hello-1-spin",
+        "burst-200", "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop")
 PROGRAMS = ("load", "floor-epoll", "floor-futex", "floor-line", "floor-park",
             "crowd", "pace", "app-crash", "door-call")
 BURST = 200
