@@ -318,9 +318,10 @@ class Scenarios:
         self.lock = threading.Lock()
         self.seconds = {}
 
-    def one(self, path, log):
+    def one(self, path):
         """Adds up one file; what it printed is said only if it failed."""
         started = time.monotonic()
+        log = re.sub(r"\W+", "-", path)
         report = os.path.join(ROOT, self.folder, "pytest", log + ".xml")
         if os.path.exists(report):
             os.unlink(report)
@@ -355,7 +356,7 @@ class Scenarios:
                     if not left:
                         return
                     path = left.pop(0)
-                self.one(path, re.sub(r"\W+", "-", path))
+                self.one(path)
 
         workers = [threading.Thread(target=work) for _ in range(at_once)]
         for w in workers:
