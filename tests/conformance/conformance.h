@@ -239,6 +239,32 @@ caller_end(struct caller *c)
     return c->result;
 }
 
+/* A creation function that makes no thread. */
+static inline void
+no_threads(door_info_t *info)
+{
+    (void)info;
+}
+
+/* Until thread TID of this process is in a wait, so that a signal finds it
+ * there. */
+static inline void
+await_sleep(pid_t tid)
+{
+    char path[64], text[256];
+    bool sleeps = false;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    while (!sleeps) {
+        int fd = open(path, O_RDONLY);
+        ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+        close(fd);
+        text[n < 0 ? 0 : n] = 0;
+        sleeps = strstr(text, ") S ") != NULL;
+        usleep(sleeps ? 20000 : 1000);
+    }
+}
+
 /* ---- processes ---- */
 
 /* RUN in a child; its pid. */
@@ -263,6 +289,22 @@ end_of(pid_t pid)
 
     waitpid(pid, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+}
+
+/* A child calls D, whose procedure says in word 0 that it is inside, and is
+ * killed there. */
+static inline void
+die_in_call(int d)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        door_call(d, NULL);
+        _exit(1);
+    }
+    await(&shared[0], 1);
+    kill(pid, SIGKILL);
+    end_of(pid);
 }
 
 /* A folder that any user may enter, and a free name in it. */

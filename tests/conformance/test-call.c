@@ -160,6 +160,14 @@ CASE("door_call: E2BIG for more than 1,024 descriptors", many_descs)
     FAILS(door_call(door_create(echo, NULL, 0), &arg), E2BIG);
 }
 
+static void *
+serve_here(void *arg)
+{
+    (void)arg;
+    door_return(NULL, 0, NULL, 0);
+    return NULL;
+}
+
 static void
 tiny_pool(door_info_t *info)
 {
@@ -169,17 +177,7 @@ tiny_pool(door_info_t *info)
     (void)info;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, 256 * 1024);
-    extern void *serve_here(void *);
     pthread_create(&id, &attr, serve_here, NULL);
-}
-
-void *serve_here(void *);
-void *
-serve_here(void *arg)
-{
-    (void)arg;
-    door_return(NULL, 0, NULL, 0);
-    return NULL;
 }
 
 CASE("door_call: E2BIG beyond the stack of the serving thread", small_stack)
@@ -390,21 +388,7 @@ CASE("door_call: on an error params is not written", untouched)
     SAME(memcmp(&arg, &before, sizeof arg), 0);
 }
 
-CASE("door_call: a result of 64 MiB", huge)
-{
-    const size_t size = 64u << 20;
-    char *bytes = calloc(1, 4096);
-    door_arg_t arg = {bytes, 4096, NULL, 0, NULL, 0};
-    extern void give_huge(void *, char *, size_t, door_desc_t *, uint_t);
-
-    SAME(door_call(door_create(give_huge, NULL, 0), &arg), 0);
-    SAME((long long)arg.data_size, (long long)size);
-    SAME(arg.rbuf[0], 'h');
-    SAME(arg.rbuf[size - 1], 'h');
-}
-
-void give_huge(void *, char *, size_t, door_desc_t *, uint_t);
-void
+static void
 give_huge(void *cookie, char *argp, size_t size, door_desc_t *dp, uint_t n)
 {
     char *bytes = malloc(64u << 20);
@@ -412,6 +396,18 @@ give_huge(void *cookie, char *argp, size_t size, door_desc_t *dp, uint_t n)
     (void)cookie, (void)argp, (void)size, (void)dp, (void)n;
     memset(bytes, 'h', 64u << 20);
     door_return(bytes, 64u << 20, NULL, 0);
+}
+
+CASE("door_call: a result of 64 MiB", huge)
+{
+    const size_t size = 64u << 20;
+    char *bytes = calloc(1, 4096);
+    door_arg_t arg = {bytes, 4096, NULL, 0, NULL, 0};
+
+    SAME(door_call(door_create(give_huge, NULL, 0), &arg), 0);
+    SAME((long long)arg.data_size, (long long)size);
+    SAME(arg.rbuf[0], 'h');
+    SAME(arg.rbuf[size - 1], 'h');
 }
 
 /* ---- nested ---- */

@@ -236,36 +236,15 @@ CASE("door_revoke: calls that run finish as usual", revoke_running)
     SAME(caller_end(&c), 0);
 }
 
-static void
-creates_none(door_info_t *info)
-{
-    (void)info;
-}
-
-static bool
-sleeps(pid_t tid)
-{
-    char path[64], text[256];
-
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    int fd = open(path, O_RDONLY);
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n < 0 ? 0 : n] = 0;
-    return strstr(text, ") S ") != NULL;
-}
-
 CASE("door_revoke: callers that wait for a thread get EBADF", revoke_waiting)
 {
     struct caller c;
 
-    door_server_create(creates_none);
+    door_server_create(no_threads);
     int d = door_create(echo, NULL, 0), copy = dup(d);
     caller_start(&c, copy);
-    while (c.tid == 0 || !sleeps(c.tid)) {
-        usleep(1000);
-    }
-    usleep(50000);
+    await(&c.tid, 1);
+    await_sleep(c.tid);
     SAME(door_revoke(d), 0);
     SAME(caller_end(&c), EBADF);
 }
@@ -374,15 +353,7 @@ after_death(void *cookie, char *argp, size_t size, door_desc_t *dp, uint_t n)
 CASE("door_cred: EINVAL once the caller is gone", caller_gone)
 {
     int d = door_create(after_death, NULL, DOOR_NO_CANCEL);
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        door_call(d, NULL);
-        _exit(1);
-    }
-    await(&shared[0], 1);
-    kill(pid, SIGKILL);
-    end_of(pid);
+    die_in_call(d);
     atomic_store(&shared[1], 1);
     await(&shared[2], 1);
     SAME(shared[2], EINVAL);

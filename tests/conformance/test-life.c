@@ -17,32 +17,6 @@ catches(int signum, int flags)
     sigaction(signum, &action, NULL);
 }
 
-/* Is the thread in a wait, so that a signal finds it there? */
-static void
-await_sleep(pid_t tid)
-{
-    char path[64], text[256];
-
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    for (;;) {
-        int fd = open(path, O_RDONLY);
-        ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-        close(fd);
-        text[n < 0 ? 0 : n] = 0;
-        if (strstr(text, ") S ")) {
-            usleep(20000);
-            return;
-        }
-        usleep(1000);
-    }
-}
-
-static void
-creates_none(door_info_t *info)
-{
-    (void)info;
-}
-
 CASE("signals: EINTR in a call, also over SA_RESTART", in_a_call)
 {
     static const int flags[] = {0, SA_RESTART};
@@ -66,7 +40,7 @@ CASE("signals: EAGAIN while it waits for a free thread", no_thread)
     struct caller c;
 
     catches(SIGUSR1, SA_RESTART);
-    door_server_create(creates_none);
+    door_server_create(no_threads);
     caller_start(&c, door_create(echo, NULL, 0));
     while (atomic_load(&c.tid) == 0) {
         usleep(1000);
@@ -144,15 +118,7 @@ dies_in_call(uint_t attributes)
         return;
     }
     int d = door_create(can_be_cancelled, NULL, attributes);
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        door_call(d, NULL);
-        _exit(1);
-    }
-    await(&shared[0], 1);
-    kill(pid, SIGKILL);
-    end_of(pid);
+    die_in_call(d);
     if (attributes == 0) {
         await(&shared[2], 1);
         SAME(shared[3], 0);
@@ -194,15 +160,7 @@ CASE("cancellation: a caller that gives up cancels it too", client_gives_up)
 CASE("cancellation: with it disabled the call runs to its end", disabled)
 {
     int d = door_create(stay, NULL, 0);
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        door_call(d, NULL);
-        _exit(1);
-    }
-    await(&shared[0], 1);
-    kill(pid, SIGKILL);
-    end_of(pid);
+    die_in_call(d);
     atomic_store(&shared[1], 1);
     SAME(call_empty(d), 0);
 }
@@ -236,7 +194,7 @@ CASE("death: of the server in a call: EINTR", server_dies)
 static void
 never_serves(void)
 {
-    door_server_create(creates_none);
+    door_server_create(no_threads);
     int d = door_create(echo, NULL, 0);
     CHECK(fattach(d, server_path) == 0);
     atomic_store(&shared[10], 1);
@@ -383,12 +341,24 @@ CASE("fork: in a procedure: the child has no caller, the parent answers",
     SAME(status, 7);
 }
 
+static void
+serves_and_forks(void)
+{
+    int d = door_create(echo, NULL, 0);
+
+    CHECK(fattach(d, server_path) == 0);
+    if (fork() == 0) {
+        pause();
+    }
+    atomic_store(&shared[10], 1);
+    pause();
+}
+
 CASE("fork: the parent's end is seen though a child lives on", parent_dies)
 {
     door_info_t info;
     int d;
 
-    extern void serves_and_forks(void);
     server_path = free_path();
     make_file(server_path, 0666);
     pid_t pid = spawn(serves_and_forks);
@@ -404,20 +374,6 @@ CASE("fork: the parent's end is seen though a child lives on", parent_dies)
     remove_path(server_path);
 }
 
-void serves_and_forks(void);
-void
-serves_and_forks(void)
-{
-    int d = door_create(echo, NULL, 0);
-
-    CHECK(fattach(d, server_path) == 0);
-    if (fork() == 0) {
-        pause();
-    }
-    atomic_store(&shared[10], 1);
-    pause();
-}
-
 CASE("close: the last descriptor of an unattached door ends it", last_close)
 {
     int d = door_create(echo, NULL, 0), copy = dup(d);
@@ -428,10 +384,19 @@ CASE("close: the last descriptor of an unattached door ends it", last_close)
     FAILS(door_call(copy, NULL), EBADF);
 }
 
+static void
+serves_without_main(void)
+{
+    int d = door_create(echo, NULL, 0);
+
+    CHECK(fattach(d, server_path) == 0);
+    atomic_store(&shared[10], 1);
+    pthread_exit(NULL);
+}
+
 CASE("main: pthread_exit of it leaves the doors served", main_exits)
 {
     int d;
-    extern void serves_without_main(void);
 
     server_path = free_path();
     make_file(server_path, 0666);
@@ -440,17 +405,6 @@ CASE("main: pthread_exit of it leaves the doors served", main_exits)
     d = open(server_path, O_RDWR);
     SAME(call_text(d, "without main"), 0);
     server_end(pid);
-}
-
-void serves_without_main(void);
-void
-serves_without_main(void)
-{
-    int d = door_create(echo, NULL, 0);
-
-    CHECK(fattach(d, server_path) == 0);
-    atomic_store(&shared[10], 1);
-    pthread_exit(NULL);
 }
 
 static const struct conformance_case *const all[] = {

@@ -106,20 +106,18 @@ CASE("door_server_create: called at once for each private door, with its info",
     }
 }
 
-static void
-looks_later(door_info_t *info)
-{
-    extern void *reads_info(void *);
-    start_thread(reads_info, info);
-}
-
-void *reads_info(void *);
-void *
+static void *
 reads_info(void *arg)
 {
     await(&shared[6], 1);
     atomic_store(&shared[7], (int)((door_info_t *)arg)->di_target);
     return NULL;
+}
+
+static void
+looks_later(door_info_t *info)
+{
+    start_thread(reads_info, info);
 }
 
 CASE("door_server_create: the info may be read later", info_stays)

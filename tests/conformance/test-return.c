@@ -155,19 +155,11 @@ CASE("door_return: a thread's first one makes it a server thread", first)
     pthread_t id;
     int d;
 
-    extern void no_threads(door_info_t *);
     door_server_create(no_threads);
     d = door_create(echo, NULL, 0);
     pthread_create(&id, NULL, serves, NULL);
     SAME(call_text(d, "by the program's own thread"), 0);
     SAME(shared[5], 1);
-}
-
-void no_threads(door_info_t *);
-void
-no_threads(door_info_t *info)
-{
-    (void)info;
 }
 
 static void
@@ -446,33 +438,7 @@ CASE("descriptors: closed where the caller gave up before a thread took them",
     SAME(read(ends[0], &byte, 1), 0); /* nobody has the other end any more */
 }
 
-CASE("descriptors: a door goes on after the one who handed it over has gone",
-     handed_over)
-{
-    int d;
-    pid_t pid = server_start(echo, 0, &d);
-    int ends[2];
-
-    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
-    extern void hand_over(int, int);
-    pid_t middle = fork();
-    if (middle == 0) {
-        hand_over(ends[1], d);
-        _exit(0);
-    }
-    SAME(end_of(middle), 0);
-    extern int take_over(int);
-    int mine = take_over(ends[0]);
-    door_info_t a, b;
-    SAME(call_text(mine, "still there"), 0);
-    SAME(door_info(mine, &a), 0);
-    SAME(door_info(d, &b), 0);
-    CHECK(a.di_uniquifier == b.di_uniquifier);
-    server_end(pid);
-}
-
-void hand_over(int conn, int fd);
-void
+static void
 hand_over(int conn, int fd)
 {
     char room[CMSG_SPACE(sizeof(int))] = {0};
@@ -490,8 +456,7 @@ hand_over(int conn, int fd)
     CHECK(sendmsg(conn, &msg, 0) == 1);
 }
 
-int take_over(int conn);
-int
+static int
 take_over(int conn)
 {
     char room[CMSG_SPACE(sizeof(int))], byte;
@@ -504,6 +469,29 @@ take_over(int conn)
     CHECK(recvmsg(conn, &msg, 0) == 1);
     memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
     return fd;
+}
+
+CASE("descriptors: a door goes on after the one who handed it over has gone",
+     handed_over)
+{
+    int d;
+    pid_t pid = server_start(echo, 0, &d);
+    int ends[2];
+
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
+    pid_t middle = fork();
+    if (middle == 0) {
+        hand_over(ends[1], d);
+        _exit(0);
+    }
+    SAME(end_of(middle), 0);
+    int mine = take_over(ends[0]);
+    door_info_t a, b;
+    SAME(call_text(mine, "still there"), 0);
+    SAME(door_info(mine, &a), 0);
+    SAME(door_info(d, &b), 0);
+    CHECK(a.di_uniquifier == b.di_uniquifier);
+    server_end(pid);
 }
 
 CASES(&case_without, &case_thread_exits, &case_too_many, &case_bad_entry,
