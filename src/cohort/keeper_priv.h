@@ -71,7 +71,6 @@ struct keeper_module {
     char *state; /* path; NULL: there is no state folder */
     char **envp;
     char **argv; /* owned; for a shim, else NULL */
-    char timeout[32];
 };
 
 /* A door's connection as one worker holds it. */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/shims.h"
 
 /* What a module sees of our environment. A sanitizer's options too where we
  * are built with one. */
@@ -183,34 +184,6 @@ make_env(const struct keeper_module *m)
     return env;
 }
 
-/* cardea-exec --timeout S.mmm --folder DIR -- COMMAND… */
-static char **
-make_shim_argv(struct keeper_module *m)
-{
-    const struct conf_module *conf = m->conf;
-    uint64_t ms = conf->timeout_ns / NS_PER_MS;
-    size_t n = 0;
-    char **argv;
-
-    while (conf->argv[n] != NULL) {
-        n++;
-    }
-    argv = calloc(n + 7, sizeof(*argv));
-    if (argv == NULL) {
-        return NULL;
-    }
-    snprintf(m->timeout, sizeof(m->timeout), "%llu.%03u",
-             (unsigned long long)(ms / 1000), (unsigned)(ms % 1000));
-    argv[0] = m->keeper->shim;
-    argv[1] = (char *)(uintptr_t) "--timeout";
-    argv[2] = m->timeout;
-    argv[3] = (char *)(uintptr_t) "--folder";
-    argv[4] = conf->folder;
-    argv[5] = (char *)(uintptr_t) "--";
-    memcpy(argv + 6, conf->argv, n * sizeof(*argv));
-    return argv;
-}
-
 /* A module whose folder cannot be made gets none, and the log says why; where
  * none can be, it was said before. */
 static int
@@ -265,11 +238,11 @@ init_module(struct keeper *k, size_t index)
         return -ENOMEM;
     }
     m->envp = make_env(m);
-    if (m->conf->kind == CONF_MODULE_EXEC) {
-        m->argv = make_shim_argv(m);
+    if (m->conf->kind != CONF_MODULE_RUN) {
+        m->argv = shims_make_argv(m->conf, k->shim);
     }
     m->plan = (struct spawn_plan){
-        .argv = m->conf->kind == CONF_MODULE_EXEC ? m->argv : m->conf->argv,
+        .argv = m->conf->kind == CONF_MODULE_RUN ? m->conf->argv : m->argv,
         .envp = m->envp,
         .files = &k->given_files,
         .folder = m->conf->folder,
@@ -318,7 +291,7 @@ modules_deinit(struct keeper *k)
         keeper_unwatch(k, &m->streams[1].source);
         restart_deinit(&m->unit);
         free_env(m->envp);
-        free(m->argv);
+        shims_free_argv(m->argv);
         free(m->door);
         free(m->state);
     }

@@ -255,8 +255,7 @@ json_modules(struct json *j, const struct keeper *k)
 
         json_object(j, NULL);
         json_text(j, "name", m->conf->name);
-        json_text(j, "kind",
-                  m->conf->kind == CONF_MODULE_EXEC ? "exec" : "run");
+        json_text(j, "kind", conf_kind_name(m->conf->kind));
         json_unit(j, k, &m->unit);
         json_text(j, "door", m->door);
         json_text(j, "door_state", t != NULL ? door_state(k, t) : NULL);
@@ -474,8 +473,7 @@ text_modules(const struct keeper *k, FILE *out)
         const char *last = last_cause(&m->unit, cause);
 
         put_first(out, m->conf->name);
-        fprintf(out, " %-4s",
-                m->conf->kind == CONF_MODULE_EXEC ? "exec" : "run");
+        fprintf(out, " %-4s", conf_kind_name(m->conf->kind));
         put_pid(out, m->unit.pid);
         fprintf(out, " %-8s", restart_state_name(m->unit.state));
         text_calls(out, &sum);

@@ -8,6 +8,43 @@
 
 static const char *const protocol_names[] = {"http", "tcp", NULL};
 
+/* Whether a module can take what comes: requests, bytes, or the connection. */
+static void
+forward_module(struct conf_check *check, struct conf_listen *listen,
+               const struct conf_node *node, size_t target)
+{
+    const struct conf_target *t = &check->conf->targets[target];
+    const struct conf_module *module;
+
+    if (t->kind != CONF_TARGET_MODULE) {
+        return;
+    }
+    module = &check->conf->modules[t->module];
+    if (module->kind == CONF_MODULE_INETD) {
+        if (listen->protocol == CONF_HTTP) {
+            conf_report_add(check->report, node->target.where,
+                            "module '%s' runs a command for each connection: "
+                            "write 'forward tcp'",
+                            module->name);
+        } else {
+            listen->protocol = CONF_TCP_PASS;
+        }
+        return;
+    }
+    if (listen->protocol == CONF_HTTP || module->kind == CONF_MODULE_RUN) {
+        return;
+    }
+    conf_report_add(check->report, node->target.where,
+                    module->kind == CONF_MODULE_EXEC
+                        ? "module '%s' runs a command for each request of "
+                          "HTTP: 'forward tcp' needs a door, such as a module "
+                          "with 'run'"
+                        : "module '%s' answers requests of HTTP: 'forward tcp' "
+                          "needs a door, such as a module with 'run' or "
+                          "'inetd'",
+                    module->name);
+}
+
 /* One map, added to LISTEN if nothing is wrong with it. */
 static void
 map_check(struct conf_check *check, struct conf_listen *listen,
@@ -19,6 +56,9 @@ map_check(struct conf_check *check, struct conf_listen *listen,
 
     route->path = conf_check_route(check, &node->value);
     target = conf_check_target(check, node);
+    if (target >= 0) {
+        forward_module(check, listen, node, (size_t)target);
+    }
     if (!method_ok || !route->path || target < 0) {
         return;
     }
@@ -63,23 +103,6 @@ forward_block(struct conf_check *check, struct conf_listen *listen,
     conf_check_routes(check, listen);
 }
 
-/* A raw connection for a command of CGI: there is no request to give it. */
-static void
-forward_command(struct conf_check *check, const struct conf_listen *listen,
-                const struct conf_node *node, size_t target)
-{
-    const struct conf_target *t = &check->conf->targets[target];
-
-    if (listen->protocol == CONF_HTTP || t->kind != CONF_TARGET_MODULE ||
-        check->conf->modules[t->module].kind != CONF_MODULE_EXEC) {
-        return;
-    }
-    conf_report_add(check->report, node->target.where,
-                    "module '%s' runs a command for each request of HTTP: "
-                    "'forward tcp' needs a door, such as a module with 'run'",
-                    check->conf->modules[t->module].name);
-}
-
 static void
 forward_single(struct conf_check *check, struct conf_listen *listen,
                const struct conf_node *node)
@@ -89,7 +112,7 @@ forward_single(struct conf_check *check, struct conf_listen *listen,
     if (target < 0) {
         return;
     }
-    forward_command(check, listen, node, (size_t)target);
+    forward_module(check, listen, node, (size_t)target);
     listen->routes =
         conf_memory_take(check->memory, 1, sizeof(*listen->routes));
     if (!listen->routes) {

@@ -1,4 +1,5 @@
-/* `module NAME { ... }`: names, commands and who runs them. That a program is
+/* `module NAME { ... }`: names, kinds and commands; check-option.c reads the
+ * values. That a program is
  * there and can be executed is checked now: a server that finds out at the
  * first request finds out too late. */
 #include "conf/check.h"
@@ -11,16 +12,14 @@
 
 #define NAME_LEN_MAX 32
 
-static const char *const option_names[CONF_OPTIONS + 1] = {
-    [CONF_OPTION_RUN] = "run",       [CONF_OPTION_EXEC] = "exec",
-    [CONF_OPTION_USER] = "user",     [CONF_OPTION_TIMEOUT] = "timeout",
-    [CONF_OPTION_FOLDER] = "folder", [CONF_OPTIONS] = NULL,
-};
+/* Of the kinds that OPTION fits a bit each. */
+#define ALL        ((1u << CONF_MODULE_KINDS) - 1)
+#define KIND(kind) (1u << CONF_MODULE_##kind)
 
-static const char *const option_examples[CONF_OPTIONS] = {
-    [CONF_OPTION_RUN] = "\"./hello\"", [CONF_OPTION_EXEC] = "\"./hello.sh\"",
-    [CONF_OPTION_USER] = "nobody",     [CONF_OPTION_TIMEOUT] = "30s",
-    [CONF_OPTION_FOLDER] = "/srv/app",
+static const uint32_t option_kinds[CONF_OPTIONS] = {
+#define OPTION(option, name, example, kinds) kinds,
+#include "conf/module.def"
+#undef OPTION
 };
 
 /* A file with a '/' in its name. The absolute path, or NULL: reported. */
@@ -95,8 +94,8 @@ program_find(struct conf_check *check, const struct conf_word *word,
     return NULL;
 }
 
-static char **
-option_command(struct conf_check *check, const struct conf_word *word)
+char **
+conf_check_command(struct conf_check *check, const struct conf_word *word)
 {
     char **argv = NULL;
     const char *wrong =
@@ -119,43 +118,10 @@ option_command(struct conf_check *check, const struct conf_word *word)
 }
 
 static void
-option_store(struct conf_check *check, struct conf_module *module,
-             enum conf_option option, const struct conf_node *node)
-{
-    const struct conf_word *word = conf_check_single(
-        check, &node->name, node->words, option_examples[option]);
-
-    if (!word) {
-        return;
-    }
-    switch (option) {
-    case CONF_OPTION_RUN:
-    case CONF_OPTION_EXEC:
-        module->kind =
-            option == CONF_OPTION_RUN ? CONF_MODULE_RUN : CONF_MODULE_EXEC;
-        module->argv = option_command(check, word);
-        break;
-    case CONF_OPTION_USER:
-        module->user = conf_check_user(check, word);
-        break;
-    case CONF_OPTION_TIMEOUT:
-        conf_check_time(check, &node->name, word, NS_PER_MS,
-                        24 * 3600ull * NS_PER_SEC, "1ms to 1d",
-                        &module->timeout_ns);
-        break;
-    case CONF_OPTION_FOLDER:
-        module->folder = conf_check_folder(check, word);
-        break;
-    /* not reached: it is their number */
-    case CONF_OPTIONS:
-        abort();
-    }
-}
-
-static void
 option_unknown(struct conf_check *check, const struct conf_word *name)
 {
     struct conf_shown shown = conf_shown(name->text, name->len);
+    const char *names[CONF_OPTIONS + 1] = {NULL};
     const char *near;
 
     if (conf_word_is(name, "forward") || conf_word_is(name, "module") ||
@@ -167,62 +133,116 @@ option_unknown(struct conf_check *check, const struct conf_word *name)
         check->tree->is_whole = false; /* a statement was lost here */
         return;
     }
-    if (conf_word_is(name, "inetd")) {
-        conf_report_add(check->report, name->where,
-                        "'inetd' is not available in this version");
-        return;
+    for (size_t i = 0; i < CONF_OPTIONS; i++) {
+        names[i] = conf_option_name((enum conf_option)i);
     }
-    near = conf_name_near(option_names, name->text, name->len);
+    near = conf_name_near(names, name->text, name->len);
     conf_report_add(check->report, name->where,
                     near ? "unknown word '%s': did you mean '%s'?"
-                         : "unknown word '%s': a module has run, exec, user, "
-                           "timeout and folder%s",
+                         : "unknown word '%s': cardea.conf(5) lists what "
+                           "a module has%s",
                     shown.text, near ? near : "");
 }
 
-/* The module's options; *P_HAS_COMMAND: run or exec was there, right or not,
- * or may have been. */
-static void
-module_options(struct conf_check *check, struct conf_module *module,
-               const struct conf_node *children, bool *p_has_command)
+static bool
+is_repeatable(size_t option)
 {
-    struct conf_where *seen = module->wheres;
-    bool is_lost = false;
+    return option == CONF_OPTION_ENVIRONMENT || option == CONF_OPTION_SECRET ||
+           option == CONF_OPTION_READ || option == CONF_OPTION_WRITE ||
+           option == CONF_OPTION_LIMIT || option == CONF_OPTION_RECYCLE;
+}
 
-    for (const struct conf_node *node = children; node; node = node->next) {
-        size_t i = 0, same;
+/* May OPTION, whose name is NODE's, stand in MODULE beside what was SEEN? */
+static bool
+option_fits(struct conf_check *check, const struct conf_where *seen,
+            const struct conf_node *node, size_t option)
+{
+    const struct conf_where here = node->name.where;
+    size_t kinds = option < CONF_MODULE_KINDS ? CONF_MODULE_KINDS : 0;
 
-        while (i < CONF_OPTIONS &&
-               !conf_word_is(&node->name, option_names[i])) {
-            i++;
-        }
-        if (i == CONF_OPTIONS) {
-            option_unknown(check, &node->name);
-            is_lost = true; /* it may have been the command */
-            continue;
-        }
-        same = i == CONF_OPTION_RUN && !seen[i].line    ? CONF_OPTION_EXEC
-               : i == CONF_OPTION_EXEC && !seen[i].line ? CONF_OPTION_RUN
-                                                        : i;
-        if (seen[same].line && same != i) {
-            conf_report_add(
-                check->report, node->name.where,
-                "a module has either run or exec: '%s' stands %s",
-                option_names[same],
-                conf_there(check->report, node->name.where, seen[same]).text);
-        } else if (seen[i].line) {
-            conf_report_add(
-                check->report, node->name.where, "'%s' is already given %s",
-                option_names[i],
-                conf_there(check->report, node->name.where, seen[i]).text);
-        } else {
-            seen[i] = node->name.where;
-            conf_where_value(&seen[i], node->words);
-            option_store(check, module, (enum conf_option)i, node);
+    if (seen[option].line && !is_repeatable(option)) {
+        conf_report_add(check->report, here, "'%s' is already given %s",
+                        conf_option_name((enum conf_option)option),
+                        conf_there(check->report, here, seen[option]).text);
+        return false;
+    }
+    for (size_t i = 0; i < kinds; i++) {
+        if (seen[i].line) {
+            conf_report_add(check->report, here,
+                            "a module is of one kind: '%s' stands %s",
+                            conf_option_name((enum conf_option)i),
+                            conf_there(check->report, here, seen[i]).text);
+            return false;
         }
     }
-    *p_has_command =
-        is_lost || seen[CONF_OPTION_RUN].line || seen[CONF_OPTION_EXEC].line;
+    return true;
+}
+
+/* The module's options; *P_HAS_KIND: one was there, right or not, or may have
+ * been. */
+static void
+module_options(struct conf_check *check, struct conf_module *module,
+               const struct conf_node *children, bool *p_has_kind)
+{
+    struct conf_where *seen = module->wheres;
+
+    for (const struct conf_node *node = children; node; node = node->next) {
+        size_t i = 0;
+
+        while (
+            i < CONF_OPTIONS &&
+            !conf_word_is(&node->name, conf_option_name((enum conf_option)i))) {
+            i++;
+        }
+        *p_has_kind = *p_has_kind || i < CONF_MODULE_KINDS || i == CONF_OPTIONS;
+        if (i == CONF_OPTIONS) {
+            option_unknown(check, &node->name); /* it may have been the kind */
+        } else if (option_fits(check, seen, node, i)) {
+            if (!seen[i].line) {
+                seen[i] = node->name.where;
+                conf_where_value(&seen[i], node->words);
+            }
+            if (i < CONF_MODULE_KINDS) {
+                module->kind = (enum conf_module_kind)i;
+            }
+            conf_check_option(check, module, (enum conf_option)i, node);
+        }
+    }
+}
+
+/* What the options are only together. */
+static void
+module_whole(struct conf_check *check, const struct conf_module *module,
+             const struct conf_node *children)
+{
+    const struct conf_where *seen = module->wheres;
+    const char *kind = conf_kind_name(module->kind);
+
+    for (size_t i = CONF_MODULE_KINDS; i < CONF_OPTIONS; i++) {
+        if (seen[i].line && !(option_kinds[i] & (1u << module->kind))) {
+            conf_report_add(check->report, seen[i],
+                            "'%s' is of no use to a module with '%s'",
+                            conf_option_name((enum conf_option)i), kind);
+        }
+    }
+    if (module->amounts[CONF_LIMIT_RATE] > 0 &&
+        module->kind != CONF_MODULE_INETD) {
+        conf_report_add(check->report, module->amount_wheres[CONF_LIMIT_RATE],
+                        "'limit rate' is of no use to a module with '%s'",
+                        kind);
+    }
+    if (seen[CONF_OPTION_ADDRESS].line) {
+        return;
+    }
+    for (const struct conf_node *node = children; node; node = node->next) {
+        if (!node->words && conf_word_is(&node->name, kind) &&
+            (option_kinds[CONF_OPTION_ADDRESS] & (1u << module->kind))) {
+            conf_report_add(check->report, node->name.where,
+                            "'%s' needs a command, or 'address' where the "
+                            "program is found",
+                            kind);
+        }
+    }
 }
 
 static bool
@@ -245,7 +265,7 @@ module_check(struct conf_check *check, const struct conf_node *node)
     struct conf *conf = check->conf;
     struct conf_module *module = &conf->modules[conf->n_modules];
     struct conf_shown shown = conf_shown(node->name.text, node->name.len);
-    bool has_command;
+    bool has_kind = false;
 
     if (!name_is_valid(&node->name)) {
         conf_report_add(check->report, node->name.where,
@@ -274,12 +294,15 @@ module_check(struct conf_check *check, const struct conf_node *node)
     }
     module->where = node->name.where;
     module->timeout_ns = 30 * NS_PER_SEC;
+    module->start_timeout_ns = 30 * NS_PER_SEC;
     conf->n_modules++;
-    module_options(check, module, node->children, &has_command);
-    if (!has_command && check->tree->is_whole) {
+    module_options(check, module, node->children, &has_kind);
+    if (has_kind) {
+        module_whole(check, module, node->children);
+    } else if (check->tree->is_whole) {
         conf_report_add(check->report, node->name.where,
-                        "module '%s' needs run \"COMMAND\" or exec "
-                        "\"COMMAND\"",
+                        "module '%s' needs a kind, such as run \"COMMAND\" or "
+                        "exec \"COMMAND\"",
                         shown.text);
     }
     if (!module->folder) {

@@ -60,76 +60,6 @@ setting_preset(struct conf *conf, const struct setting *setting)
 }
 
 static void
-setting_size(struct conf_check *check, const struct setting *setting,
-             const struct conf_word *word, uint64_t *p_value)
-{
-    static const char *const units[] = {"K", "M", "G", NULL};
-    struct conf_shown shown = conf_shown(word->text, word->len);
-    const char *near;
-    uint64_t value;
-
-    switch (conf_size_parse(word->text, word->len, &value)) {
-    case CONF_NUMBER_OK:
-        if (value >= setting->min && value <= setting->max) {
-            *p_value = value;
-            return;
-        }
-        /* fallthrough */
-    case CONF_NUMBER_RANGE:
-        conf_report_add(check->report, word->where,
-                        "'%s' is out of range: %s takes %s", shown.text,
-                        setting->name, setting->range);
-        return;
-    case CONF_NUMBER_NO_UNIT:
-        conf_report_add(check->report, word->where,
-                        "'%s' has no unit: write K, M or G behind it",
-                        shown.text);
-        return;
-    case CONF_NUMBER_UNIT:
-        near = conf_unit_near(word->text, word->len, units);
-        conf_report_add(check->report, word->where,
-                        near ? "unknown unit in '%s': did you mean '%s'?"
-                             : "unknown unit in '%s': the units are K, M and "
-                               "G%s",
-                        shown.text, near ? near : "");
-        return;
-    default:
-        conf_report_add(check->report, word->where,
-                        "'%s' is not a size: write a whole number and a unit, "
-                        "such as %s",
-                        shown.text, setting->example);
-        return;
-    }
-}
-
-/* A whole number, without a unit. */
-static void
-setting_count(struct conf_check *check, const struct setting *setting,
-              const struct conf_word *word, uint64_t *p_value)
-{
-    struct conf_shown shown = conf_shown(word->text, word->len);
-    uint64_t value = 0;
-    size_t i = 0;
-
-    while (i < word->len && word->text[i] >= '0' && word->text[i] <= '9') {
-        value = MIN_OF(value * 10 + (uint64_t)(word->text[i] - '0'),
-                       setting->max + 1);
-        i++;
-    }
-    if (i == 0 || i < word->len) {
-        conf_report_add(check->report, word->where,
-                        "'%s' is not a whole number, such as %s", shown.text,
-                        setting->example);
-    } else if (value < setting->min || value > setting->max) {
-        conf_report_add(check->report, word->where,
-                        "'%s' is out of range: %s takes %s", shown.text,
-                        setting->name, setting->range);
-    } else {
-        *p_value = value;
-    }
-}
-
-static void
 setting_switch(struct conf_check *check, const struct setting *setting,
                const struct conf_word *word, bool *p_value)
 {
@@ -212,14 +142,16 @@ setting_store(struct conf_check *check, const struct setting *setting,
     }
     switch (setting->kind) {
     case SIZE:
-        setting_size(check, setting, word, member);
+        conf_check_size(check, &node->name, word, setting->min, setting->max,
+                        setting->range, setting->example, member);
         break;
     case TIME:
         conf_check_time(check, &node->name, word, setting->min * NS_PER_MS,
                         setting->max * NS_PER_MS, setting->range, member);
         break;
     case COUNT:
-        setting_count(check, setting, word, member);
+        conf_check_count(check, &node->name, word, setting->min, setting->max,
+                         setting->range, setting->example, member);
         break;
     case SWITCH:
         setting_switch(check, setting, word, member);

@@ -72,15 +72,18 @@ conf_check_folder(struct conf_check *check, const struct conf_word *word)
     return NULL;
 }
 
-char *
-conf_check_user(struct conf_check *check, const struct conf_word *word)
+/* WORD as the name of a user or group, which EXISTS knows. */
+static char *
+check_account(struct conf_check *check, const struct conf_word *word,
+              const char *what, bool (*exists)(void *ctx, const char *name))
 {
     char *name;
 
     if (!check->outside->is_root) {
         conf_report_add(check->report, word->where,
-                        "user needs root: start cardea as root or remove the "
-                        "line");
+                        "%s needs root: start cardea as root or remove the "
+                        "line",
+                        what);
         return NULL;
     }
     name = conf_memory_text(check->memory, word->text, word->len);
@@ -88,13 +91,24 @@ conf_check_user(struct conf_check *check, const struct conf_word *word)
         return NULL;
     }
     if (word->len == 0 || word->len > USER_LEN_MAX ||
-        !check->outside->user(check->outside->ctx, name)) {
-        conf_report_add(check->report, word->where,
-                        "no user '%s' on this system",
-                        conf_shown(word->text, word->len).text);
+        !exists(check->outside->ctx, name)) {
+        conf_report_add(check->report, word->where, "no %s '%s' on this system",
+                        what, conf_shown(word->text, word->len).text);
         return NULL;
     }
     return name;
+}
+
+char *
+conf_check_user(struct conf_check *check, const struct conf_word *word)
+{
+    return check_account(check, word, "user", check->outside->user);
+}
+
+char *
+conf_check_group(struct conf_check *check, const struct conf_word *word)
+{
+    return check_account(check, word, "group", check->outside->group);
 }
 
 /* Words that begin something of their own: behind a value, only the end of the
@@ -103,12 +117,16 @@ static bool
 begins_statement(const struct conf_word *word)
 {
     static const char *const names[] = {
-        "run", "exec",    "user", "timeout", "folder",
-        "set", "forward", "map",  "module",  "include",
+        "set", "forward", "map", "module", "include",
     };
 
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (!word->is_string && conf_word_is(word, names[i])) {
+    for (size_t i = 0; i < ARRAY_LEN(names) + CONF_OPTIONS; i++) {
+        const char *name =
+            i < ARRAY_LEN(names)
+                ? names[i]
+                : conf_option_name((enum conf_option)(i - ARRAY_LEN(names)));
+
+        if (!word->is_string && conf_word_is(word, name)) {
             return true;
         }
     }

@@ -45,6 +45,14 @@ char *conf_check_path(struct conf_check *check, const struct conf_word *word);
 char *conf_check_folder(struct conf_check *check, const struct conf_word *word);
 /* WORD as a user that processes can be given. */
 char *conf_check_user(struct conf_check *check, const struct conf_word *word);
+/* WORD as a group that processes can be given. */
+char *conf_check_group(struct conf_check *check, const struct conf_word *word);
+/* The command in WORD, its program found and able to run: NULL-terminated. */
+char **conf_check_command(struct conf_check *check,
+                          const struct conf_word *word);
+/* Reads WORDS, the value of OPTION, into MODULE. Mistakes are reported. */
+void conf_check_option(struct conf_check *check, struct conf_module *module,
+                       enum conf_option option, const struct conf_node *node);
 /* The one word that the value of NAME is. */
 const struct conf_word *conf_check_single(struct conf_check *check,
                                           const struct conf_word *name,
@@ -54,6 +62,15 @@ const struct conf_word *conf_check_single(struct conf_check *check,
 int conf_check_time(struct conf_check *check, const struct conf_word *name,
                     const struct conf_word *word, uint64_t min, uint64_t max,
                     const char *range, uint64_t *p_value);
+
+/* WORD as a size within MIN and MAX (text RANGE), and as a whole number;
+ * EXAMPLE is one. As above. */
+int conf_check_size(struct conf_check *check, const struct conf_word *name,
+                    const struct conf_word *word, uint64_t min, uint64_t max,
+                    const char *range, const char *example, uint64_t *p_value);
+int conf_check_count(struct conf_check *check, const struct conf_word *name,
+                     const struct conf_word *word, uint64_t min, uint64_t max,
+                     const char *range, const char *example, uint64_t *p_value);
 
 /* The address of NODE (forward), with its mode; one that meets an earlier one
  * is a mistake. false: reported, or no memory; *LISTEN means nothing. */

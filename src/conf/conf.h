@@ -86,31 +86,101 @@ struct conf_listen {
     struct conf_where where;
 };
 
-/* The options of a module, in the order of their names' table. */
+/* What a module is; each is an option of the same name. */
+enum conf_module_kind {
+    CONF_MODULE_RUN,     /* a program that serves a door itself */
+    CONF_MODULE_EXEC,    /* a command a request: CGI/1.1 through a shim */
+    CONF_MODULE_INETD,   /* a command a connection, through a shim */
+    CONF_MODULE_FASTCGI, /* a program that speaks FastCGI, through a shim */
+    CONF_MODULE_SCGI,    /* or SCGI */
+    CONF_MODULE_HTTP,    /* or HTTP/1.1 */
+    CONF_MODULE_WSGI,    /* a callable of Python */
+    CONF_MODULE_SCRIPTS, /* a folder of commands of CGI/1.1 */
+    CONF_MODULE_KINDS
+};
+
+/* The options of a module, as in module.def. Those of the kinds come first. */
 enum conf_option {
-    CONF_OPTION_RUN,
-    CONF_OPTION_EXEC,
-    CONF_OPTION_USER,
-    CONF_OPTION_TIMEOUT,
-    CONF_OPTION_FOLDER,
+#define OPTION(option, name, example, kinds) CONF_OPTION_##option,
+#include "conf/module.def"
+#undef OPTION
     CONF_OPTIONS
 };
 
-enum conf_module_kind {
-    CONF_MODULE_RUN,  /* a program that serves a door itself */
-    CONF_MODULE_EXEC, /* a command a request: CGI/1.1 through a shim */
+/* What `limit` and `recycle` bound. */
+enum conf_amount {
+    CONF_LIMIT_MEMORY,    /* bytes */
+    CONF_LIMIT_FILES,     /* descriptors of one process */
+    CONF_LIMIT_PROCESSES, /* processes and threads */
+    CONF_LIMIT_CPU,       /* nanoseconds of CPU of one process */
+    CONF_LIMIT_RATE,      /* starts a minute (inetd) */
+    CONF_RECYCLE_CALLS,   /* a copy is replaced after as many calls */
+    CONF_RECYCLE_MEMORY,  /* or above as many bytes */
+    CONF_RECYCLE_AGE,     /* or at this age, nanoseconds */
+    CONF_AMOUNTS
+};
+
+/* One of the options that may stand several times. */
+struct conf_entry {
+    char *name;  /* of a variable or a secret; NULL: has none */
+    char *value; /* a variable's; or a path, absolute */
+    struct conf_where where;
+};
+
+struct conf_entries {
+    struct conf_entry *list;
+    size_t n;
 };
 
 struct conf_module {
     char *name; /* [a-z0-9][a-z0-9_-]*, at most 32 bytes */
     enum conf_module_kind kind;
-    char **argv;         /* NULL-terminated; words of the command, no shell */
-    char *user;          /* NULL: Cardea's own */
-    char *folder;        /* working folder: that of its file unless set */
-    uint64_t timeout_ns; /* of one call: 30 s unless set */
+    char **argv;  /* NULL-terminated; words of the command, no shell; NULL: none
+                   * (with address; wsgi, scripts) */
+    bool is_wait; /* inetd: the command gets the listening socket */
+    char
+        *address; /* where a program listens: "HOST:PORT", "unix:/PATH"; NULL */
+    char *root;   /* fastcgi: document root; scripts: the folder; NULL */
+    char *index;  /* fastcgi: of a folder; NULL: index.php */
+    char *app;    /* wsgi: "/PATH/FILE.py:NAME" */
+    char *python; /* wsgi: the interpreter's path; NULL: python3 of $PATH */
+    char *user;   /* NULL: Cardea's own */
+    char *group;  /* NULL: the user's */
+    char *folder; /* working folder: that of its file unless set */
+    uint64_t timeout_ns;       /* of one call: 30 s unless set */
+    uint64_t start_timeout_ns; /* until it is ready: 30 s unless set */
+    bool has_idle;             /* ends when it had no call for idle_ns */
+    uint64_t idle_ns;
+    uint64_t copies; /* at most so many processes; 0: as many as it takes */
+    uint64_t amounts[CONF_AMOUNTS]; /* 0: no bound */
+    struct conf_where amount_wheres[CONF_AMOUNTS];
+    struct conf_entries environment, secrets, reads, writes;
     struct conf_where where;
-    struct conf_where wheres[CONF_OPTIONS]; /* of its options */
+    struct conf_where wheres[CONF_OPTIONS]; /* of its options; of one that
+                                             * stands several times the first */
 };
+
+/* How the word of OPTION or KIND is written. Static storage. */
+static inline const char *
+conf_option_name(enum conf_option option)
+{
+    static const char *const names[] = {
+#define OPTION(option, name, example, kinds) name,
+#include "conf/module.def"
+#undef OPTION
+    };
+
+    return names[option];
+}
+
+static inline const char *
+conf_kind_name(enum conf_module_kind kind)
+{
+    return conf_option_name((enum conf_option)kind);
+}
+
+/* And that of AMOUNT, behind its option. */
+const char *conf_amount_name(enum conf_amount amount);
 
 struct conf {
     char *file;               /* path as given */

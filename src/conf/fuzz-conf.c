@@ -259,6 +259,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .read = fuzz_read,
         .list = fuzz_list,
         .user = fuzz_user,
+        .group = fuzz_user,
     };
     char *said = NULL;
     size_t said_len = 0, len;

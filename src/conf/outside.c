@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -119,6 +120,17 @@ outside_user(void *ctx, const char *name)
            found;
 }
 
+static bool
+outside_group(void *ctx, const char *name)
+{
+    struct group entry, *found = NULL;
+    char buffer[16384];
+
+    (void)ctx;
+    return getgrnam_r(name, &entry, buffer, sizeof(buffer), &found) == 0 &&
+           found;
+}
+
 int
 conf_outside_real(struct conf_outside *outside, char *folder)
 {
@@ -135,6 +147,7 @@ conf_outside_real(struct conf_outside *outside, char *folder)
         .read = outside_read,
         .list = outside_list,
         .user = outside_user,
+        .group = outside_group,
     };
     return 0;
 }

@@ -34,6 +34,8 @@ struct conf_outside {
                 int (*each)(void *arg, const char *name), void *arg);
     /* Is there a user NAME on this system? */
     bool (*user)(void *ctx, const char *name);
+    /* Is there a group NAME? */
+    bool (*group)(void *ctx, const char *name);
 };
 
 /* The real one. FOLDER has PATH_MAX bytes and lives as long as the result is

@@ -57,17 +57,24 @@ print_origin(const struct conf *conf, struct conf_where where, FILE *out)
     print_origins(conf, &where, 1, out);
 }
 
-/* TEXT as a string, in double quotes. */
+/* TEXT as it stands inside a string. */
 static void
-print_string(const char *text, FILE *out)
+print_inside(const char *text, FILE *out)
 {
-    fputc('"', out);
     for (; *text; text++) {
         if (strchr("\"\\$", *text)) {
             fputc('\\', out);
         }
         fputc(*text, out);
     }
+}
+
+/* TEXT as a string, in double quotes. */
+static void
+print_string(const char *text, FILE *out)
+{
+    fputc('"', out);
+    print_inside(text, out);
     fputc('"', out);
 }
 
@@ -276,38 +283,134 @@ print_listen(const struct conf *conf, const struct conf_listen *listen,
     fputs("}\n", out);
 }
 
+/* The kind of MODULE, with what stands behind it. */
+static void
+print_kind(const struct conf *conf, const struct conf_module *module, FILE *out)
+{
+    fprintf(out, "    %s", conf_kind_name(module->kind));
+    if (module->is_wait) {
+        fputs(" wait", out);
+    }
+    if (module->kind == CONF_MODULE_WSGI ||
+        module->kind == CONF_MODULE_SCRIPTS) {
+        fputc(' ', out);
+        print_word(module->app ? module->app : module->root, out);
+    } else if (module->argv) {
+        fputs(" \"", out);
+        for (size_t i = 0; module->argv[i]; i++) {
+            fputs(i > 0 ? " " : "", out);
+            print_argument(module->argv[i], out);
+        }
+        fputc('"', out);
+    }
+    print_origin(conf, module->wheres[module->kind], out);
+}
+
+/* An option of one word, if it is there. */
+static void
+print_option(const struct conf *conf, const struct conf_module *module,
+             enum conf_option option, const char *text, FILE *out)
+{
+    if (text) {
+        fprintf(out, "    %s ", conf_option_name(option));
+        print_word(text, out);
+        print_origin(conf, module->wheres[option], out);
+    }
+}
+
+static void
+print_option_time(const struct conf *conf, const struct conf_module *module,
+                  enum conf_option option, uint64_t ns, FILE *out)
+{
+    fprintf(out, "    %s ", conf_option_name(option));
+    print_time(ns, out);
+    print_origin(conf, module->wheres[option], out);
+}
+
+/* Those that may stand several times. */
+static void
+print_entries(const struct conf *conf, enum conf_option option,
+              const struct conf_entries *entries, FILE *out)
+{
+    for (size_t i = 0; i < entries->n; i++) {
+        const struct conf_entry *entry = &entries->list[i];
+
+        fprintf(out, "    %s ", conf_option_name(option));
+        if (option == CONF_OPTION_ENVIRONMENT) {
+            fprintf(out, "\"%s=", entry->name);
+            print_inside(entry->value, out);
+            fputc('"', out);
+        } else {
+            if (entry->name) {
+                print_word(entry->name, out);
+                fputs(" from ", out);
+            }
+            print_word(entry->value, out);
+        }
+        print_origin(conf, entry->where, out);
+    }
+}
+
+static void
+print_amounts(const struct conf *conf, const struct conf_module *module,
+              FILE *out)
+{
+    for (size_t i = 0; i < CONF_AMOUNTS; i++) {
+        uint64_t value = module->amounts[i];
+
+        if (value == 0) {
+            continue;
+        }
+        fprintf(out, "    %s %s ", i < CONF_RECYCLE_CALLS ? "limit" : "recycle",
+                conf_amount_name((enum conf_amount)i));
+        if (i == CONF_LIMIT_MEMORY || i == CONF_RECYCLE_MEMORY) {
+            print_size(value, out);
+        } else if (i == CONF_LIMIT_CPU || i == CONF_RECYCLE_AGE) {
+            print_time(value, out);
+        } else {
+            fprintf(out, "%" PRIu64, value);
+        }
+        print_origin(conf, module->amount_wheres[i], out);
+    }
+}
+
 static void
 print_module(const struct conf *conf, const struct conf_module *module,
              FILE *out)
 {
-    bool is_run = module->kind == CONF_MODULE_RUN;
-    const struct conf_where *wheres = module->wheres;
-
     fputs("\nmodule ", out);
     print_word(module->name, out);
     fputs(" {", out);
     print_origin(conf, module->where, out);
-    fprintf(out, "    %s \"", is_run ? "run" : "exec");
-    for (size_t i = 0; module->argv[i]; i++) {
-        fputs(i > 0 ? " " : "", out);
-        print_argument(module->argv[i], out);
+    print_kind(conf, module, out);
+    print_option(conf, module, CONF_OPTION_ADDRESS, module->address, out);
+    if (module->kind == CONF_MODULE_FASTCGI) {
+        print_option(conf, module, CONF_OPTION_ROOT, module->root, out);
     }
-    fputc('"', out);
-    print_origin(conf, wheres[is_run ? CONF_OPTION_RUN : CONF_OPTION_EXEC],
-                 out);
-    fputs("    folder ", out);
-    print_word(module->folder, out);
-    print_origin(conf, wheres[CONF_OPTION_FOLDER], out);
-    if (module->user) {
-        fputs("    user ", out);
-        print_word(module->user, out);
-        print_origin(conf, wheres[CONF_OPTION_USER], out);
-    } else {
+    print_option(conf, module, CONF_OPTION_INDEX, module->index, out);
+    print_option(conf, module, CONF_OPTION_PYTHON, module->python, out);
+    print_option(conf, module, CONF_OPTION_FOLDER, module->folder, out);
+    print_option(conf, module, CONF_OPTION_USER, module->user, out);
+    if (!module->user) {
         fputs("    # user: Cardea's own" KEEP "default\n", out);
     }
-    fputs("    timeout ", out);
-    print_time(module->timeout_ns, out);
-    print_origin(conf, wheres[CONF_OPTION_TIMEOUT], out);
+    print_option(conf, module, CONF_OPTION_GROUP, module->group, out);
+    print_option_time(conf, module, CONF_OPTION_TIMEOUT, module->timeout_ns,
+                      out);
+    print_option_time(conf, module, CONF_OPTION_START_TIMEOUT,
+                      module->start_timeout_ns, out);
+    if (module->has_idle) {
+        print_option_time(conf, module, CONF_OPTION_IDLE, module->idle_ns, out);
+    }
+    if (module->copies > 0) {
+        fprintf(out, "    copies %" PRIu64, module->copies);
+        print_origin(conf, module->wheres[CONF_OPTION_COPIES], out);
+    }
+    print_entries(conf, CONF_OPTION_ENVIRONMENT, &module->environment, out);
+    print_entries(conf, CONF_OPTION_SECRET, &module->secrets, out);
+    print_entries(conf, CONF_OPTION_READ, &module->reads, out);
+    print_entries(conf, CONF_OPTION_WRITE, &module->writes, out);
+    print_amounts(conf, module, out);
     fputs("}\n", out);
 }
 

@@ -115,6 +115,44 @@ test_modules(void **state)
 }
 
 static void
+test_kinds(void **state)
+{
+    struct conf *conf = parse_good(
+        &fake_root,
+        "forward tcp :81 to lines\n"
+        "module lines { inetd wait date; limit rate 60 }\n"
+        "module php { fastcgi; address unix:sock; root site; group www }\n"
+        "module w { wsgi notes; idle 0s; environment A=b=c; read site\n"
+        "  secret s from notes; recycle age 1h; environment LANG= }\n"
+        "module x { scripts site; start-timeout 2s }\n");
+    const struct conf_module *m = conf->modules;
+
+    assert_int_equal(conf->listens[0].protocol, CONF_TCP_PASS);
+    assert_int_equal(m[0].kind, CONF_MODULE_INETD);
+    assert_true(m[0].is_wait);
+    assert_int_equal(m[0].amounts[CONF_LIMIT_RATE], 60);
+    assert_int_equal(m[1].kind, CONF_MODULE_FASTCGI);
+    assert_null(m[1].argv);
+    assert_string_equal(m[1].address, "unix:/etc/app/sock");
+    assert_string_equal(m[1].root, "/etc/app/site");
+    assert_string_equal(m[1].group, "www");
+    assert_string_equal(m[2].app, "/etc/app/notes:application");
+    assert_true(m[2].has_idle);
+    assert_int_equal(m[2].environment.n, 2);
+    assert_string_equal(m[2].environment.list[0].name, "A");
+    assert_string_equal(m[2].environment.list[0].value, "b=c");
+    assert_string_equal(m[2].environment.list[1].value, "");
+    assert_string_equal(m[2].secrets.list[0].name, "s");
+    assert_string_equal(m[2].secrets.list[0].value, "/etc/app/notes");
+    assert_string_equal(m[2].reads.list[0].value, "/etc/app/site");
+    assert_int_equal(m[2].amounts[CONF_RECYCLE_AGE], 3600000000000);
+    assert_string_equal(m[3].root, "/etc/app/site");
+    assert_int_equal(m[3].start_timeout_ns, 2000000000);
+    assert_int_equal(m[2].start_timeout_ns, 30000000000);
+    conf_free(conf);
+}
+
+static void
 test_routes(void **state)
 {
     static const struct {
@@ -643,6 +681,7 @@ main(void)
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_modules),
+        cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_portunusd),
         cmocka_unit_test(test_addresses),

@@ -149,6 +149,7 @@ static const struct conf_outside __attribute__((unused)) fake_plain = {
     .read = fake_read,
     .list = fake_list,
     .user = fake_user,
+    .group = fake_user,
 };
 
 static const struct conf_outside __attribute__((unused)) fake_root = {
@@ -159,6 +160,7 @@ static const struct conf_outside __attribute__((unused)) fake_root = {
     .read = fake_read,
     .list = fake_list,
     .user = fake_user,
+    .group = fake_user,
 };
 
 /* Parses TEXT as app/x.conf in /etc; what was said is in *P_SAID (to be freed).

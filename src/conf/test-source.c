@@ -349,6 +349,7 @@ test_crowd(void **state)
             .read = crowd_read,
             .list = crowd_list,
             .user = fake_user,
+            .group = fake_user,
         };
         char *said;
         size_t len;
@@ -454,7 +455,21 @@ test_print_again(void **state)
         "module set { run \"date 'a  b' '' \\\\' \\\\\\\\ 'x\\\"\\$y' "
         "it\\\\'s '#;{}'\" }\n"
         "module set2 { exec date; timeout 1500ms; folder / }\n";
-    static const char *const files[] = {macros, more, "include conf.d\nb = $a"};
+    static const char kinds[] =
+        "forward tcp :81 to lines; forward tcp :82 pass lines\n"
+        "forward http :80 to { map GET /p to php; map GET /q to s }\n"
+        "module lines { inetd wait \"date -u\"; limit rate 60 }\n"
+        "module lines2 { inetd \"date wait\"; idle 0s; recycle age 36h }\n"
+        "module php { fastcgi; address unix:/run/a; root site; index a.php }\n"
+        "module s { scgi date; start-timeout 5s; limit memory 1536M }\n"
+        "module h { http \"date x\"; address [::1]:81; limit cpu 90s }\n"
+        "module w { wsgi notes:app; python /usr/bin/date; copies 7 }\n"
+        "module x { scripts site; environment \"A=b \\$ \\\" #\"\n"
+        " environment B=; secret a-1 from notes; secret b from sub/hello\n"
+        " read site; read \"/\"; write notes; limit files 16; limit "
+        "processes 1\n recycle calls 5; recycle memory 1G; idle 90s }\n";
+    static const char *const files[] = {macros, more, kinds,
+                                        "include conf.d\nb = $a"};
 
     for (size_t i = 0; i < LEN(files); i++) {
         struct conf *conf = parse_good(&fake_plain, files[i]);
@@ -525,6 +540,7 @@ test_print(void **state)
         "    folder /etc/app/conf.d  # default\n"
         "    # user: Cardea's own  # default\n"
         "    timeout 30s  # default\n"
+        "    start-timeout 30s  # default\n"
         "}\n"
         "\n"
         "forward http :81 to /etc/app/conf.d/a.door  # app/conf.d/10-a.conf:2, "
