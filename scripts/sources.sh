@@ -7,11 +7,11 @@ if git rev-parse --git-dir >/dev/null 2>&1; then
     {
         git ls-files -- '*.c' '*.h'
         git ls-files -o --exclude-standard -- include src shims examples \
-            bench tests | grep '\.[ch]$' || :
+            bench tests bindings | grep '\.[ch]$' || :
     } | sort -u |
         while read -r f; do
             [ ! -f "$f" ] || printf '%s\n' "$f"
         done
 else
-    find include src shims examples bench tests -name '*.[ch]' | sort
+    find include src shims examples bench tests bindings -name '*.[ch]' | sort
 fi

@@ -22,6 +22,7 @@ PUBLIC = {"door.h": "door", "stropts.h": "door", "ucred.h": "door",
 OUTSIDE = {
     "shims": ("base", "door", "app", "loop", "stage", "http", "conf",
               "module"),
+    "bindings/python": ("public",),
     "examples": ("public",),
     "tests/programs": ("public",),
 }

@@ -28,6 +28,10 @@ FILES = {
     "share/doc/cardea/LICENSE", "share/doc/cardea/README.md",
     "share/doc/cardea/CHANGELOG.md",
 }
+# Where the build found the headers of Python.
+PYTHON = {"libexec/cardea/python/cardea/" + name for name in
+          ("__init__.py", "__main__.py", "start.py", "wsgi.py",
+           "_door.abi3.so")}
 COMPLETION = {"share/bash-completion/completions/cardea",
               "share/zsh/site-functions/_cardea"}
 # What our programs may need from the system: the C library, and what older ones
@@ -71,6 +75,8 @@ def list_faults(place):
     want = FILES | pages
     if inside & COMPLETION:
         want |= COMPLETION  # for both shells
+    if inside & PYTHON:
+        want |= PYTHON
     return ([f"missing: {p}" for p in sorted(want - inside)] +
             [f"unexpected: {p}" for p in sorted(inside - want)])
 

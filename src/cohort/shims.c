@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "conf/conf.h"
@@ -113,13 +114,46 @@ add_backend(struct args *args, const struct conf_module *module,
     args_option(args, "--index", module->index);
 }
 
-static void
-add_python(struct args *args, const struct conf_module *module)
+/* Our Python package, as the folder that an interpreter runs: beside EXEC, or
+ * where the build has it. NULL: it is neither there nor here. */
+static char *
+find_package(const char *exec)
 {
+    static const char *const places[] = {"python/cardea",
+                                         "../bindings/python/cardea"};
+    const char *slash = strrchr(exec, '/');
+    int folder = slash != NULL ? (int)(slash - exec + 1) : 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        char *path;
+
+        if (asprintf(&path, "%.*s%s", folder, exec, places[i]) < 0) {
+            return NULL;
+        }
+        if (access(path, F_OK) == 0) {
+            return path;
+        }
+        free(path);
+    }
+    return NULL;
+}
+
+/* The interpreter's own package, of a virtual environment say, goes before
+ * ours: the package sees to that itself. */
+static void
+add_python(struct args *args, const struct conf_module *module,
+           const char *exec)
+{
+    char *package = find_package(exec);
     char copies[24];
 
     args_add(args, module->python != NULL ? module->python : "python3");
-    args_option(args, "-m", "cardea");
+    if (package != NULL) {
+        args_add(args, package);
+    } else {
+        args_option(args, "-m", "cardea");
+    }
+    free(package);
     args_time(args, "--start-timeout", module->start_timeout_ns);
     if (module->copies > 0) {
         snprintf(copies, sizeof(copies), "%" PRIu64, module->copies);
@@ -142,7 +176,7 @@ shims_make_argv(const struct conf_module *module, const char *exec)
         return NULL;
     }
     if (module->kind == CONF_MODULE_WSGI) {
-        add_python(&args, module);
+        add_python(&args, module, exec);
     } else {
         if (module->kind == CONF_MODULE_INETD) {
             add_inetd(&args, module, exec);
