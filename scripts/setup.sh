@@ -39,7 +39,13 @@ test  strace         strace      counts system calls in scenarios
 test  mandoc         mandoc      checks the manual pages
 test  chromium-driver chromedriver  a real browser for the example site
 test  zsh            zsh         completes words, for the test of that
+test  libpython3-dev pc:python3  the Python package
+test  python3-flask  py:flask    an application that runs unchanged
+test  python3-django py:django   another one
 bench nginx-light    nginx       the peer in the figures
+bench libpython3-dev pc:python3  the Python package
+bench gunicorn       gunicorn    the peer of Python applications
+bench uwsgi-plugin-python3 file:/usr/lib/uwsgi/plugins/python3*_plugin.so  another one
 END
 }
 

@@ -54,7 +54,9 @@ def import_file(path):
     sys.path.insert(0, folder)
     if all(part.isidentifier() for part in name.split(".")):
         found = importlib.util.find_spec(name)
-        if found and found.origin and os.path.samefile(found.origin, path):
+        # The origin may be no path: "frozen", "built-in".
+        if found and found.has_location and \
+                os.path.samefile(found.origin, path):
             return importlib.import_module(name)
         if name in sys.modules:  # as one of the standard library
             name = f"cardea_app_{name}"
