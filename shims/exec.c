@@ -7,31 +7,27 @@
  * which Cardea puts in its log, and the client gets 502, 503 or 504. */
 #include "cgi.h"
 #include "groups.h"
+#include "orphans.h"
 #include "runner.h"
+#include "say.h"
+#include "start.h"
 
 #include "base/util.h"
 
 #include <cardea.h>
 
-#include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#define EXIT_USAGE 64
 #define OUT_MAX    ((size_t)16 * 1024 * 1024)
-#define TIME_MAX_S 86400.0
 #define N_INHERIT  5 /* and a NULL */
-#define LINE_SIZE  1024
+#define ABOUT_SIZE 64
 
 /* Written once by main(), before there are threads. */
 static struct exec_setup {
@@ -42,29 +38,25 @@ static struct exec_setup {
     struct groups *groups;
 } setup;
 
-/* One line, in one write, so that lines of several threads do not mix. */
-__attribute__((format(printf, 2, 3))) static void
-say(const struct cardea_request *r, const char *format, ...)
-{
-    char line[LINE_SIZE];
-    va_list args;
-    int n = 0;
+#define NAME "cardea-exec"
 
-    if (r != NULL) {
-        n = snprintf(line, sizeof(line),
-                     "cardea-exec: request %s: ", cardea_id(r));
-    } else {
-        n = snprintf(line, sizeof(line), "cardea-exec: ");
-    }
-    n = MIN_OF(n, LINE_SIZE - 2);
+static void
+about_put(const struct cardea_request *r, char about[ABOUT_SIZE])
+{
+    snprintf(about, ABOUT_SIZE, "request %s", cardea_id(r));
+}
+
+/* A line about R. */
+__attribute__((format(printf, 2, 3))) static void
+say_of(const struct cardea_request *r, const char *format, ...)
+{
+    char about[ABOUT_SIZE];
+    va_list args;
+
+    about_put(r, about);
     va_start(args, format);
-    n += vsnprintf(line + n, sizeof(line) - (size_t)n, format, args);
+    say_args(NAME, about, format, args);
     va_end(args);
-    n = MIN_OF(n, LINE_SIZE - 2);
-    line[n++] = '\n';
-    if (write(2, line, (size_t)n) < 0) {
-        return; /* nobody listens */
-    }
 }
 
 /* ----- one request ----- */
@@ -143,8 +135,8 @@ answer_send(struct cardea_request *r, char *out, struct cgi_answer *answer)
 
     if (head->has_length && head->content_length != answer->body_len &&
         strcmp(cardea_method(r), "HEAD") != 0) {
-        say(r, "the command announced %llu bytes and wrote %zu",
-            (unsigned long long)head->content_length, answer->body_len);
+        say_of(r, "the command announced %llu bytes and wrote %zu",
+               (unsigned long long)head->content_length, answer->body_len);
     }
     for (i = 0; i < head->n_fields && rc == 0; i++) {
         rc = field_send(r, out, &head->fields[i], &type);
@@ -159,7 +151,7 @@ answer_send(struct cardea_request *r, char *out, struct cgi_answer *answer)
         rc = cardea_status(r, answer->status);
     }
     if (rc < 0) {
-        say(r, "the command's answer cannot be sent: %s", strerror(errno));
+        say_of(r, "the command's answer cannot be sent: %s", strerror(errno));
         refuse(r, 502,
                "The program behind this page gave an answer that "
                "cannot be sent.");
@@ -174,16 +166,16 @@ exited_send(struct cardea_request *r, struct runner_result *res)
     char why[CGI_WHY_SIZE];
 
     if (res->signal != 0) {
-        say(r, "the command was ended by signal %d (%s)", res->signal,
-            strsignal(res->signal));
+        say_of(r, "the command was ended by signal %d (%s)", res->signal,
+               strsignal(res->signal));
         refuse(r, 502, "The program behind this page crashed.");
         return;
     }
     if (res->exit_code != 0) {
-        say(r, "the command exited with status %d", res->exit_code);
+        say_of(r, "the command exited with status %d", res->exit_code);
     }
     if (cgi_answer_parse(res->out, res->out_len, &answer, why) != 0) {
-        say(r, "not a CGI answer: %s", why);
+        say_of(r, "not a CGI answer: %s", why);
         refuse(r, 502, "The program behind this page gave no valid answer.");
         return;
     }
@@ -202,21 +194,21 @@ result_send(struct cardea_request *r, struct runner_result *res)
     case RUNNER_FAILED:
         is_short = res->error == EAGAIN || res->error == ENOMEM ||
                    res->error == EMFILE || res->error == ENFILE;
-        say(r, "cannot run %s: %s", setup.argv[0], strerror(res->error));
+        say_of(r, "cannot run %s: %s", setup.argv[0], strerror(res->error));
         refuse(r, is_short ? 503 : 502,
                "The program behind this page cannot be run.");
         break;
     case RUNNER_LATE:
-        say(r, "the command was killed: its time was over");
+        say_of(r, "the command was killed: its time was over");
         refuse(r, 504, "The program behind this page took too long.");
         break;
     case RUNNER_GONE:
-        say(r, "the command was killed: the client has gone");
+        say_of(r, "the command was killed: the client has gone");
         refuse(r, 504, "Nobody waits for this answer.");
         break;
     case RUNNER_BIG:
-        say(r, "the command was killed: more than %zu bytes of output",
-            OUT_MAX);
+        say_of(r, "the command was killed: more than %zu bytes of output",
+               OUT_MAX);
         refuse(r, 502, "The program behind this page wrote too much.");
         break;
     }
@@ -234,18 +226,28 @@ handle(struct cardea_request *r)
         .gone_arg = r,
     };
     CLEAN_FREE char **env = NULL;
+    char about[ABOUT_SIZE], mark[ABOUT_SIZE];
+    struct say_stream err = {.name = NAME, .about = about};
+    int place;
 
+    about_put(r, about);
+    plan.err = say_stream_add;
+    plan.err_arg = &err;
     plan.in = cardea_body(r, &plan.in_len);
     plan.time_ns = MIN_OF(setup.time_ns, cardea_time_left(r));
     plan.envp = env = request_env(r, plan.in_len);
     if (env == NULL) {
-        say(r, "no memory");
+        say_of(r, "no memory");
         refuse(r, 503, "No memory left for this request.");
         return;
     }
+    snprintf(mark, sizeof(mark), "CARDEA_REQUEST_ID=%s", cardea_id(r));
+    place = orphans_enter(mark);
     plan.group = groups_enter(setup.groups);
     runner_run(&plan, &res);
     groups_leave(plan.group);
+    orphans_leave(place);
+    say_stream_end(&err);
     result_send(r, &res);
     runner_result_clear(&res);
 }
@@ -255,47 +257,23 @@ handle(struct cardea_request *r)
 static int
 usage(const char *why)
 {
-    say(NULL, "%s", why);
-    say(NULL, "usage: cardea-exec [--timeout SECONDS] [--folder FOLDER] -- "
-              "COMMAND [ARGUMENT ...]");
-    return EXIT_USAGE;
+    say(NAME, NULL, "%s", why);
+    say(NAME, NULL,
+        "usage: cardea-exec [--timeout SECONDS] [--folder FOLDER] -- "
+        "COMMAND [ARGUMENT ...]");
+    return START_EXIT_USAGE;
 }
 
-/* SECONDS with an optional fraction; -1: not a number of (0, one day]. */
-static int64_t
-seconds_parse(const char *text)
-{
-    char *end;
-    double s;
-
-    if (!isdigit((unsigned char)text[0])) {
-        return -1;
-    }
-    s = strtod(text, &end);
-    if (*end != '\0' || !(s > 0) || s > TIME_MAX_S) {
-        return -1;
-    }
-    return (int64_t)(s * (double)NS_PER_SEC);
-}
-
-/* Descriptors 0 to 2 must be open, or a pipe would get one of those numbers;
- * standard input is nobody's but the command's. */
+/* What a command inherits, and the watch over commands. */
 static int
 process_prepare(void)
 {
     static const char *const names[] = {"PATH", "LANG", "TZ", "CARDEA_STATE"};
     size_t i, n = 0;
-    int fd;
 
-    do {
-        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (fd < 0) {
-            return -1;
-        }
-    } while (fd <= 2 && fcntl(fd, F_SETFD, 0) == 0);
-    close(fd);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL);
+    if (start_process() < 0) {
+        return -1;
+    }
     for (i = 0; i < ARRAY_LEN(names); i++) {
         const char *value = getenv(names[i]);
 
@@ -307,6 +285,12 @@ process_prepare(void)
     }
     setup.groups = groups_start();
     return setup.groups == NULL ? -1 : 0;
+}
+
+static int
+serve(void *arg)
+{
+    return cardea_serve_threads(handle);
 }
 
 int
@@ -324,7 +308,7 @@ main(int argc, char **argv)
     opterr = 0;
     while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
         if (c == 't') {
-            setup.time_ns = seconds_parse(optarg);
+            setup.time_ns = start_seconds(optarg);
         } else if (c == 'f') {
             setup.folder = optarg;
         } else {
@@ -339,13 +323,15 @@ main(int argc, char **argv)
     }
     if (setup.folder != NULL &&
         (stat(setup.folder, &st) < 0 || !S_ISDIR(st.st_mode))) {
-        say(NULL, "--folder %s: not a folder", setup.folder);
-        return EXIT_USAGE;
+        say(NAME, NULL, "--folder %s: not a folder", setup.folder);
+        return START_EXIT_USAGE;
     }
     setup.argv = argv + optind;
     if (process_prepare() < 0) {
-        say(NULL, "cannot start: %s", strerror(errno));
+        say(NAME, NULL, "cannot start: %s", strerror(errno));
         return 1;
     }
-    return cardea_serve_threads(handle);
+    c = orphans_serve(setup.groups, serve, NULL);
+    say(NAME, NULL, "cannot start: %s", strerror(errno));
+    return c;
 }

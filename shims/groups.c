@@ -29,7 +29,7 @@ watch_main(struct groups *groups, int pidfd)
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, NULL);
     setpgid(0, 0);
-    prctl(PR_SET_NAME, "cardea-exec-end");
+    prctl(PR_SET_NAME, "cardea-shim-end");
     if (dup2(pidfd, 0) == 0) {
         close_range(1, ~0U, 0);
     }
@@ -63,6 +63,9 @@ groups_start(void)
         watch_main(groups, pidfd);
     }
     close(pidfd);
+    if (pid > 0) {
+        groups->watcher = pid;
+    }
     if (pid < 0 && groups != MAP_FAILED) {
         munmap(groups, sizeof(*groups));
     }

@@ -12,6 +12,7 @@
  * number of a process group. */
 struct groups {
     _Atomic pid_t group[GROUPS_MAX];
+    pid_t watcher; /* the watching process */
 };
 
 /* Starts the watching process; must be called before there are threads. The

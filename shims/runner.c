@@ -6,13 +6,14 @@
  *
  * Invariants: the process is not reaped before its group got SIGKILL, so that
  * neither number can have passed to a stranger; each descriptor of ours is
- * close-on-exec; in_fd and out_fd are -1 as soon as they are closed. */
+ * close-on-exec; in_fd, out_fd and err_fd are -1 as soon as they are closed. */
 #include "runner.h"
 
 #include "base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,12 +26,14 @@
 
 #define GRACE_MAX_NS ((int64_t)(200 * NS_PER_MS))
 #define OUT_FIRST    ((size_t)16 * 1024)
+#define PAUSE_MAX_MS 3600000
+#define HEAR_MAX     64 /* reads of standard error after the end */
 
 struct run {
     const struct runner_plan *plan;
     struct runner_result *res;
     pid_t pid;
-    int pidfd, in_fd, out_fd;
+    int pidfd, in_fd, out_fd, err_fd;
     size_t in_done, out_cap;
     int64_t grace_ns, term_at, kill_at; /* monotonic */
     bool judged;                        /* res->end says why it must die */
@@ -80,6 +83,7 @@ run_signal(struct run *run, int sig)
 struct start {
     const struct runner_plan *plan;
     int in, out; /* the command's ends; IN is -1 for /dev/null */
+    int err;     /* -1: ours */
     pid_t parent;
     volatile int error; /* the child's, if it did not become the command */
 };
@@ -120,7 +124,10 @@ child_main(struct start *start)
         start->in = open("/dev/null", O_RDONLY | O_CLOEXEC);
     }
     if (dup2(start->in, 0) == 0 && dup2(start->out, 1) == 1 &&
+        (start->err < 0 || dup2(start->err, 2) == 2) &&
         (plan->folder == NULL || chdir(plan->folder) == 0)) {
+        /* Another thread may hold what it could not mark yet. */
+        close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
         child_signals();
         execvpe(plan->argv[0], plan->argv, plan->envp);
     }
@@ -144,10 +151,9 @@ child_start(struct start *start)
 
 /* 0 and *P_PID, or an errno and there is no child. */
 static int
-command_start(const struct runner_plan *plan, int in, int out, pid_t *p_pid)
+command_start(struct start start, pid_t *p_pid)
 {
-    struct start start = {
-        .plan = plan, .in = in, .out = out, .parent = getpid()};
+    const struct runner_plan *plan = start.plan;
     sigset_t all, before;
     pid_t before_group = plan->group != NULL ? atomic_load(plan->group) : 0;
     int rc = 0;
@@ -176,35 +182,58 @@ fd_unblock(int fd)
     return fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? errno : 0;
 }
 
-/* Pipes and process. 0, or an errno and nothing is left open. */
+/* The pipes that PLAN needs, ours without waiting. 0 or an errno. */
 static int
-run_start(struct run *run)
+pipes_open(const struct runner_plan *plan, int in[2], int out[2], int err[2])
 {
-    int in[2] = {-1, -1}, out[2] = {-1, -1};
     int rc = 0;
 
-    if ((run->plan->in_len > 0 && pipe2(in, O_CLOEXEC) < 0) ||
-        pipe2(out, O_CLOEXEC) < 0) {
+    if ((!plan->has_fd && plan->in_len > 0 && pipe2(in, O_CLOEXEC) < 0) ||
+        (!plan->has_fd && pipe2(out, O_CLOEXEC) < 0) ||
+        (plan->err != NULL && pipe2(err, O_CLOEXEC) < 0)) {
         rc = errno;
     }
     if (rc == 0 && in[1] >= 0) {
         rc = fd_unblock(in[1]);
     }
-    if (rc == 0) {
+    if (rc == 0 && out[0] >= 0) {
         rc = fd_unblock(out[0]);
     }
+    if (rc == 0 && err[0] >= 0) {
+        rc = fd_unblock(err[0]);
+    }
+    return rc;
+}
+
+/* Pipes and process. 0, or an errno and nothing is left open. */
+static int
+run_start(struct run *run)
+{
+    const struct runner_plan *plan = run->plan;
+    int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1};
+    int rc = pipes_open(plan, in, out, err);
+
     if (rc == 0) {
-        rc = command_start(run->plan, in[0], out[1], &run->pid);
+        rc = command_start(
+            (struct start){.plan = plan,
+                           .in = plan->has_fd ? plan->fd : in[0],
+                           .out = plan->has_fd ? plan->fd : out[1],
+                           .err = err[1],
+                           .parent = getpid()},
+            &run->pid);
     }
     fd_close(&in[0]);
     fd_close(&out[1]);
+    fd_close(&err[1]);
     if (rc != 0) {
         fd_close(&in[1]);
         fd_close(&out[0]);
+        fd_close(&err[0]);
         return rc;
     }
     run->in_fd = in[1];
     run->out_fd = out[0];
+    run->err_fd = err[0];
     return 0;
 }
 
@@ -279,6 +308,24 @@ run_collect(struct run *run)
     return true;
 }
 
+/* Reads once. False: nothing more to read now, or ever. */
+static bool
+run_hear(struct run *run)
+{
+    char bytes[4096];
+    ssize_t n = read(run->err_fd, bytes, sizeof(bytes));
+
+    if (n < 0) {
+        return errno == EINTR;
+    }
+    if (n == 0) {
+        fd_close(&run->err_fd);
+        return false;
+    }
+    run->plan->err(run->plan->err_arg, bytes, (size_t)n);
+    return true;
+}
+
 /* Decides about its life, and sends the signals that follow. */
 static void
 run_watch(struct run *run, int64_t now)
@@ -313,9 +360,10 @@ run_pause(const struct run *run, int64_t now)
 {
     int64_t at = run->judged ? run->kill_at : run->term_at;
     int64_t ms = (at - now + (int64_t)NS_PER_MS - 1) / (int64_t)NS_PER_MS;
+    int64_t max = run->plan->gone != NULL ? RUNNER_ASK_MS : PAUSE_MAX_MS;
 
-    if (run->killed || ms > RUNNER_ASK_MS) {
-        return RUNNER_ASK_MS;
+    if (run->killed || ms > max) {
+        return (int)max;
     }
     return ms < 0 ? 0 : (int)ms;
 }
@@ -324,14 +372,15 @@ static void
 run_loop(struct run *run)
 {
     for (;;) {
-        struct pollfd fds[3];
+        struct pollfd fds[4];
         int64_t now = clock_now();
 
         run_watch(run, now);
         fds[0] = (struct pollfd){.fd = run->in_fd, .events = POLLOUT};
         fds[1] = (struct pollfd){.fd = run->out_fd, .events = POLLIN};
         fds[2] = (struct pollfd){.fd = run->pidfd, .events = POLLIN};
-        if (poll(fds, 3, run_pause(run, now)) < 0) {
+        fds[3] = (struct pollfd){.fd = run->err_fd, .events = POLLIN};
+        if (poll(fds, 4, run_pause(run, now)) < 0) {
             continue; /* EINTR; poll sets no revents then */
         }
         if (fds[0].revents != 0) {
@@ -339,6 +388,9 @@ run_loop(struct run *run)
         }
         if (fds[1].revents != 0) {
             run_collect(run);
+        }
+        if (fds[3].revents != 0) {
+            run_hear(run);
         }
         if (fds[2].revents != 0) {
             return;
@@ -358,6 +410,8 @@ run_drain(struct run *run)
         if (clock_now() >= run->kill_at) {
             run_judge(run, RUNNER_LATE, 0);
         }
+    }
+    for (int i = 0; i < HEAR_MAX && run->err_fd >= 0 && run_hear(run); i++) {
     }
 }
 
@@ -380,8 +434,12 @@ run_reap(struct run *run)
 void
 runner_run(const struct runner_plan *plan, struct runner_result *result)
 {
-    struct run run = {
-        .plan = plan, .res = result, .pidfd = -1, .in_fd = -1, .out_fd = -1};
+    struct run run = {.plan = plan,
+                      .res = result,
+                      .pidfd = -1,
+                      .in_fd = -1,
+                      .out_fd = -1,
+                      .err_fd = -1};
     int64_t now = clock_now();
     pid_t before = plan->group != NULL ? atomic_load(plan->group) : 0;
 
@@ -413,6 +471,7 @@ runner_run(const struct runner_plan *plan, struct runner_result *result)
     run_reap(&run);
     fd_close(&run.in_fd);
     fd_close(&run.out_fd);
+    fd_close(&run.err_fd);
     fd_close(&run.pidfd);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -16,8 +17,13 @@ struct runner_plan {
     const char *folder; /* working folder; NULL: ours */
     const void *in;     /* standard input; /dev/null if IN_LEN is 0 */
     size_t in_len;
+    bool has_fd;     /* FD is standard input and output: no IN, no output */
+    int fd;          /* borrowed */
     size_t out_max;  /* more output than this ends the run */
     int64_t time_ns; /* from now until nothing of it lives any more */
+    /* Takes what comes on its standard error; NULL: that is ours. */
+    void (*err)(void *arg, const char *bytes, size_t len);
+    void *err_arg;
     /* Does nobody wait for the answer any more? NULL: somebody always does. */
     int (*gone)(void *arg);
     void *gone_arg;
@@ -45,9 +51,9 @@ struct runner_result {
 
 /* Runs PLAN to its end; blocks the calling thread, and may be called on many at
  * once. SIGPIPE must be ignored and SIGCHLD at its default in this process, and
- * descriptors 0, 1 and 2 must be open (2 is the command's standard error); the
- * command gets default signals and an empty mask. Fills *RESULT, which the
- * caller clears with runner_result_clear().
+ * descriptors 0, 1 and 2 must be open; the command gets default signals and an
+ * empty mask. Fills *RESULT, which the caller clears with
+ * runner_result_clear().
  *
  * The command leads a process group of its own. When it has exited the rest of
  * the group is killed; at a tenth of the time before its end (200 ms at most),

@@ -345,6 +345,69 @@ descriptors_stay_here(void **state)
     close(fd);
 }
 
+/* Descriptor 0 and 1 are one of ours, a plain file here. */
+static void
+a_descriptor_as_input_and_output(void **state)
+{
+    char path[] = "/tmp/test-runner-XXXXXX", text[32] = "";
+    int fd = mkstemp(path), before = fds_open();
+    struct script s;
+    struct runner_result res;
+
+    (void)state;
+    assert_true(fd >= 0);
+    unlink(path);
+    assert_int_equal(pwrite(fd, "five\n", 5, 0), 5);
+    script(&s, "read -r line; echo got $line", 20000 * MS);
+    s.plan.has_fd = true;
+    s.plan.fd = fd;
+    runner_run(&s.plan, &res);
+    assert_int_equal(res.end, RUNNER_EXITED);
+    assert_int_equal(res.exit_code, 0);
+    assert_null(res.out);
+    assert_int_equal(pread(fd, text, sizeof(text) - 1, 0), 14);
+    assert_string_equal(text, "five\ngot five\n");
+    assert_int_equal(fds_open(), before);
+    close(fd);
+}
+
+struct errors {
+    size_t len;
+    char text[1 << 20];
+};
+
+static void
+take_errors(void *arg, const char *bytes, size_t len)
+{
+    struct errors *errors = arg;
+
+    assert_true(len <= sizeof(errors->text) - errors->len);
+    memcpy(errors->text + errors->len, bytes, len);
+    errors->len += len;
+}
+
+static void
+standard_error_is_taken(void **state)
+{
+    static struct errors errors;
+    int before = fds_open();
+    struct script s;
+    struct runner_result res;
+
+    (void)state;
+    script(&s, "echo out; head -c 300000 /dev/zero >&2; echo end >&2",
+           20000 * MS);
+    s.plan.err = take_errors;
+    s.plan.err_arg = &errors;
+    runner_run(&s.plan, &res);
+    assert_int_equal(res.end, RUNNER_EXITED);
+    assert_int_equal(res.out_len, 4);
+    assert_int_equal(errors.len, 300004);
+    assert_memory_equal(errors.text + 300000, "end\n", 4);
+    runner_result_clear(&res);
+    assert_int_equal(fds_open(), before);
+}
+
 static void
 never_ends(void **state)
 {
@@ -520,14 +583,11 @@ shim_main(int fd)
     struct groups *groups = groups_start();
     struct script s;
     struct runner_result res;
-    char text[64];
 
-    if (groups == NULL) {
+    if (groups == NULL || dup2(fd, 2) != 2) {
         _exit(1);
     }
-    snprintf(text, sizeof(text),
-             "echo $$ >&%d; trap '' TERM HUP PIPE; sleep 1000", fd);
-    script(&s, text, 600000 * MS);
+    script(&s, "echo $$ >&2; trap '' TERM HUP PIPE; sleep 1000", 600000 * MS);
     s.plan.group = groups_enter(groups);
     runner_run(&s.plan, &res);
     _exit(2);
@@ -601,6 +661,8 @@ main(void)
         cmocka_unit_test(ends_by_signal),
         cmocka_unit_test(signals_are_default),
         cmocka_unit_test(descriptors_stay_here),
+        cmocka_unit_test(a_descriptor_as_input_and_output),
+        cmocka_unit_test(standard_error_is_taken),
         cmocka_unit_test(never_ends),
         cmocka_unit_test(term_comes_first),
         cmocka_unit_test(late_child),

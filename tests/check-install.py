@@ -19,6 +19,7 @@ PREFIX = "/opt/cardea"
 FOLDER = "build-install"
 FILES = {
     "bin/cardea", "libexec/cardea/cardea-exec",
+    "libexec/cardea/cardea-inetd",
     "include/cardea/cardea.h", "include/cardea/door.h",
     "include/cardea/stropts.h", "include/cardea/sys/stat.h",
     "include/cardea/synch.h", "include/cardea/thread.h", "include/cardea/ucred.h",
@@ -97,6 +98,7 @@ def library_faults(root):
         if not os.path.islink(full) or os.readlink(full) != to:
             faults.append(f"{link} does not lead to {to}")
     for name in ("bin/cardea", "libexec/cardea/cardea-exec",
+                 "libexec/cardea/cardea-inetd",
                  "lib/libdoor.so.0.1.0"):
         more = set(dynamic(os.path.join(root, name), "NEEDED")) - LIBC
         if more:

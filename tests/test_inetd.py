@@ -1,0 +1,263 @@
+"""Commands behind `inetd`: one for each connection, which is its standard input
+and output; and `inetd wait`, one for a listening socket."""
+
+import os
+import signal
+import socket
+import stat
+import time
+
+import pytest
+
+from lib.server import alive, until
+
+CONF = """
+module it { inetd "%s"; timeout %s%s }
+forward tcp 127.0.0.1:$PORT to it
+"""
+
+
+def dial(where):
+    family = socket.AF_INET if isinstance(where, int) else socket.AF_UNIX
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.settimeout(15)
+    s.connect(("127.0.0.1", where) if isinstance(where, int) else where)
+    return s
+
+
+def rest(s):
+    got = bytearray()
+    while True:
+        more = s.recv(65536)
+        if not more:
+            return bytes(got)
+        got += more
+
+
+def talk(where, data=b""):
+    """Sends DATA and the end of it; all that comes back."""
+    with dial(where) as s:
+        s.sendall(data)
+        s.shutdown(socket.SHUT_WR)
+        return rest(s)
+
+
+def gone(pid):
+    """Has process PID ended, or is it dead and not reaped yet?"""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def said(server, text):
+    """The lines of the log with TEXT in them."""
+    return [line for line in server.log if text in line]
+
+
+@pytest.fixture
+def inetd(cardea, folder):
+    """Starts a server for the text of a shell script, or for a command."""
+    def start(script=None, command=None, timeout="20s", more=""):
+        if script is not None:
+            path = os.path.join(folder, "it.sh")
+            with open(path, "w", encoding="ascii") as f:
+                f.write("#!/bin/sh\n" + script)
+            os.chmod(path, 0o755)
+            command = path
+        return cardea(CONF % (command, timeout, more))
+    return start
+
+
+@pytest.mark.parametrize("size", [0, 5, 3000000])
+def test_cat_gives_back_what_it_gets(inetd, size):
+    server = inetd(command="cat")
+    data = os.urandom(size)
+    with dial(server.port) as s:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                s.sendall(data)
+                s.shutdown(socket.SHUT_WR)
+            finally:
+                os._exit(0)
+        got = rest(s)
+        os.waitpid(pid, 0)
+    assert got == data
+
+
+def test_a_script_speaks_by_lines(inetd):
+    server = inetd("""
+        echo "who are you?"
+        while read -r line; do
+            [ "$line" = bye ] && break
+            echo "hello $line, from port $TCPREMOTEPORT"
+        done
+        echo "$PROTO $TCPLOCALPORT ${CARDEA_DOOR:-none} $(pwd)"
+    """)
+    with dial(server.port) as s, s.makefile("rw", encoding="ascii") as lines:
+        assert lines.readline() == "who are you?\n"
+        lines.write("you\n")
+        lines.flush()
+        port = s.getsockname()[1]
+        assert lines.readline() == f"hello you, from port {port}\n"
+        lines.write("bye\n")
+        lines.flush()
+        assert lines.readline().split()[:3] == [
+            "TCP", str(server.port), "none"]
+        assert lines.readline() == ""
+
+
+def test_commands_run_beside_one_another(inetd):
+    server = inetd(command="cat")
+    socks = [dial(server.port) for _ in range(20)]
+    for n, s in enumerate(reversed(socks)):
+        s.sendall(b"%d" % n)
+        assert s.recv(100) == b"%d" % n
+    for s in socks:
+        s.close()
+
+
+def test_a_command_has_no_connection_but_its_own(inetd):
+    server = inetd("ls -l /proc/self/fd | grep -c socket:; cat")
+    socks = [dial(server.port) for _ in range(30)]
+    for s in socks:
+        # Standard input, and output is a pipe there.
+        assert s.makefile("rb").readline() == b"1\n"
+    for s in socks:
+        s.close()
+
+
+def test_a_client_that_was_not_read_still_gets_the_answer(inetd):
+    server = inetd("echo hello; exec sleep 0.05")
+    for _ in range(20):
+        with dial(server.port) as s:
+            s.sendall(b"nobody reads this")
+            assert rest(s) == b"hello\n"
+
+
+def test_standard_error_comes_out_in_the_log(inetd):
+    server = inetd("echo complaint >&2; exit 3")
+    assert talk(server.port) == b""
+    server.wait_log(r"127\.0\.0\.1 port \d+: complaint")
+    server.wait_log(r"port \d+: the command exited with status 3")
+
+
+def test_a_log_without_end_is_bounded_and_counted(inetd):
+    server = inetd("while :; do echo flood >&2; done", timeout="1s")
+    assert talk(server.port) == b""
+    dropped = int(server.wait_log(
+        r"port \d+: (\d+) lines of standard error dropped").group(1))
+    assert dropped > 0
+    server.wait_log(r"its time was over")
+    assert len(said(server, ": flood")) <= 300
+
+
+def test_a_command_over_its_time_is_killed_whatever_it_ignores(inetd):
+    server = inetd("""
+        trap '' TERM
+        sleep 1234567 &
+        echo "$$ $!"
+        while :; do sleep 1234567; done
+    """, timeout="500ms")
+    began = time.monotonic()
+    found = [int(n) for n in talk(server.port).split()]
+    assert time.monotonic() - began < 5
+    assert len(found) == 2
+    until(lambda: all(gone(p) for p in found), what="their end")
+    server.wait_log(r"the command was killed: its time was over")
+
+
+def test_a_command_is_asked_to_end_before_it_is_killed(inetd):
+    server = inetd("trap 'echo last words; exit' TERM; sleep 1234567 & wait",
+                   timeout="1s")
+    assert talk(server.port) == b"last words\n"
+
+
+@pytest.mark.parametrize("how", [
+    "setsid sleep 1234567 & echo $!",
+    "setsid sh -c 'echo $$; exec sleep 1234567' &\n sleep 0.1",
+    # Twice, with the parents gone, as a daemon does it.
+    "(setsid sh -c 'sleep 1234567 & echo $!' &) ; sleep 0.2",
+    # And without our mark.
+    "env -i setsid sh -c 'echo $$; exec sleep 1234567' & sleep 0.2",
+])
+def test_what_detaches_itself_is_ended_with_its_command(inetd, how):
+    server = inetd(how)
+    pid = int(talk(server.port))
+    until(lambda: gone(pid), what="the end of what detached itself")
+    assert not alive(pid)  # and it is reaped
+
+
+def test_what_detached_itself_may_stay_while_its_command_runs(inetd):
+    server = inetd("(setsid sleep 1234567 & echo $!); cat")
+    with dial(server.port) as s:
+        pid = int(s.makefile("rb").readline())
+        for _ in range(5):  # others come and go
+            with dial(server.port) as other:
+                other.makefile("rb").readline()
+        assert not gone(pid)
+    until(lambda: gone(pid), what="the end of what detached itself")
+
+
+def test_more_starts_than_the_rate_are_closed_and_said_once(inetd):
+    server = inetd(command="echo hello", more="; limit rate 5")
+    got = [talk_or_reset(server.port) for _ in range(12)]
+    assert got == [b"hello\n"] * 5 + [b""] * 7
+    server.wait_log(r"more than 5 starts within a minute")
+    assert len(said(server, "starts within a minute")) == 1
+
+
+def talk_or_reset(where):
+    try:
+        return talk(where)
+    except OSError:
+        return b""
+
+
+def test_a_command_that_is_not_there_closes_the_connection(inetd, folder):
+    server = inetd("echo hello")
+    os.unlink(os.path.join(folder, "it.sh"))
+    assert talk_or_reset(server.port) == b""
+    server.wait_log(r"cannot run \S*it\.sh: No such file")
+
+
+def test_a_stop_waits_for_a_connection_that_is_served(inetd):
+    server = inetd("echo ready; read line; echo got $line")
+    with dial(server.port) as s, s.makefile("rw", encoding="ascii") as lines:
+        assert lines.readline() == "ready\n"
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_log(r"event=stop")
+        lines.write("it\n")
+        lines.flush()
+        assert lines.readline() == "got it\n"
+    assert server.wait_exit() == 0
+
+
+def test_an_end_of_the_shim_ends_its_commands(inetd):
+    server = inetd("echo $$; [ -e once ] || { >once; exec sleep 1234567; }")
+    with dial(server.port) as s:
+        pid = int(s.makefile("rb").readline())
+        (shim,) = [p for p in server.modules("cardea-inetd")
+                   if not is_watcher(p)]
+        os.kill(shim, signal.SIGKILL)
+        until(lambda: gone(pid), what="the end of the command")
+    until(lambda: talk_or_reset(server.port) != b"",
+          what="another command, by another shim")
+
+
+def is_watcher(pid):
+    with open(f"/proc/{pid}/comm", encoding="ascii") as f:
+        return f.read() == "cardea-shim-end\n"
+
+
+def test_a_unix_socket(cardea, folder):
+    path = os.path.join(folder, "it.sock")
+    cardea("""
+module it { inetd "cat" }
+forward tcp 127.0.0.1:$PORT to it
+forward tcp unix:%s to it
+""" % path)
+    assert stat.S_ISSOCK(os.stat(path).st_mode)
+    assert talk(path, b"by a file") == b"by a file"
