@@ -43,7 +43,8 @@
 #define RATE_DEFAULT 256
 #define MOST         256 /* commands at once */
 #define NUMBER_MAX   1000000
-#define LISTENERS    32 /* listening sockets */
+#define LISTENERS    32 /* listening sockets, as descriptors below the next */
+#define FD_MAX       128
 #define ABOUT_SIZE   80
 #define N_OWN        6         /* variables of a connection */
 #define DRAIN_MAX    (1 << 18) /* unread bytes that we take away */
@@ -460,7 +461,7 @@ serve(void *arg)
     int rc;
 
     /* Before the door: its descriptors are not among those. */
-    for (int fd = 3; setup.is_wait && fd < 3 + 2 * LISTENERS; fd++) {
+    for (int fd = 3; setup.is_wait && fd < FD_MAX; fd++) {
         if (n < LISTENERS && is_listening(fd)) {
             fcntl(fd, F_SETFD, FD_CLOEXEC);
             fds[n++] = fd;

@@ -261,3 +261,102 @@ forward tcp unix:%s to it
 """ % path)
     assert stat.S_ISSOCK(os.stat(path).st_mode)
     assert talk(path, b"by a file") == b"by a file"
+
+
+# A command that accepts for itself: WAITER serves COUNT connections, each line
+# by line, and ends.
+WAITER = """#!/usr/bin/env python3
+import os, socket, sys
+s = socket.socket(fileno=0)
+print("started", os.getpid(), file=sys.stderr, flush=True)
+assert s.getblocking() and os.get_blocking(0)
+for n in range(%d):
+    c, _ = s.accept()
+    for line in c.makefile("rb"):
+        c.sendall(b"%%d %%d " %% (os.getpid(), n) + line)
+    c.close()
+%s
+"""
+WAIT_CONF = """
+module it { inetd wait "%s"%s }
+forward tcp 127.0.0.1:$PORT to it
+forward tcp unix:%s to it
+"""
+
+
+@pytest.fixture
+def waiter(cardea, folder):
+    """A server whose module accepts for itself, and its Unix socket's path."""
+    def start(count, end="", more="", text=None):
+        program = os.path.join(folder, "waiter.py")
+        path = os.path.join(folder, "it.sock")
+        with open(program, "w", encoding="ascii") as f:
+            f.write(WAITER % (count, end) if text is None else text)
+        os.chmod(program, 0o755)
+        server = cardea(WAIT_CONF % (program, more, path))
+        return server, path
+    return start
+
+
+def test_a_command_that_waits_gets_the_listening_socket(waiter):
+    server, path = waiter(2)
+    for where in (server.port, path):
+        got = [talk(where, b"hello\n").split() for _ in range(4)]
+        numbers = [words[1] for words in got]
+        first, second = got[0][0], got[2][0]
+        # Two connections each, then another process.
+        assert numbers == [b"0", b"1", b"0", b"1"]
+        assert got[1][0] == first and got[3][0] == second != first
+        assert all(words[2] == b"hello" for words in got)
+    server.stop()
+
+
+def test_nothing_is_accepted_and_nothing_runs_before_a_client_comes(waiter):
+    server, path = waiter(1)
+    assert not said(server, "started ")
+    assert talk(path, b"x\n").endswith(b" 0 x\n")
+    server.wait_log("started ")
+
+
+def test_the_two_sockets_of_a_module_do_not_wait_for_one_another(waiter):
+    server, path = waiter(1)
+    with dial(server.port) as s:
+        s.sendall(b"held\n")
+        assert s.recv(100).endswith(b"held\n")
+        assert talk(path, b"x\n").endswith(b" 0 x\n")
+
+
+def test_a_command_that_never_accepts_is_bounded_by_the_rate(waiter):
+    server, _ = waiter(0, more="; limit rate 3")
+    with dial(server.port):
+        server.wait_log("more than 3 starts within a minute")
+    assert len(said(server, "started ")) == 3
+    server.stop()
+
+
+def test_a_stop_ends_a_command_that_waits(waiter):
+    server, _ = waiter(1000)
+    with dial(server.port) as s:
+        s.sendall(b"x\n")
+        pid = int(s.recv(100).split()[0])
+    server.stop()
+    assert gone(pid)
+
+
+def test_a_time_is_for_commands_that_wait_too_if_it_is_written(waiter):
+    server, _ = waiter(1000, more="; timeout 500ms")
+    with dial(server.port) as s:
+        s.sendall(b"x\n")
+        pid = int(s.recv(100).split()[0])
+        until(lambda: gone(pid), what="its end")
+    server.wait_log("its time was over")
+    # The next client has the next command.
+    assert int(talk(server.port, b"x\n").split()[0]) != pid
+
+
+def test_clients_wait_while_the_shim_is_replaced(waiter):
+    server, _ = waiter(1)
+    (shim,) = [p for p in server.modules("cardea-inetd") if not is_watcher(p)]
+    os.kill(shim, signal.SIGKILL)
+    server.wait_log(r"event=died")
+    assert talk(server.port, b"x\n").endswith(b" 0 x\n")

@@ -25,6 +25,9 @@ static const char *const env_kept[] = {
 #endif
 };
 
+/* The first number of a listening socket in a module. */
+#define LISTEN_FIRST 64
+
 static void
 take_line(void *arg, const char *text, size_t len, bool more)
 {
@@ -106,6 +109,27 @@ open_streams(struct keeper_module *m, struct spawn_fd fds[2])
     return 0;
 }
 
+/* The listening sockets that M has for its own, added to FDS (there are N).
+ * They have numbers that nothing else has: a shim looks which of its
+ * descriptors are such. How many there are then. */
+static size_t
+add_listeners(const struct keeper_module *m, struct spawn_fd *fds, size_t n)
+{
+    const struct conf *conf = m->keeper->conf;
+    int to = LISTEN_FIRST;
+
+    for (size_t i = 0; i < conf->n_listens; i++) {
+        const struct conf_listen *l = &conf->listens[i];
+
+        if (l->protocol == CONF_TCP_WAIT &&
+            conf->targets[l->routes[0].target].module ==
+                (size_t)(m - m->keeper->modules)) {
+            fds[n++] = (struct spawn_fd){m->keeper->listen_fds[i], to++};
+        }
+    }
+    return n;
+}
+
 /* The world's spawn for a module. */
 static int
 spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
@@ -113,7 +137,7 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
 {
     struct keeper_module *m = ctx;
     const struct world *real = m->keeper->real;
-    struct spawn_fd fds[2] = {{-1, 1}, {-1, 2}};
+    struct spawn_fd fds[2 + CONF_LISTENS_MAX] = {{-1, 1}, {-1, 2}};
     struct spawn_plan mine = *plan;
     int rc = runfolder_module(&m->keeper->folder, m->conf->name, m->conf->user);
 
@@ -122,7 +146,7 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
     }
     if (rc == 0) {
         mine.fds = fds;
-        mine.n_fds = 2;
+        mine.n_fds = add_listeners(m, fds, 2);
         rc = real->spawn(real->ctx, &mine, p_pid, p_pidfd);
     }
     for (int i = 0; i < 2; i++) {

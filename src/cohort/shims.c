@@ -98,7 +98,10 @@ add_inetd(struct args *args, const struct conf_module *module, const char *exec)
                  module->amounts[CONF_LIMIT_RATE]);
         args_option(args, "--rate", rate);
     }
-    args_time(args, "--timeout", module->timeout_ns);
+    /* One that accepts for itself serves many: nobody meant the default. */
+    if (!module->is_wait || module->wheres[CONF_OPTION_TIMEOUT].line != 0) {
+        args_time(args, "--timeout", module->timeout_ns);
+    }
 }
 
 static void

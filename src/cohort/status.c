@@ -37,6 +37,7 @@ static const char *const protocols[] = {
     [CONF_HTTP] = "http",
     [CONF_TCP_CALL] = "tcp",
     [CONF_TCP_PASS] = "tcp-pass",
+    [CONF_TCP_WAIT] = "tcp-wait",
 };
 
 /* As the configuration says it. */
@@ -44,6 +45,7 @@ static const char *const protocol_words[] = {
     [CONF_HTTP] = "http",
     [CONF_TCP_CALL] = "tcp to",
     [CONF_TCP_PASS] = "tcp pass",
+    [CONF_TCP_WAIT] = "tcp to",
 };
 
 /* --- Both ------------------------------------------------------------- */

@@ -53,7 +53,9 @@ collect_fds(const struct keeper_worker *w, struct spawn_fd *fds)
     add_fd(fds, &n, w->setup.log_fd);
     fds[n++] = (struct spawn_fd){k->options.log_fd, 2};
     for (size_t i = 0; i < k->conf->n_listens; i++) {
-        add_fd(fds, &n, k->listen_fds[i]);
+        if (k->conf->listens[i].protocol != CONF_TCP_WAIT) {
+            add_fd(fds, &n, k->listen_fds[i]);
+        }
     }
     for (size_t i = 0; i < k->conf->n_targets; i++) {
         add_fd(fds, &n, k->folder_fds[i]);

@@ -27,7 +27,7 @@ forward_module(struct conf_check *check, struct conf_listen *listen,
                             "write 'forward tcp'",
                             module->name);
         } else {
-            listen->protocol = CONF_TCP_PASS;
+            listen->protocol = module->is_wait ? CONF_TCP_WAIT : CONF_TCP_PASS;
         }
         return;
     }

@@ -231,6 +231,11 @@ module_whole(struct conf_check *check, const struct conf_module *module,
                         "'limit rate' is of no use to a module with '%s'",
                         kind);
     }
+    if (seen[CONF_OPTION_IDLE].line && module->is_wait) {
+        conf_report_add(check->report, seen[CONF_OPTION_IDLE],
+                        "'idle' is of no use to a module with 'inetd wait': no "
+                        "call would start it again");
+    }
     if (seen[CONF_OPTION_ADDRESS].line) {
         return;
     }

@@ -8,7 +8,6 @@
 #include "conf/report.h"
 #include "conf/tree.h"
 
-#define CONF_LISTENS_MAX 32
 #define CONF_MODULES_MAX 256
 #define CONF_TARGETS_MAX 1024
 

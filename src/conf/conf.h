@@ -63,11 +63,14 @@ struct conf_route {
 #define CONF_METHODS_MAX 16 /* different methods, HEAD beside GET included */
 #define CONF_ALLOW_MAX   (CONF_METHODS_MAX * (CONF_METHOD_LEN + 2))
 
+#define CONF_LISTENS_MAX 32 /* listeners of a configuration */
+
 /* What a listener makes of a connection. */
 enum conf_protocol {
     CONF_HTTP,     /* requests, by routes */
     CONF_TCP_CALL, /* what one read gave is one call; its reply; close */
     CONF_TCP_PASS, /* the connection's descriptor is the call's argument */
+    CONF_TCP_WAIT, /* nothing: the module has the socket, and accepts */
 };
 
 struct conf_listen {

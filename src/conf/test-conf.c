@@ -120,14 +120,19 @@ test_kinds(void **state)
     struct conf *conf = parse_good(
         &fake_root,
         "forward tcp :81 to lines\n"
+        "forward tcp :82 pass lines\n"
+        "forward tcp :83 to each\n"
         "module lines { inetd wait date; limit rate 60 }\n"
         "module php { fastcgi; address unix:sock; root site; group www }\n"
         "module w { wsgi notes; idle 0s; environment A=b=c; read site\n"
         "  secret s from notes; recycle age 1h; environment LANG= }\n"
-        "module x { scripts site; start-timeout 2s }\n");
+        "module x { scripts site; start-timeout 2s }\n"
+        "module each { inetd date }\n");
     const struct conf_module *m = conf->modules;
 
-    assert_int_equal(conf->listens[0].protocol, CONF_TCP_PASS);
+    assert_int_equal(conf->listens[0].protocol, CONF_TCP_WAIT);
+    assert_int_equal(conf->listens[1].protocol, CONF_TCP_WAIT);
+    assert_int_equal(conf->listens[2].protocol, CONF_TCP_PASS);
     assert_int_equal(m[0].kind, CONF_MODULE_INETD);
     assert_true(m[0].is_wait);
     assert_int_equal(m[0].amounts[CONF_LIMIT_RATE], 60);

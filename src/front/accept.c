@@ -137,6 +137,10 @@ accept_some(struct worker *w)
         return;
     }
     for (uint32_t l = 0; l < w->conf->n_listens; l++) {
+        if (w->conf->listens[l].protocol == CONF_TCP_WAIT) {
+            w->core->listeners_pending &= ~(1u << l);
+            continue;
+        }
         for (int n = 0; n < BATCH; n++) {
             if (!(w->core->listeners_pending >> l & 1) || has_enough(w) ||
                 !accept_one(w, l)) {

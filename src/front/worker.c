@@ -519,6 +519,9 @@ watch_all(struct worker *w)
         worker_watch(w, s->control_fd, EPOLLIN, EVENT_DATA(TAG_CONTROL, 0, 0));
 
     for (size_t l = 0; e == 0 && l < w->conf->n_listens; l++) {
+        if (w->conf->listens[l].protocol == CONF_TCP_WAIT) {
+            continue; /* its module accepts; we do not even have it */
+        }
         w->ports[l] = port_of(s->listen_fds[l]);
         e = worker_watch(w, s->listen_fds[l], EPOLLIN | EPOLLET,
                          EVENT_DATA(TAG_LISTENER, 0, l));
