@@ -7,6 +7,7 @@
  * which Cardea puts in its log, and the client gets 502, 503 or 504. */
 #include "cgi.h"
 #include "groups.h"
+#include "inherit.h"
 #include "orphans.h"
 #include "runner.h"
 #include "say.h"
@@ -26,7 +27,6 @@
 #include <sys/stat.h>
 
 #define OUT_MAX    ((size_t)16 * 1024 * 1024)
-#define N_INHERIT  5 /* and a NULL */
 #define ABOUT_SIZE 64
 
 /* Written once by main(), before there are threads. */
@@ -34,7 +34,7 @@ static struct exec_setup {
     char *const *argv;
     const char *folder;
     int64_t time_ns;
-    char *inherit[N_INHERIT];
+    struct inherit inherit;
     struct groups *groups;
 } setup;
 
@@ -91,7 +91,7 @@ request_env(struct cardea_request *r, size_t body_len)
         .rest = cardea_rest(r),
         .fields = fields,
         .body_len = body_len,
-        .inherit = setup.inherit,
+        .inherit = setup.inherit.env,
     };
 
     while (req.n_fields < HTTP_MAX_FIELDS &&
@@ -221,6 +221,8 @@ handle(struct cardea_request *r)
     struct runner_plan plan = {
         .argv = setup.argv,
         .folder = setup.folder,
+        .limits = &setup.inherit.limits,
+        .first_closed = setup.inherit.first_closed,
         .out_max = OUT_MAX,
         .gone = request_gone,
         .gone_arg = r,
@@ -268,20 +270,8 @@ usage(const char *why)
 static int
 process_prepare(void)
 {
-    static const char *const names[] = {"PATH", "LANG", "TZ", "CARDEA_STATE"};
-    size_t i, n = 0;
-
-    if (start_process() < 0) {
+    if (start_process() < 0 || inherit_read(&setup.inherit) < 0) {
         return -1;
-    }
-    for (i = 0; i < ARRAY_LEN(names); i++) {
-        const char *value = getenv(names[i]);
-
-        if (value != NULL &&
-            asprintf(&setup.inherit[n], "%s=%s", names[i], value) < 0) {
-            return -1;
-        }
-        n += value != NULL;
     }
     setup.groups = groups_start();
     return setup.groups == NULL ? -1 : 0;

@@ -10,6 +10,7 @@
  * started with; the door is there to say that we are ready, and refuses
  * connections. */
 #include "groups.h"
+#include "inherit.h"
 #include "orphans.h"
 #include "rate.h"
 #include "runner.h"
@@ -57,8 +58,8 @@ static struct inetd_setup {
     char *const *argv;
     const char *folder;
     int64_t time_ns; /* 0: none */
-    char **inherit;  /* of the environment */
-    size_t n_inherit;
+    struct inherit inherit;
+    size_t n_inherit; /* variables */
     bool is_wait;
     int stop_fd; /* readable when we are to end */
     atomic_bool stopping;
@@ -69,8 +70,6 @@ static struct inetd_setup {
     unsigned running;
     _Atomic uint64_t number;
 } setup = {.lock = PTHREAD_MUTEX_INITIALIZER, .stop_fd = -1};
-
-extern char **environ;
 
 static int64_t
 clock_now(void)
@@ -212,7 +211,8 @@ variables_new(int fd, char about[ABOUT_SIZE])
              "CARDEA_CONNECTION=%d-%" PRIu64, (int)getpid(),
              atomic_fetch_add(&setup.number, 1));
     n = describe(fd, vars, 1, about);
-    memcpy(vars->list, setup.inherit, setup.n_inherit * sizeof(vars->list[0]));
+    memcpy(vars->list, setup.inherit.env,
+           setup.n_inherit * sizeof(vars->list[0]));
     for (int i = 0; i < n; i++) {
         vars->list[setup.n_inherit + (size_t)i] = vars->own[i];
     }
@@ -252,6 +252,8 @@ command_run(int fd)
     struct runner_plan plan = {
         .argv = setup.argv,
         .folder = setup.folder,
+        .limits = &setup.inherit.limits,
+        .first_closed = setup.inherit.first_closed,
         .has_fd = true,
         .fd = fd,
         .time_ns = setup.time_ns > 0 ? setup.time_ns : FOREVER_NS,
@@ -493,42 +495,17 @@ usage(const char *why)
     return START_EXIT_USAGE;
 }
 
-/* What a command inherits: all but the words between Cardea and us. */
-static int
-environment_prepare(void)
-{
-    static const char *const ours[] = {"CARDEA_DOOR=", "CARDEA_MODULE=",
-                                       "CARDEA_CONTROL=", "CARDEA_CONNECTION="};
-    size_t n = 0;
-
-    while (environ[n] != NULL) {
-        n++;
-    }
-    setup.inherit = calloc(n + 1, sizeof(setup.inherit[0]));
-    if (setup.inherit == NULL) {
-        return -1;
-    }
-    for (size_t i = 0; i < n; i++) {
-        bool is_ours = false;
-
-        for (size_t j = 0; j < ARRAY_LEN(ours); j++) {
-            is_ours |= strncmp(environ[i], ours[j], strlen(ours[j])) == 0;
-        }
-        if (!is_ours) {
-            setup.inherit[setup.n_inherit++] = environ[i];
-        }
-    }
-    return 0;
-}
-
 static int
 process_prepare(void)
 {
     struct sigaction action = {.sa_handler = on_term};
 
     setup.told_at = INT64_MIN / 2;
-    if (start_process() < 0 || environment_prepare() < 0) {
+    if (start_process() < 0 || inherit_read(&setup.inherit) < 0) {
         return -1;
+    }
+    while (setup.inherit.env[setup.n_inherit] != NULL) {
+        setup.n_inherit++;
     }
     setup.groups = groups_start();
     if (setup.groups == NULL || !setup.is_wait) {

@@ -9,6 +9,7 @@
  * close-on-exec; in_fd, out_fd and err_fd are -1 as soon as they are closed. */
 #include "runner.h"
 
+#include "base/limits.h"
 #include "base/util.h"
 
 #include <errno.h>
@@ -127,8 +128,13 @@ child_main(struct start *start)
         (start->err < 0 || dup2(start->err, 2) == 2) &&
         (plan->folder == NULL || chdir(plan->folder) == 0)) {
         /* Another thread may hold what it could not mark yet. */
-        close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+        close_range((unsigned)MAX_OF(plan->first_closed, 3), ~0U,
+                    CLOSE_RANGE_CLOEXEC);
         child_signals();
+        start->error = plan->limits != NULL ? -limits_apply(plan->limits) : 0;
+        if (start->error != 0) {
+            _exit(127);
+        }
         execvpe(plan->argv[0], plan->argv, plan->envp);
     }
     start->error = errno;

@@ -11,11 +11,15 @@
 /* How often, at most, plan.gone is asked: every 250 ms. */
 #define RUNNER_ASK_MS 250
 
+struct limits; /* base/limits.h */
+
 struct runner_plan {
     char *const *argv;  /* looked up in PATH, or below FOLDER if it has a '/' */
     char *const *envp;  /* the whole environment of the command */
     const char *folder; /* working folder; NULL: ours */
-    const void *in;     /* standard input; /dev/null if IN_LEN is 0 */
+    const struct limits *limits; /* bounds of each command; NULL: ours */
+    int first_closed; /* the command gets no descriptor from here on; 0: 3 */
+    const void *in;   /* standard input; /dev/null if IN_LEN is 0 */
     size_t in_len;
     bool has_fd;     /* FD is standard input and output: no IN, no output */
     int fd;          /* borrowed */

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/world.h"
 #include "cohort/keeper.h"
@@ -67,8 +68,9 @@ struct keeper_module {
     struct world world; /* whose spawn makes pipes and folder first */
     struct spawn_plan plan;
     struct keeper_stream streams[2];
-    char *door;  /* path */
-    char *state; /* path; NULL: there is no state folder */
+    char *door;           /* path */
+    char *state;          /* path; NULL: there is no state folder */
+    struct limits limits; /* of the program, or of its shim's commands */
     char **envp;
     char **argv; /* owned; for a shim, else NULL */
 };
@@ -224,6 +226,18 @@ void modules_tick(struct keeper *k, uint64_t now);
 /* The module whose leader PID is, or NULL. */
 struct keeper_module *modules_find(struct keeper *k, pid_t pid);
 void module_reaped(struct keeper_module *m, int status);
+
+/* environ.c */
+/* M's environment, of m->door, m->state and m->limits; the caller frees it with
+ * environ_free() (NULL is allowed). NULL: no memory. */
+char **environ_make(const struct keeper_module *m);
+void environ_free(char **env);
+
+/* isolate.c */
+/* Is CONF's command started by a program of ours, and not by the keeper? */
+bool module_has_shim(const struct conf_module *conf);
+/* Fills m->limits, and of m->plan what bounds the process. */
+void isolate_plan(struct keeper_module *m);
 
 /* doors.c */
 int doors_init(struct keeper *k);

@@ -16,15 +16,6 @@
 #include "base/util.h"
 #include "cohort/shims.h"
 
-/* What a module sees of our environment. A sanitizer's options too where we
- * are built with one. */
-static const char *const env_kept[] = {
-    "PATH",         "HOME",          "LANG",         "TZ",
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS",
-#endif
-};
-
 /* The first number of a listening socket in a module. */
 #define LISTEN_FIRST 64
 
@@ -169,45 +160,6 @@ kill_module(void *ctx, pid_t pid, int pidfd, int signal, int group)
     return real->kill(real->ctx, pid, pidfd, signal, group);
 }
 
-static void
-free_env(char **env)
-{
-    for (char **e = env; e != NULL && *e != NULL; e++) {
-        free(*e);
-    }
-    free(env);
-}
-
-static char **
-make_env(const struct keeper_module *m)
-{
-    char **env = calloc(ARRAY_LEN(env_kept) + 5, sizeof(*env));
-    size_t n = 0;
-
-    if (env == NULL) {
-        return NULL;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(env_kept); i++) {
-        const char *value = getenv(env_kept[i]);
-
-        if (value != NULL &&
-            asprintf(&env[n++], "%s=%s", env_kept[i], value) < 0) {
-            env[--n] = NULL;
-        }
-    }
-    if (asprintf(&env[n++], "CARDEA_DOOR=%s", m->door) < 0 ||
-        asprintf(&env[n++], "CARDEA_MODULE=%s", m->conf->name) < 0 ||
-        asprintf(&env[n++], "CARDEA_CONTROL=%s/control",
-                 m->keeper->folder.path) < 0 ||
-        (m->state != NULL &&
-         asprintf(&env[n++], "CARDEA_STATE=%s", m->state) < 0)) {
-        env[n - 1] = NULL; /* without these it cannot serve */
-        free_env(env);
-        return NULL;
-    }
-    return env;
-}
-
 /* A module whose folder cannot be made gets none, and the log says why; where
  * none can be, it was said before. */
 static int
@@ -261,17 +213,13 @@ init_module(struct keeper *k, size_t index)
     if (make_state(m) < 0) {
         return -ENOMEM;
     }
-    m->envp = make_env(m);
+    isolate_plan(m);
+    m->envp = environ_make(m);
     if (m->conf->kind != CONF_MODULE_RUN) {
         m->argv = shims_make_argv(m->conf, k->shim);
     }
-    m->plan = (struct spawn_plan){
-        .argv = m->conf->kind == CONF_MODULE_RUN ? m->conf->argv : m->argv,
-        .envp = m->envp,
-        .files = &k->given_files,
-        .folder = m->conf->folder,
-        .user = m->conf->user,
-    };
+    m->plan.argv = m->conf->kind == CONF_MODULE_RUN ? m->conf->argv : m->argv;
+    m->plan.envp = m->envp;
     if (m->envp == NULL || m->plan.argv == NULL) {
         return -ENOMEM;
     }
@@ -314,7 +262,7 @@ modules_deinit(struct keeper *k)
         keeper_unwatch(k, &m->streams[0].source);
         keeper_unwatch(k, &m->streams[1].source);
         restart_deinit(&m->unit);
-        free_env(m->envp);
+        environ_free(m->envp);
         shims_free_argv(m->argv);
         free(m->door);
         free(m->state);

@@ -11,9 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,55 +22,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/util.h"
 #include "base/world.h"
-
-struct identity {
-    bool change;
-    uid_t uid;
-    gid_t gid;
-    gid_t groups[256];
-    int n_groups;
-};
-
-static int
-find_user(const char *user, struct identity *who)
-{
-    char room[4096];
-    struct passwd entry;
-    struct passwd *found = NULL;
-
-    who->change = false;
-    if (user == NULL) {
-        return 0;
-    }
-    if (getpwnam_r(user, &entry, room, sizeof(room), &found) != 0 ||
-        found == NULL) {
-        return -ESRCH;
-    }
-    who->uid = found->pw_uid;
-    who->gid = found->pw_gid;
-    who->n_groups = (int)ARRAY_LEN(who->groups);
-    if (getgrouplist(user, who->gid, who->groups, &who->n_groups) < 0) {
-        return -E2BIG;
-    }
-    who->change = who->uid != geteuid();
-    return 0;
-}
-
-static int
-become_user(const struct identity *who)
-{
-    if (!who->change) {
-        return 0;
-    }
-    if (setgroups((size_t)who->n_groups, who->groups) < 0 ||
-        setresgid(who->gid, who->gid, who->gid) < 0 ||
-        setresuid(who->uid, who->uid, who->uid) < 0) {
-        return -errno;
-    }
-    return 0;
-}
+#include "module/identity.h"
 
 /* Default actions and an empty mask. The handlers of faults stay for the run
  * form: they are a sanitizer's, and an exec drops them anyway. */
@@ -222,11 +175,18 @@ prepare_child(const struct spawn_plan *plan, const struct identity *who,
         setrlimit(RLIMIT_NOFILE, plan->files) < 0) {
         rc = -errno;
     }
+    if (rc == 0 && plan->limits != NULL) {
+        rc = limits_apply(plan->limits);
+    }
     if (rc == 0) {
-        rc = become_user(who);
+        rc = identity_become(who);
     }
     if (rc == 0 && plan->run == NULL) {
         rc = die_with(parent); /* after the user: a change forgets it */
+    }
+    if (rc == 0 && plan->run == NULL &&
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+        rc = -errno;
     }
     if (rc == 0 && plan->folder != NULL && chdir(plan->folder) < 0) {
         rc = -errno;
@@ -306,7 +266,7 @@ spawn_start(const struct spawn_plan *plan, pid_t *p_pid, int *p_pidfd)
 {
     struct identity who;
     int fds[2];
-    int rc = find_user(plan->user, &who);
+    int rc = identity_find(plan->user, plan->group, &who);
     pid_t pid;
 
     if (rc < 0) {

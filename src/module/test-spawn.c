@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/limits.h"
 #include "base/util.h"
 #include "base/world.h"
 
@@ -176,6 +177,7 @@ test_errors(void **state)
         {{.argv = truth, .envp = env, .folder = "/nowhere"}, -ENOENT},
         {{.argv = truth, .envp = env, .folder = "/etc/passwd"}, -ENOTDIR},
         {{.argv = truth, .envp = env, .user = "no-such-user-here"}, -ESRCH},
+        {{.argv = truth, .envp = env, .group = "no-such-group"}, -ENODATA},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -209,6 +211,55 @@ test_user(void **state)
     }
     assert_int_equal(run(&plan, text, sizeof(text)), 0);
     assert_string_equal(text, "nobody\nnogroup\n65534\n");
+}
+
+/* A group instead of the user's own. */
+static void
+test_group(void **state)
+{
+    char *const argv[] = {"sh", "-c", "id -un; id -gn; id -Gn", NULL};
+    struct spawn_plan plan = {
+        .argv = argv, .envp = env, .user = "nobody", .group = "daemon"};
+    char text[256];
+
+    if (geteuid() != 0) {
+        pid_t pid;
+        int pidfd;
+
+        plan.user = NULL;
+        assert_int_equal(spawn_start(&plan, &pid, &pidfd), -EPERM);
+        return;
+    }
+    assert_int_equal(run(&plan, text, sizeof(text)), 0);
+    assert_string_equal(text, "nobody\ndaemon\ndaemon\n");
+    plan.user = NULL; /* our user, another group */
+    assert_int_equal(run(&plan, text, sizeof(text)), 0);
+    assert_memory_equal(text, "root\ndaemon\n", 12);
+    plan.user = "root"; /* no change at all */
+    plan.group = "root";
+    assert_int_equal(run(&plan, text, sizeof(text)), 0);
+    assert_memory_equal(text, "root\nroot\n", 10);
+}
+
+/* Of all bounds; and no right is gained by executing another's program. */
+static void
+test_limits(void **state)
+{
+    char *const argv[] = {"sh", "-c",
+                          "ulimit -v; ulimit -n; ulimit -t; ulimit -Ht; "
+                          "grep NoNewPrivs /proc/self/status",
+                          NULL};
+    struct rlimit files = {50, 60};
+    struct limits limits = {.n = 0};
+    struct spawn_plan plan = {
+        .argv = argv, .envp = env, .files = &files, .limits = &limits};
+    char text[256];
+
+    limits_add(&limits, RLIMIT_AS, 512 << 20);
+    limits_add(&limits, RLIMIT_NOFILE, 40);
+    limits_add(&limits, RLIMIT_CPU, 9);
+    assert_int_equal(run(&plan, text, sizeof(text)), 0);
+    assert_string_equal(text, "524288\n40\n9\n10\nNoNewPrivs:\t1\n");
 }
 
 static int
@@ -266,6 +317,7 @@ main(void)
         cmocka_unit_test(test_exec),   cmocka_unit_test(test_no_leak),
         cmocka_unit_test(test_swap),   cmocka_unit_test(test_signals),
         cmocka_unit_test(test_errors), cmocka_unit_test(test_user),
+        cmocka_unit_test(test_group),  cmocka_unit_test(test_limits),
         cmocka_unit_test(test_files),  cmocka_unit_test(test_run_form),
         cmocka_unit_test(test_world),
     };

@@ -1,0 +1,234 @@
+"""What a module may, seen from inside: its program tells it in the log."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from lib.server import Server
+
+ROOT = os.geteuid() == 0
+NEEDS_ROOT = pytest.mark.skipif(not ROOT,
+                                reason="only root may become another user")
+GUEST = 65533  # a user without a name, whom nothing else runs as
+
+
+def write(folder, name, text):
+    path = os.path.join(folder, name)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    os.chmod(path, 0o755)
+    return path
+
+
+@pytest.fixture(params=["as-we-are", "plain"])
+def start(request, build, folder):
+    """Starts a server of the configuration TEXT, as ourselves and as a user
+    without any right."""
+    servers = []
+
+    def begin(text, environment=None):
+        server = Server(build, folder, text, environment)
+        servers.append(server)
+        if request.param == "plain":
+            if not ROOT:
+                pytest.skip("as we are is plain already")
+            server.prefix = ["setpriv", f"--reuid={GUEST}",
+                             f"--regid={GUEST}", "--clear-groups"]
+            for top, folders, names in os.walk(folder):
+                for name in [top] + [os.path.join(top, n)
+                                     for n in folders + names]:
+                    os.chown(name, GUEST, GUEST)
+        return server.start()
+
+    yield begin
+    for server in servers:
+        server.destroy()
+
+
+# Says LINES of its own and waits for its end.
+TELLS = "#!/bin/sh\n%s\necho told\nexec sleep 1000\n"
+FORWARD = """
+module hello { run "$PROGRAMS/hello" }
+forward http 127.0.0.1:$PORT to hello
+"""
+
+
+def told(server, module="m"):
+    """What the module's program wrote, up to its last word."""
+    server.wait_log(rf"event=output module={module} stream=stdout text=told")
+    lines = []
+    for line in list(server.log):
+        found = re.search(rf"event=output module={module} stream=\S+ "
+                          r'text=(?:"(.*)"|(\S+))$', line)
+        if found:
+            lines.append(found.group(1) or found.group(2))
+    return lines[:-1]
+
+
+def test_a_program_has_its_limits(start, folder):
+    write(folder, "m.sh", TELLS % "ulimit -v; ulimit -n; ulimit -t; ulimit -Ht")
+    server = start("""
+        module m {
+            run "$DIR/m.sh"
+            limit memory 512M; limit files 40; limit cpu 1m
+        }
+        """ + FORWARD)
+    assert told(server) == ["524288", "40", "60", "61"]
+
+
+def test_a_command_of_a_shim_has_its_limits_and_the_shim_has_not(start, folder):
+    write(folder, "m.sh", "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'\n"
+                          "ulimit -v; ulimit -n; ulimit -t\n"
+                          "grep processes /proc/$$/limits\n"
+                          "cat /proc/$PPID/limits\n")
+    server = start("""
+        module m {
+            exec "$DIR/m.sh"
+            limit memory 512M; limit files 40; limit cpu 7s
+            limit processes 4000
+        }
+        forward http 127.0.0.1:$PORT to m
+        """)
+    lines = server.request("/").text.splitlines()
+    assert lines[:3] == ["524288", "40", "7"]
+    assert lines[3].split() == ["Max", "processes", "4000", "4000",
+                                "processes"]
+    shim = "\n".join(lines[4:])
+    assert re.search(r"Max cpu time +unlimited", shim), shim
+    assert re.search(r"Max address space +unlimited", shim), shim
+    assert not re.search(r"Max processes +4000", shim), shim
+
+
+def test_a_program_over_its_cpu_time_is_ended(start, folder):
+    write(folder, "m.sh", "#!/bin/sh\nwhile :; do :; done\n")
+    server = start("""
+        module m { run "$DIR/m.sh"; limit cpu 1s }
+        """ + FORWARD)
+    server.wait_log(r"event=died module=m cause=signal-XCPU")
+
+
+def test_the_environment_is_clean(start, folder):
+    write(folder, "m.sh", TELLS % "env")
+    server = start("""
+        module m {
+            run "$DIR/m.sh"
+            environment LANG=de_DE.UTF-8; environment EMPTY=
+            environment "SPACED=a b"
+        }
+        """ + FORWARD, {"PASSWORD_OF_OTHERS": "x", "LANG": "C", "TZ": "UTC",
+                        "LD_PRELOAD": "", "HOME": "/nowhere"})
+    got = dict(line.split("=", 1) for line in told(server))
+    for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS",
+                 "LSAN_OPTIONS", "PWD", "_", "OLDPWD", "SHLVL"):
+        got.pop(name, None)
+    assert got.pop("PATH") == os.environ["PATH"]
+    assert got.pop("CARDEA_DOOR").endswith("/m/door")
+    assert got.pop("CARDEA_CONTROL").endswith("/control")
+    assert got.pop("CARDEA_STATE").endswith("/m")
+    assert got == {"LANG": "de_DE.UTF-8", "EMPTY": "", "SPACED": "a b",
+                   "TZ": "UTC", "HOME": "/nowhere", "CARDEA_MODULE": "m"}
+
+
+def test_a_command_gets_the_environment_of_its_module(start, folder):
+    write(folder, "m.sh", "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'; env\n")
+    server = start("""
+        module m {
+            exec "$DIR/m.sh"; environment A=1; environment HTTP_HOST=fooled
+        }
+        forward http 127.0.0.1:$PORT to m
+        """)
+    lines = server.request("/").text.splitlines()
+    assert "A=1" in lines
+    assert [x for x in lines if x.startswith("HTTP_HOST=")] == [
+        "HTTP_HOST=example.org"]
+    assert not [x for x in lines if re.match(
+        r"CARDEA_(DOOR|CONTROL|MODULE|LIMITS)=", x)]
+
+
+def test_no_descriptor_but_three_and_no_new_rights(start, folder):
+    write(folder, "m.sh", TELLS % "ls /proc/$$/fd; "
+                                  "grep NoNewPrivs /proc/self/status")
+    server = start("""
+        module m { run "/bin/bash $DIR/m.sh" }
+        """ + FORWARD)
+    # 255: the script itself, as bash reads it.
+    assert [x for x in told(server) if x != "255"] == [
+        "0", "1", "2", "NoNewPrivs:\\x091"]
+
+
+@NEEDS_ROOT
+def test_a_module_under_another_user_and_group(build, folder):
+    write(folder, "m.sh", TELLS % "id -un; id -gn; id -Gn; "
+                                  "echo $HOME $USER $LOGNAME")
+    server = Server(build, folder, """
+        module m { run "$DIR/m.sh"; user nobody; group daemon }
+        """ + FORWARD)
+    try:
+        server.start()
+        assert told(server) == ["nobody", "daemon", "daemon",
+                                "/nonexistent nobody nobody"]
+    finally:
+        server.destroy()
+
+
+def be_nobody(*command):
+    return subprocess.Popen(
+        ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+         *command], stdin=subprocess.DEVNULL, cwd="/", text=True,
+        env={"PATH": os.environ["PATH"], "HOME": "/tmp"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def debuggers_work():
+    try:
+        with open("/proc/sys/kernel/yama/ptrace_scope", encoding="ascii") as f:
+            return f.read().strip() == "0"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.fixture
+def sleeper(plain_build, folder):
+    """A server whose module m is a program of the user nobody."""
+    if not ROOT:
+        pytest.skip("only root may become another user")
+    if not debuggers_work():
+        pytest.skip("kernel.yama.ptrace_scope forbids it to everybody")
+    server = Server(plain_build, folder, """
+        module m { run "/bin/sleep 1000"; user nobody }
+        """ + FORWARD)
+    server.start()
+    yield server, server.wait_log(r"event=start module=m pid=(\d+)").group(1)
+    server.destroy()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_a_copy_is_open_to_its_users_strace(sleeper):
+    _, pid = sleeper
+    strace = be_nobody("strace", "-f", "-p", pid)
+    try:
+        assert f"Process {pid} attached" in strace.stdout.readline()
+    finally:
+        strace.terminate()
+        strace.communicate()
+
+
+@pytest.mark.skipif(not shutil.which("gdb"), reason="needs gdb")
+def test_a_copy_is_open_to_its_users_gdb(sleeper):
+    _, pid = sleeper
+    text = be_nobody("gdb", "-q", "-nx", "-batch", "-p", pid, "-ex",
+                     "info proc").communicate()[0]
+    assert f"process {pid}" in text, text
+    assert "exe = '/usr/bin/sleep'" in text, text
+    assert "not permitted" not in text, text
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_keeper_and_workers_are_open_to_no_other_user(sleeper):
+    server, _ = sleeper
+    for pid in [server.pid, *server.workers()]:
+        text = be_nobody("strace", "-p", str(pid)).communicate()[0]
+        assert "Operation not permitted" in text, text
