@@ -264,6 +264,9 @@ cgi_env_new(const struct cgi_request *req)
     env_set(&env, "REQUEST_METHOD", req->method);
     env_set(&env, "REQUEST_URI", req->target);
     env_set_path(&env, req->route, req->rest);
+    if (req->script != NULL) {
+        env_set(&env, "SCRIPT_FILENAME", req->script);
+    }
     env_set(&env, "QUERY_STRING", req->query);
     env_set(&env, "REMOTE_ADDR", req->peer);
     env_set_num(&env, "REMOTE_PORT", (unsigned)MAX_OF(req->peer_port, 0));

@@ -15,6 +15,7 @@ struct cgi_request {
     const char *method, *target, *query, *host, *peer, *id;
     int peer_port;
     const char *route, *rest; /* the path: what the route matched, and after */
+    const char *script;       /* the command's own path; NULL: not passed */
     const struct cgi_field *fields;
     size_t n_fields;
     size_t body_len;

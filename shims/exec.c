@@ -11,6 +11,7 @@
 #include "orphans.h"
 #include "runner.h"
 #include "say.h"
+#include "scripts.h"
 #include "start.h"
 
 #include "base/util.h"
@@ -18,6 +19,7 @@
 #include <cardea.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -33,6 +35,8 @@
 static struct exec_setup {
     char *const *argv;
     const char *folder;
+    const char *scripts; /* a folder of commands; NULL: argv is the command */
+    int scripts_fd;
     int64_t time_ns;
     struct inherit inherit;
     struct groups *groups;
@@ -74,9 +78,10 @@ request_gone(void *arg)
     return cardea_gone(arg);
 }
 
-/* NULL: no memory. */
+/* SCRIPT is NULL unless the command is one of a folder. NULL: no memory. */
 static char **
-request_env(struct cardea_request *r, size_t body_len)
+request_env(struct cardea_request *r, const struct script *script,
+            size_t body_len)
 {
     struct cgi_field fields[HTTP_MAX_FIELDS];
     struct cgi_request req = {
@@ -87,8 +92,9 @@ request_env(struct cardea_request *r, size_t body_len)
         .peer = cardea_peer(r),
         .peer_port = cardea_peer_port(r),
         .id = cardea_id(r),
-        .route = cardea_route(r),
-        .rest = cardea_rest(r),
+        .route = script != NULL ? script->route : cardea_route(r),
+        .rest = script != NULL ? script->info : cardea_rest(r),
+        .script = script != NULL ? script->path : NULL,
         .fields = fields,
         .body_len = body_len,
         .inherit = setup.inherit.env,
@@ -183,7 +189,8 @@ exited_send(struct cardea_request *r, struct runner_result *res)
 }
 
 static void
-result_send(struct cardea_request *r, struct runner_result *res)
+result_send(struct cardea_request *r, const char *command,
+            struct runner_result *res)
 {
     bool is_short = false;
 
@@ -194,7 +201,7 @@ result_send(struct cardea_request *r, struct runner_result *res)
     case RUNNER_FAILED:
         is_short = res->error == EAGAIN || res->error == ENOMEM ||
                    res->error == EMFILE || res->error == ENFILE;
-        say_of(r, "cannot run %s: %s", setup.argv[0], strerror(res->error));
+        say_of(r, "cannot run %s: %s", command, strerror(res->error));
         refuse(r, is_short ? 503 : 502,
                "The program behind this page cannot be run.");
         break;
@@ -214,12 +221,14 @@ result_send(struct cardea_request *r, struct runner_result *res)
     }
 }
 
+/* Runs ARGV, or SCRIPT without arguments, for R. */
 static void
-handle(struct cardea_request *r)
+command_run(struct cardea_request *r, char *const *argv,
+            const struct script *script)
 {
     struct runner_result res;
     struct runner_plan plan = {
-        .argv = setup.argv,
+        .argv = argv,
         .folder = setup.folder,
         .limits = &setup.inherit.limits,
         .first_closed = setup.inherit.first_closed,
@@ -237,7 +246,7 @@ handle(struct cardea_request *r)
     plan.err_arg = &err;
     plan.in = cardea_body(r, &plan.in_len);
     plan.time_ns = MIN_OF(setup.time_ns, cardea_time_left(r));
-    plan.envp = env = request_env(r, plan.in_len);
+    plan.envp = env = request_env(r, script, plan.in_len);
     if (env == NULL) {
         say_of(r, "no memory");
         refuse(r, 503, "No memory left for this request.");
@@ -250,8 +259,41 @@ handle(struct cardea_request *r)
     groups_leave(plan.group);
     orphans_leave(place);
     say_stream_end(&err);
-    result_send(r, &res);
+    result_send(r, argv[0], &res);
     runner_result_clear(&res);
+}
+
+static void
+script_run(struct cardea_request *r)
+{
+    struct script script;
+    int status = script_find(setup.scripts_fd, setup.scripts, cardea_route(r),
+                             cardea_rest(r), &script);
+    char *argv[] = {script.path, NULL};
+
+    if (status == 0) {
+        command_run(r, argv, &script);
+    } else if (status == 403) {
+        say_of(r, "%s is not executable for this user: chmod +x may help",
+               script.path);
+        refuse(r, 403, "This program may not be run.");
+    } else if (status == 404) {
+        refuse(r, 404, "There is no such program.");
+    } else {
+        say_of(r, "no memory");
+        refuse(r, 503, "No memory left for this request.");
+    }
+    script_clear(&script);
+}
+
+static void
+handle(struct cardea_request *r)
+{
+    if (setup.scripts != NULL) {
+        script_run(r);
+    } else {
+        command_run(r, setup.argv, NULL);
+    }
 }
 
 /* ----- the start ----- */
@@ -262,7 +304,7 @@ usage(const char *why)
     say(NAME, NULL, "%s", why);
     say(NAME, NULL,
         "usage: cardea-exec [--timeout SECONDS] [--folder FOLDER] -- "
-        "COMMAND [ARGUMENT ...]");
+        "COMMAND [ARGUMENT ...], or --scripts FOLDER");
     return START_EXIT_USAGE;
 }
 
@@ -283,24 +325,26 @@ serve(void *arg)
     return cardea_serve_threads(handle);
 }
 
-int
-main(int argc, char **argv)
+/* Reads the options. 0, or an exit status after a sentence. */
+static int
+options_read(int argc, char **argv)
 {
     static const struct option options[] = {
         {"timeout", required_argument, NULL, 't'},
         {"folder", required_argument, NULL, 'f'},
+        {"scripts", required_argument, NULL, 's'},
         {0},
     };
-    struct stat st;
     int c;
 
-    setup.time_ns = 30 * (int64_t)NS_PER_SEC;
     opterr = 0;
     while ((c = getopt_long(argc, argv, "+", options, NULL)) != -1) {
         if (c == 't') {
             setup.time_ns = start_seconds(optarg);
         } else if (c == 'f') {
             setup.folder = optarg;
+        } else if (c == 's') {
+            setup.scripts = optarg;
         } else {
             return usage("unknown option, or one without its value");
         }
@@ -308,20 +352,63 @@ main(int argc, char **argv)
     if (setup.time_ns < 0) {
         return usage("--timeout wants seconds, more than 0, at most 86400");
     }
-    if (optind >= argc) {
+    if (setup.scripts == NULL && optind >= argc) {
         return usage("no command");
     }
+    if (setup.scripts != NULL && optind < argc) {
+        return usage("--scripts has no command beside it");
+    }
+    setup.argv = argv + optind;
+    return 0;
+}
+
+/* Looks at the folders. 0, or an exit status after a sentence. */
+static int
+folders_open(void)
+{
+    struct stat st;
+
     if (setup.folder != NULL &&
         (stat(setup.folder, &st) < 0 || !S_ISDIR(st.st_mode))) {
         say(NAME, NULL, "--folder %s: not a folder", setup.folder);
         return START_EXIT_USAGE;
     }
-    setup.argv = argv + optind;
+    if (setup.scripts == NULL) {
+        return 0;
+    }
+    setup.scripts_fd = open(setup.scripts, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (setup.scripts_fd < 0) {
+        say(NAME, NULL, "--scripts %s: %s", setup.scripts, strerror(errno));
+        return START_EXIT_USAGE;
+    }
+    /* Scripts run in another working folder. */
+    setup.scripts = realpath(setup.scripts, NULL);
+    if (setup.scripts == NULL) {
+        say(NAME, NULL, "cannot start: %s", strerror(errno));
+        return 1;
+    }
+    return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    int rc;
+
+    setup.time_ns = 30 * (int64_t)NS_PER_SEC;
+    rc = options_read(argc, argv);
+    if (rc != 0) {
+        return rc;
+    }
     if (process_prepare() < 0) {
         say(NAME, NULL, "cannot start: %s", strerror(errno));
         return 1;
     }
-    c = orphans_serve(setup.groups, serve, NULL);
+    rc = folders_open();
+    if (rc != 0) {
+        return rc;
+    }
+    rc = orphans_serve(setup.groups, serve, NULL);
     say(NAME, NULL, "cannot start: %s", strerror(errno));
-    return c;
+    return rc;
 }

@@ -165,6 +165,17 @@ add_python(struct args *args, const struct conf_module *module,
     args_add(args, module->app);
 }
 
+/* RFC 3875 section 7.2: a script's working folder is the one it lies in; so it
+ * is for a folder of them, unless another is written. */
+static const char *
+working_folder(const struct conf_module *module)
+{
+    return module->kind == CONF_MODULE_SCRIPTS &&
+                   module->wheres[CONF_OPTION_FOLDER].line == 0
+               ? module->root
+               : module->folder;
+}
+
 char **
 shims_make_argv(const struct conf_module *module, const char *exec)
 {
@@ -189,7 +200,7 @@ shims_make_argv(const struct conf_module *module, const char *exec)
         } else {
             add_backend(&args, module, exec);
         }
-        args_option(&args, "--folder", module->folder);
+        args_option(&args, "--folder", working_folder(module));
         if (n > 0) {
             args_add(&args, "--");
         }
