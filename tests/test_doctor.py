@@ -13,7 +13,7 @@ from conftest import short_folder
 CHECKS = ["kernel", "memfd", "pidfd", "futex-waitv", "epoll-pwait2",
           "clone-files", "unix-sockets", "peer-pidfd", "message-pidfd",
           "pass-rights", "landlock", "seccomp", "no-new-privs", "descriptors",
-          "backlog", "inotify", "user", "dev-null", "proc", "run-folder",
+          "backlog", "inotify", "other-users", "user", "dev-null", "proc", "run-folder",
           "tmp", "state-folder", "cardea-exec", "low-ports", "ipv4", "ipv6",
           "cgroup", "cpus", "core-files", "clock"]
 

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -170,6 +171,121 @@ def test_a_module_under_another_user_and_group(build, folder):
         server.start()
         assert told(server) == ["nobody", "daemon", "daemon",
                                 "/nonexistent nobody nobody"]
+    finally:
+        server.destroy()
+
+
+def landlock():
+    import ctypes
+    return max(ctypes.CDLL(None).syscall(444, None, 0, 1), 0)
+
+
+NEEDS_LANDLOCK = pytest.mark.skipif(landlock() == 0,
+                                    reason="the kernel has no Landlock")
+# try WORD COMMAND: says whether COMMAND went well.
+TRY = """
+try() { w=$1; shift; if "$@" >/dev/null 2>&1; then echo $w yes; else echo $w no; fi; }
+"""
+
+
+@NEEDS_LANDLOCK
+def test_a_module_reaches_its_paths_and_no_other(start, folder):
+    for name in ("data", "up", "secret"):
+        os.mkdir(os.path.join(folder, name))
+        write(os.path.join(folder, name), "file", "#!/bin/sh\n")
+    write(folder, "m.sh", TELLS % (TRY + """
+        try read cat data/file
+        try list ls data
+        try execute data/file
+        try change-read sh -c 'echo >data/file'
+        try read-up cat up/file
+        try execute-up up/file
+        try make-up sh -c 'echo >up/new && mv up/new up/newer'
+        try secret cat secret/file
+        try list-secret ls secret
+        try root ls /
+        try etc cat /etc/passwd
+        try change-etc sh -c 'echo >/etc/cardea-must-not-be'
+        try null sh -c 'echo >/dev/null'
+        try error sh -c 'echo >/dev/stderr'
+        try temporary sh -c 'echo >$TMPDIR/x'
+        try state sh -c 'echo >$CARDEA_STATE/x && rm $CARDEA_STATE/x'
+        try door sh -c 'echo >$(dirname $CARDEA_DOOR)/x'
+        try proc cat /proc/self/status
+        try keeper sh -c "kill -0 $PPID && cat /proc/$PPID/environ"
+        try signal kill -0 $PPID
+        """))
+    os.mkdir(os.path.join(folder, "tmp"))
+    server = start("""
+        module m {
+            run "/bin/sh $DIR/m.sh"; read $DIR/data; write $DIR/up
+            environment TMPDIR=$DIR/tmp
+        }
+        """ + FORWARD)
+    got = dict(line.rsplit(" ", 1) for line in told(server))
+    if landlock() < 6:  # signals to processes outside are not refused
+        del got["signal"], got["keeper"]
+    assert got == {
+        "read": "yes", "list": "yes", "execute": "yes", "change-read": "no",
+        "read-up": "yes", "execute-up": "no", "make-up": "yes", "secret": "no",
+        "list-secret": "no", "root": "no", "etc": "yes", "change-etc": "no",
+        "null": "yes", "error": "yes", "temporary": "yes", "state": "yes",
+        "door": "yes", "proc": "yes",
+        **({"keeper": "no", "signal": "no"} if landlock() >= 6 else {})}
+
+
+@NEEDS_LANDLOCK
+def test_a_shim_and_its_command_work_within_their_paths(start, folder):
+    os.mkdir(os.path.join(folder, "data"))
+    write(folder, "m.sh", "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'\n"
+                          + TRY + "try data ls data; try other ls .\n"
+                          "echo to the log >&2\n")
+    server = start("""
+        module m {
+            exec "$DIR/m.sh"; read $DIR/data; environment TMPDIR=/nowhere
+        }
+        forward http 127.0.0.1:$PORT to m
+        """)
+    reply = server.request("/")
+    assert (reply.status, reply.text) == (200, "data yes\nother no\n")
+    server.wait_log("to the log")
+
+
+@NEEDS_LANDLOCK
+def test_a_path_that_is_not_there_is_told_with_its_name(start, folder):
+    os.mkdir(os.path.join(folder, "data"))
+    write(folder, "m.sh", TELLS % "true")
+    server = start("""
+        module m { run "$DIR/m.sh"; read $DIR/data }
+        """ + FORWARD)
+    pid = int(server.wait_log(r"event=start module=m pid=(\d+)").group(1))
+    os.rmdir(os.path.join(folder, "data"))
+    os.kill(pid, 9)
+    server.wait_log(r"event=no-path module=m path=\S+/data "
+                    r'error="No such file or directory" hint=')
+    server.wait_log("event=start-failed module=m .*cause=no-start-ENOENT")
+
+
+def test_without_landlock_a_module_runs_and_the_log_says_what_lacks(
+        build, folder):
+    write(folder, "m.sh", TELLS % (TRY + "try root ls /"))
+    server = Server(build, folder, """
+        module m { run "/bin/sh $DIR/m.sh"; read /srv }
+        """ + FORWARD)
+    server.prefix = [sys.executable,
+                     os.path.join(os.path.dirname(__file__), "lib",
+                                  "refuse.py"), "444"]
+    try:
+        server.start()
+        server.wait_log('event=not-isolated module=m option="read, write" '
+                        'cause="the kernel has no Landlock.*" hint=')
+        assert told(server) == ["root yes"]
+        done = subprocess.run(
+            [*server.prefix, os.path.join(build, "cardea"), "doctor"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+            check=False)
+        assert re.search(r"info +landlock +not here: .*\n +mend: run Linux",
+                         done.stdout), done.stdout
     finally:
         server.destroy()
 

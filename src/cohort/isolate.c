@@ -5,6 +5,7 @@
 
 #include "base/limits.h"
 #include "base/util.h"
+#include "module/sandbox.h"
 
 bool
 module_has_shim(const struct conf_module *conf)
@@ -47,4 +48,37 @@ isolate_plan(struct keeper_module *m)
     m->plan.folder = m->conf->folder;
     m->plan.files = &m->keeper->given_files;
     m->plan.limits = module_has_shim(m->conf) ? NULL : &m->limits;
+}
+
+/* That MODULE goes without WHAT, and how to mend it. */
+static void
+tell_missing(struct keeper *k, const char *module, const char *what,
+             const char *cause, const char *hint)
+{
+    struct log_line line;
+
+    keeper_log_begin(k, &line, LOG_WARN, "not-isolated");
+    log_text(&line, "module", module);
+    log_text(&line, "option", what);
+    log_text(&line, "cause", cause);
+    log_text(&line, "hint", hint);
+    keeper_log_end(k, &line);
+}
+
+void
+isolate_tell(struct keeper *k)
+{
+    const bool has_landlock = sandbox_version() > 0;
+
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        const struct keeper_module *m = &k->modules[i];
+
+        if (confine_wanted(m) && !has_landlock) {
+            tell_missing(k, m->conf->name, "read, write",
+                         "the kernel has no Landlock, or it is switched off: "
+                         "the module reaches what its user does",
+                         "Linux 5.13 or newer with landlock in the boot "
+                         "parameter lsm=");
+        }
+    }
 }

@@ -361,6 +361,7 @@ run(struct keeper *k)
 
     k->started_at = keeper_now(k);
     log_few_files(k);
+    isolate_tell(k);
     modules_start(k); /* first: they need longest to be ready */
     workers_start(k);
     loop(k);

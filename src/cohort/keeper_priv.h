@@ -236,8 +236,19 @@ void environ_free(char **env);
 /* isolate.c */
 /* Is CONF's command started by a program of ours, and not by the keeper? */
 bool module_has_shim(const struct conf_module *conf);
+/* Says once, at the start, what a module's block asks for and this system does
+ * not give. */
+void isolate_tell(struct keeper *k);
 /* Fills m->limits, and of m->plan what bounds the process. */
 void isolate_plan(struct keeper_module *m);
+
+/* confine.c */
+/* Does M's block say which paths it reaches? */
+bool confine_wanted(const struct keeper_module *m);
+/* The ruleset for M's next start, in *P_FD (the caller closes it), which stays
+ * as it was where none is wanted or the kernel has no Landlock. 0; -ENOMEM; or,
+ * after a line in the log, the error of a path that M names. */
+int confine_make(struct keeper_module *m, int *p_fd);
 
 /* doors.c */
 int doors_init(struct keeper *k);

@@ -136,9 +136,15 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
         rc = open_streams(m, fds);
     }
     if (rc == 0) {
+        rc = confine_make(m, &mine.sandbox);
+    }
+    if (rc == 0) {
         mine.fds = fds;
         mine.n_fds = add_listeners(m, fds, 2);
         rc = real->spawn(real->ctx, &mine, p_pid, p_pidfd);
+    }
+    if (mine.sandbox > 0) {
+        close(mine.sandbox);
     }
     for (int i = 0; i < 2; i++) {
         if (fds[i].from >= 0) {

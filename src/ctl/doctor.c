@@ -351,8 +351,8 @@ check_shim(struct doctor *d)
 
 /* --- Network -------------------------------------------------------------- */
 
-static bool
-has_capability(int capability)
+bool
+doctor_has_capability(int capability)
 {
     struct __user_cap_header_struct header = {.version =
                                                   _LINUX_CAPABILITY_VERSION_3};
@@ -368,7 +368,7 @@ check_ports(struct doctor *d)
     long long first =
         doctor_read_number("/proc/sys/net/ipv4/ip_unprivileged_port_start");
 
-    if (has_capability(CAP_NET_BIND_SERVICE)) {
+    if (doctor_has_capability(CAP_NET_BIND_SERVICE)) {
         doctor_say(d, DOCTOR_OK, "low-ports", NULL,
                    "every port, by CAP_NET_BIND_SERVICE");
     } else if (first >= 0 && first <= 80) {
@@ -566,10 +566,10 @@ check_clock(struct doctor *d)
 static void (*const checks[])(struct doctor *d) = {
     probe_kernel,  probe_memory,      probe_calls,       probe_clone,
     probe_sockets, probe_confinement, check_descriptors, check_backlog,
-    check_inotify, check_user,        check_null,        check_proc,
-    check_run,     check_state,       check_shim,        check_ports,
-    check_network, check_cgroup,      check_cpus,        check_cores,
-    check_clock,
+    check_inotify, probe_users,       check_user,        check_null,
+    check_proc,    check_run,         check_state,       check_shim,
+    check_ports,   check_network,     check_cgroup,      check_cpus,
+    check_cores,   check_clock,
 };
 
 int

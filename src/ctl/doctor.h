@@ -20,10 +20,20 @@ bool doctor_read(const char *path, char *text, size_t size);
 /* The number at its beginning; -1 where there is none. */
 long long doctor_read_number(const char *path);
 
+/* Has this process the CAPABILITY (linux/capability.h) in effect? */
+bool doctor_has_capability(int capability);
+
+#define SECCOMP_MEND                                                           \
+    "a container's seccomp filter may refuse it: update the container's "      \
+    "runtime, or allow the call there"
+
 /* probe.c: what the kernel can. Each tries it and undoes what it did. */
 void probe_kernel(struct doctor *d);
 void probe_memory(struct doctor *d);
 void probe_calls(struct doctor *d);
 void probe_clone(struct doctor *d);
 void probe_sockets(struct doctor *d);
+
+/* probe-confine.c: what bounds workers and modules. */
 void probe_confinement(struct doctor *d);
+void probe_users(struct doctor *d);

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +13,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -27,18 +25,13 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-#define CALL_EPOLL_PWAIT2     441
-#define CALL_LANDLOCK_RULESET 444
-#define CALL_FUTEX_WAITV      449
-#define OPTION_PASSPIDFD      76
-#define OPTION_PEERPIDFD      77
-#define OPTION_PASSRIGHTS     83
+#define CALL_EPOLL_PWAIT2 441
+#define CALL_FUTEX_WAITV  449
+#define OPTION_PASSPIDFD  76
+#define OPTION_PEERPIDFD  77
+#define OPTION_PASSRIGHTS 83
 
 #define NEWER_KERNEL "run Linux 6.1 or newer (Debian 12 has it)"
-#define SECCOMP_MEND                                                           \
-    "a container's seccomp filter may refuse it: update the container's "      \
-    "runtime, or allow the call there"
-
 void
 probe_kernel(struct doctor *d)
 {
@@ -208,43 +201,4 @@ probe_sockets(struct doctor *d)
     }
     close(pair[0]);
     close(pair[1]);
-}
-
-static bool
-can_lock_privileges(void)
-{
-    pid_t pid = fork();
-    int status = 1;
-
-    if (pid == 0) {
-        _exit(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : 1);
-    }
-    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
-}
-
-void
-probe_confinement(struct doctor *d)
-{
-    uint32_t action = SECCOMP_RET_KILL_PROCESS;
-    long abi = syscall(CALL_LANDLOCK_RULESET, NULL, 0, 1);
-
-    if (abi > 0) {
-        doctor_say(d, DOCTOR_OK, "landlock", NULL, "version %ld", abi);
-    } else {
-        doctor_say(d, DOCTOR_INFO, "landlock", NULL,
-                   "not here: workers are confined without it");
-    }
-    if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0) {
-        doctor_say(d, DOCTOR_OK, "seccomp", NULL, "filters can be set");
-    } else {
-        doctor_say(d, DOCTOR_INFO, "seccomp", NULL,
-                   "not here: workers are confined without it");
-    }
-    if (can_lock_privileges()) {
-        doctor_say(d, DOCTOR_OK, "no-new-privs", NULL,
-                   "workers can give up privileges for good");
-    } else {
-        doctor_say(d, DOCTOR_FAIL, "no-new-privs", SECCOMP_MEND,
-                   "workers cannot give up privileges for good");
-    }
 }

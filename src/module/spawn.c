@@ -26,6 +26,7 @@
 #include "base/util.h"
 #include "base/world.h"
 #include "module/identity.h"
+#include "module/sandbox.h"
 
 /* Default actions and an empty mask. The handlers of faults stay for the run
  * form: they are a sanitizer's, and an exec drops them anyway. */
@@ -161,6 +162,21 @@ die_with(pid_t parent)
     return getppid() == parent ? 0 : -ESRCH; /* dead before we could ask */
 }
 
+/* For a program: nothing that it executes gains rights, and it stays within its
+ * paths. First of all, while the ruleset is still open: it keeps nobody from
+ * what is left to do. */
+static int
+confine(const struct spawn_plan *plan)
+{
+    if (plan->run != NULL) {
+        return 0;
+    }
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+        return -errno;
+    }
+    return plan->sandbox > 0 ? sandbox_enter(plan->sandbox) : 0;
+}
+
 static int
 prepare_child(const struct spawn_plan *plan, const struct identity *who,
               pid_t parent, int *p_error_fd)
@@ -170,7 +186,10 @@ prepare_child(const struct spawn_plan *plan, const struct identity *who,
     if (setpgid(0, 0) < 0) {
         return -errno;
     }
-    rc = place_fds(plan, p_error_fd);
+    rc = confine(plan);
+    if (rc == 0) {
+        rc = place_fds(plan, p_error_fd);
+    }
     if (rc == 0 && plan->files != NULL &&
         setrlimit(RLIMIT_NOFILE, plan->files) < 0) {
         rc = -errno;
@@ -183,10 +202,6 @@ prepare_child(const struct spawn_plan *plan, const struct identity *who,
     }
     if (rc == 0 && plan->run == NULL) {
         rc = die_with(parent); /* after the user: a change forgets it */
-    }
-    if (rc == 0 && plan->run == NULL &&
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
-        rc = -errno;
     }
     if (rc == 0 && plan->folder != NULL && chdir(plan->folder) < 0) {
         rc = -errno;
