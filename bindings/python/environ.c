@@ -105,6 +105,18 @@ set_text(PyObject *env, PyObject *key, const char *text)
     return set_taken(env, key, text_new(text, strlen(text)));
 }
 
+static PyObject *
+number_new(size_t n)
+{
+    char text[24], *at = text + sizeof(text);
+
+    do {
+        *--at = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    return PyUnicode_DecodeLatin1(at, text + sizeof(text) - at, NULL);
+}
+
 static int
 set_method(PyObject *env, const char *method)
 {
@@ -168,7 +180,7 @@ server_learn(const char *host)
 
         len = (size_t)(colon - host);
         if (*end == '\0' && n > 0 && n < 65536) {
-            port = PyUnicode_FromFormat("%lu", n);
+            port = number_new(n);
         }
     }
     name = host_is_sane(host, len) ? text_new(host, len)
@@ -212,7 +224,7 @@ set_peer(PyObject *env, struct cardea_request *r)
         return -1;
     }
     return set_taken(env, keys[REMOTE_PORT],
-                     PyUnicode_FromFormat("%d", cardea_peer_port(r)));
+                     number_new((size_t)cardea_peer_port(r)));
 }
 
 /* What does not become HTTP_NAME: Content-* have names of their own, the others
@@ -349,8 +361,7 @@ set_fields(PyObject *env, struct cardea_request *r)
         return 0;
     }
     /* A chunked body has a length by now. */
-    return set_taken(env, keys[CONTENT_LENGTH],
-                     PyUnicode_FromFormat("%zu", len));
+    return set_taken(env, keys[CONTENT_LENGTH], number_new(len));
 }
 
 PyObject *

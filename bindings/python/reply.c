@@ -26,6 +26,12 @@ static PyTypeObject *type;
 
 /* ----- status and fields ----- */
 
+static bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
 /* The three digits of STATUS, or -1 with an exception. */
 static int
 status_of(PyObject *status)
@@ -43,10 +49,11 @@ status_of(PyObject *status)
         return -1;
     }
     s = PyBytes_AsString(bytes);
-    if (strspn(s, "0123456789") == 3 && (s[3] == ' ' || s[3] == '\0')) {
-        code = atoi(s);
+    if (is_digit(s[0]) && is_digit(s[1]) && is_digit(s[2]) &&
+        (s[3] == ' ' || s[3] == '\0')) {
+        code = (s[0] - '0') * 100 + (s[1] - '0') * 10 + (s[2] - '0');
     }
-    for (Py_ssize_t i = 0; i < PyBytes_Size(bytes); i++) {
+    for (Py_ssize_t i = 0, n = PyBytes_Size(bytes); i < n; i++) {
         code = (unsigned char)s[i] < 0x20 || s[i] == 0x7f ? -1 : code;
     }
     Py_DECREF(bytes);
@@ -91,14 +98,25 @@ fields_add(struct wsgi_reply *reply, const char *text, size_t len)
     return 0;
 }
 
+/* RFC 9110, 5.6.2: what a name is made of. */
 static bool
 name_is_token(const char *name, size_t len)
 {
-    static const char good[] = "!#$%&'*+-.^_`|~0123456789"
-                               "abcdefghijklmnopqrstuvwxyz"
-                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const bool good[256] = {
+        ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true,
+        ['!'] = true,         ['#'] = true,         ['$'] = true,
+        ['%'] = true,         ['&'] = true,         ['\''] = true,
+        ['*'] = true,         ['+'] = true,         ['-'] = true,
+        ['.'] = true,         ['^'] = true,         ['_'] = true,
+        ['`'] = true,         ['|'] = true,         ['~'] = true,
+    };
 
-    return len > 0 && strspn(name, good) == len;
+    for (size_t i = 0; i < len; i++) {
+        if (!good[(unsigned char)name[i]]) {
+            return false;
+        }
+    }
+    return len > 0;
 }
 
 static bool

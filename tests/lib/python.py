@@ -1,0 +1,20 @@
+"""Applications in Python, as the scenarios write them."""
+
+import os
+
+import pytest
+
+
+def write_apps(folder, apps):
+    for name, text in apps.items():
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+
+
+def need_extension(build):
+    """Skips the test where the build found no headers of Python."""
+    if not os.path.exists(os.path.join(build, "bindings/python/cardea",
+                                       "_door.abi3.so")):
+        pytest.skip("built without the headers of Python")
