@@ -236,3 +236,27 @@ def application(environ, start_response):
     """)
     package, first = server.request("/").text.split()
     assert package.startswith(venv) and first == folder
+
+
+def test_an_application_may_be_confined_to_its_folder(cardea, folder,
+                                                      extension):
+    write_apps(folder, {"look.py": """
+def application(environ, start_response):
+    start_response("200 OK", [])
+    try:
+        return [open(environ["QUERY_STRING"]).read().encode()]
+    except OSError as e:
+        return [type(e).__name__.encode()]
+""", "data.txt": "inside"})
+    server = cardea(f"""
+        module look {{
+            wsgi "look.py:application"
+            python "{DEBIAN}"
+            read "$DIR"
+        }}
+        forward http 127.0.0.1:$PORT to look
+    """)
+    assert server.request(f"/?{folder}/data.txt").text == "inside"
+    if not any("event=not-isolated" in line for line in server.log):
+        assert server.request(f"/?{ROOT}/README.md").text == \
+            "PermissionError"
