@@ -22,13 +22,15 @@ import time
 
 sys.dont_write_bytecode = True
 
+import cgibin  # noqa: E402
 import many  # noqa: E402
 import memory  # noqa: E402
 import servers  # noqa: E402
 import stats  # noqa: E402
 
 ROWS = ("floors", "door-call", "hello-64", "hello-1", "hello-1-spin",
-        "burst-200", "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop")
+        "burst-200", "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop",
+        "cgi")
 PROGRAMS = ("load", "floor-epoll", "floor-futex", "floor-line", "floor-park",
             "crowd", "pace", "app-crash", "door-call")
 BURST = 200
@@ -405,7 +407,8 @@ class Bench:
                 "idle-100k": lambda: many.idle_many(self, 100000,
                                                     "idle-100k"),
                 "slow-1000": lambda: many.slow_1000(self),
-                "crash-loop": lambda: many.crash_loop(self)}
+                "crash-loop": lambda: many.crash_loop(self),
+                "cgi": lambda: cgibin.cgi(self)}
         for row in ROWS:
             if row in rows:
                 try:

@@ -43,6 +43,8 @@ test  libpython3-dev pc:python3  the Python package
 test  python3-flask  py:flask    an application that runs unchanged
 test  python3-django py:django   another one
 bench nginx-light    nginx       the peer in the figures
+bench apache2        apache2     the peer of CGI scripts
+bench fcgiwrap       fcgiwrap    another one, behind nginx
 bench libpython3-dev pc:python3  the Python package
 bench gunicorn       gunicorn    the peer of Python applications
 bench uwsgi-plugin-python3 file:/usr/lib/uwsgi/plugins/python3*_plugin.so  another one
@@ -163,7 +165,7 @@ trap drop_policy EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 case " $packages " in
-*" nginx-light "*)
+*" nginx-light "* | *" apache2 "* | *" fcgiwrap "*)
     if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
         made_policy=yes
