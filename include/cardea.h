@@ -104,6 +104,13 @@ int cardea_commit(struct cardea_request *, size_t len);
 int cardea_send_file(struct cardea_request *, int fd, off_t offset,
                      size_t length);
 
+/* The descriptor of the secret NAME of this module (`secret NAME from FILE` in
+ * cardea.conf(5)), to be read from its start, with pread(2) where processes
+ * share it; it stays open, and belongs to the library. Programs that are
+ * executed from now on do not get it. -1 with errno: ENOENT, the module has
+ * none of that name; EBADF, its descriptor was closed. See cardea_secret(3). */
+int cardea_secret(const char *name);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -105,6 +105,25 @@ child_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Secrets are read from their start by each command: a descriptor that several
+ * share has one place, so each gets one of its own. Without /proc the place is
+ * set back, and two that read at once may disturb each other. */
+static void
+child_secrets(int first_closed)
+{
+    for (int fd = 3; fd < first_closed && fd < 100; fd++) {
+        char path[] = "/proc/self/fd/\0\0";
+        int own;
+
+        path[14] = (char)('0' + (fd < 10 ? fd : fd / 10));
+        path[15] = (char)(fd < 10 ? '\0' : '0' + fd % 10);
+        own = open(path, O_RDONLY | O_CLOEXEC);
+        if (own < 0 || dup2(own, fd) < 0) {
+            (void)lseek(fd, 0, SEEK_SET);
+        }
+    }
+}
+
 /* In the child, on the parent's memory and stack, while the parent's thread
  * waits: only system calls, and nothing is changed but START->error and the
  * group's number. That is there before the command can do anything, and if the
@@ -130,6 +149,7 @@ child_main(struct start *start)
         /* Another thread may hold what it could not mark yet. */
         close_range((unsigned)MAX_OF(plan->first_closed, 3), ~0U,
                     CLOSE_RANGE_CLOEXEC);
+        child_secrets(plan->first_closed);
         child_signals();
         start->error = plan->limits != NULL ? -limits_apply(plan->limits) : 0;
         if (start->error != 0) {

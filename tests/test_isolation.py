@@ -290,6 +290,119 @@ def test_without_landlock_a_module_runs_and_the_log_says_what_lacks(
         server.destroy()
 
 
+SECRET = "hush-7b1d\n"
+
+
+def secret_file(folder, text=SECRET):
+    path = os.path.join(folder, "key")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+    os.chmod(path, 0o600)
+    return path
+
+
+def test_a_secret_arrives_as_a_descriptor_and_in_no_other_way(start, folder):
+    secret_file(folder)
+    write(folder, "m.sh", TELLS % """
+        echo $CARDEA_SECRET_DB_KEY; cat <&$CARDEA_SECRET_DB_KEY
+        (echo x >&$CARDEA_SECRET_DB_KEY) 2>/dev/null && echo written
+        ls /proc/$$/fd | tr '\\n' ' '; echo
+        grep -l hush /proc/$$/environ /proc/$$/cmdline
+        """)
+    server = start("""
+        module m { run "/bin/sh $DIR/m.sh"; secret db-key from $DIR/key }
+        """ + FORWARD)
+    assert told(server) == ["3", "hush-7b1d", "0 1 10 2 3 "]
+    for pid in [server.pid, *server.workers()]:
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            assert b"hush" not in f.read()
+
+
+def test_a_program_in_c_asks_for_its_secret(start, folder):
+    secret_file(folder)
+    server = start("""
+        module m { run "$PROGRAMS/secret"; secret Key from $DIR/key }
+        forward http 127.0.0.1:$PORT to m
+        """)
+    assert server.request("/key").text == SECRET
+    assert server.request("/KEY").text == SECRET
+    assert server.request("/other").text == "No such file or directory\n"
+
+
+def test_each_command_reads_a_secret_from_its_start(start, folder):
+    secret_file(folder)
+    write(folder, "m.sh", "#!/bin/sh\nprintf 'Content-Type: a/b\\n\\n'\n"
+                          "cat <&$CARDEA_SECRET_KEY\n")
+    server = start("""
+        module m { exec "$DIR/m.sh"; secret key from $DIR/key }
+        forward http 127.0.0.1:$PORT to m
+        """)
+    for _ in range(3):
+        assert server.request("/").text == SECRET
+
+
+@NEEDS_ROOT
+def test_a_user_who_may_not_read_the_file_gets_the_secret(build, folder):
+    secret_file(folder)
+    write(folder, "m.sh", TELLS % "cat key; cat <&$CARDEA_SECRET_KEY")
+    server = Server(build, folder, """
+        module m { run "$DIR/m.sh"; user nobody; secret key from $DIR/key }
+        """ + FORWARD)
+    try:
+        server.start()
+        assert told(server)[-1] == "hush-7b1d"
+        assert any("Permission denied" in line for line in told(server))
+    finally:
+        server.destroy()
+
+
+def test_a_changed_secret_is_there_at_the_next_start(start, folder):
+    path = secret_file(folder)
+    write(folder, "m.sh", TELLS % "cat <&$CARDEA_SECRET_KEY")
+    server = start("""
+        module m { run "$DIR/m.sh"; secret key from $DIR/key }
+        """ + FORWARD)
+    pid = int(server.wait_log(r"event=start module=m pid=(\d+)").group(1))
+    assert told(server) == ["hush-7b1d"]
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("new\n")
+    os.kill(pid, 9)
+    server.wait_log("event=output module=m stream=stdout text=new")
+    pid = [re.search(r"pid=(\d+)", line).group(1) for line in server.log
+           if "event=start module=m" in line][-1]
+    os.unlink(path)
+    os.kill(int(pid), 9)
+    server.wait_log(r"event=no-secret module=m secret=key path=\S+ "
+                    r'cause="No such file or directory"')
+
+
+@pytest.mark.parametrize("name, place, why", [
+    ("fifo", 21, "'PATH' is not a plain file"),
+    ("large", 5, "secret key from PATH: it has more than 1 MB: name a plain "
+                 "file of at most 1 MB"),
+])
+def test_what_is_no_secret_is_refused_with_its_place(build, folder, name,
+                                                     place, why):
+    path = os.path.join(folder, name)
+    if name == "fifo":
+        os.mkfifo(path)
+    else:
+        with open(path, "wb") as f:
+            f.truncate((1 << 20) + 1)
+    conf = write(folder, "cardea.conf",
+                 "module m {\n    run /bin/true\n"
+                 f"    secret key from {path}\n}}\n"
+                 "forward http 127.0.0.1:0 to m\n")
+    done = subprocess.run(
+        [os.path.join(build, "cardea"), "run", "-f", conf],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False, timeout=30,
+        env=dict(os.environ, XDG_RUNTIME_DIR=folder))
+    assert done.returncode != 0
+    assert f"cardea.conf:3:{place}: {why.replace('PATH', path)}\n" in \
+        done.stdout, done.stdout
+
+
 def be_nobody(*command):
     return subprocess.Popen(
         ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",

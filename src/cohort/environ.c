@@ -93,17 +93,33 @@ add_own(struct vars *vars, const struct keeper_module *m)
     }
 }
 
+/* Where the program finds its secrets; never what they are. */
+static void
+add_secrets(struct vars *vars, const struct conf_entries *secrets)
+{
+    for (size_t i = 0; i < secrets->n; i++) {
+        char name[SECRETS_VARIABLE];
+        char number[16];
+
+        secrets_variable(secrets->list[i].name, name);
+        snprintf(number, sizeof(number), "%d", secrets_number(i));
+        add(vars, name, number);
+    }
+}
+
 char **
 environ_make(const struct keeper_module *m)
 {
     const struct conf_entries *named = &m->conf->environment;
     struct vars vars = {NULL, 0, false};
 
-    vars.list = calloc(ARRAY_LEN(kept) + OTHERS + named->n, sizeof(*vars.list));
+    vars.list = calloc(ARRAY_LEN(kept) + OTHERS + named->n + m->conf->secrets.n,
+                       sizeof(*vars.list));
     if (vars.list == NULL) {
         return NULL;
     }
     add_own(&vars, m);
+    add_secrets(&vars, &m->conf->secrets);
     for (size_t i = 0; i < named->n; i++) {
         add(&vars, named->list[i].name, named->list[i].value);
     }

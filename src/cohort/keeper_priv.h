@@ -242,6 +242,23 @@ void isolate_tell(struct keeper *k);
 /* Fills m->limits, and of m->plan what bounds the process. */
 void isolate_plan(struct keeper_module *m);
 
+/* secrets.c */
+#define SECRETS_MAX      32        /* a module */
+#define SECRETS_SIZE     (1 << 20) /* bytes of one */
+#define SECRETS_VARIABLE 80        /* its variable's name, with NUL */
+/* Can every secret be opened? Warns of those that every user may read. 0, or a
+ * negative errno after one sentence with place and mend was said. */
+int secrets_check(struct keeper *k);
+/* The name of the variable that tells the number of secret NAME. */
+void secrets_variable(const char *name, char out[SECRETS_VARIABLE]);
+/* The number that secret INDEX has in the program. */
+int secrets_number(size_t index);
+/* Opens M's secrets for one start, into FDS (room for SECRETS_MAX), which
+ * secrets_close() closes. 0, or a negative errno after a line in the log, and
+ * none is open. */
+int secrets_open(struct keeper_module *m, struct spawn_fd *fds);
+void secrets_close(const struct spawn_fd *fds, size_t n);
+
 /* confine.c */
 /* Does M's block say which paths it reaches? */
 bool confine_wanted(const struct keeper_module *m);

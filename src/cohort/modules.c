@@ -128,7 +128,9 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
 {
     struct keeper_module *m = ctx;
     const struct world *real = m->keeper->real;
-    struct spawn_fd fds[2 + CONF_LISTENS_MAX] = {{-1, 1}, {-1, 2}};
+    struct spawn_fd fds[2 + CONF_LISTENS_MAX + SECRETS_MAX] = {{-1, 1},
+                                                               {-1, 2}};
+    size_t n_secrets = 0;
     struct spawn_plan mine = *plan;
     int rc = runfolder_module(&m->keeper->folder, m->conf->name, m->conf->user);
 
@@ -139,10 +141,15 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
         rc = confine_make(m, &mine.sandbox);
     }
     if (rc == 0) {
+        rc = secrets_open(m, fds + 2);
+        n_secrets = rc == 0 ? m->conf->secrets.n : 0;
+    }
+    if (rc == 0) {
         mine.fds = fds;
-        mine.n_fds = add_listeners(m, fds, 2);
+        mine.n_fds = add_listeners(m, fds, 2 + n_secrets);
         rc = real->spawn(real->ctx, &mine, p_pid, p_pidfd);
     }
+    secrets_close(fds + 2, n_secrets);
     if (mine.sandbox > 0) {
         close(mine.sandbox);
     }

@@ -261,6 +261,7 @@ static const struct {
     {"folders", setup_folders, true},
     /* First the lock: of two on one configuration, the second is told so. */
     {"run folder", setup_run_folder, true},
+    {"secrets", secrets_check, true},
     {"listeners", setup_listeners, true},
     {"state folder", setup_state_folder, true},
     {"program folder", setup_shim, false},
