@@ -129,6 +129,32 @@ field_send(struct cardea_request *r, char *out, const struct http_field *f,
     return cardea_set(r, name, value);
 }
 
+/* More than was announced is still all that there is, and is sent: a program
+ * may have counted characters. Less is an answer that was torn off. */
+static bool
+length_is_wrong(const struct cardea_request *r, const struct cgi_answer *answer)
+{
+    return answer->head.has_length &&
+           answer->head.content_length != answer->body_len &&
+           strcmp(cardea_method(r), "HEAD") != 0 && answer->status != 304;
+}
+
+/* The body. To HEAD a command writes none and may say how long it would be:
+ * then there is room of that length, never written and never sent, so that the
+ * client is told the length that GET would have. */
+static int
+body_send(struct cardea_request *r, const struct cgi_answer *answer)
+{
+    uint64_t announced = answer->head.content_length;
+
+    if (strcmp(cardea_method(r), "HEAD") != 0 || !answer->head.has_length ||
+        answer->body_len > 0 || announced > OUT_MAX ||
+        cardea_room(r, announced) == NULL) {
+        return cardea_write(r, answer->body, answer->body_len);
+    }
+    return cardea_commit(r, announced);
+}
+
 /* The type comes last: it must not be there if a text of ours has to replace
  * the command's. */
 static void
@@ -139,16 +165,19 @@ answer_send(struct cardea_request *r, char *out, struct cgi_answer *answer)
     int rc = 0;
     uint32_t i;
 
-    if (head->has_length && head->content_length != answer->body_len &&
-        strcmp(cardea_method(r), "HEAD") != 0) {
+    if (length_is_wrong(r, answer)) {
         say_of(r, "the command announced %llu bytes and wrote %zu",
                (unsigned long long)head->content_length, answer->body_len);
+        if (answer->body_len < head->content_length) {
+            refuse(r, 502, "The program behind this page gave half an answer.");
+            return;
+        }
     }
     for (i = 0; i < head->n_fields && rc == 0; i++) {
         rc = field_send(r, out, &head->fields[i], &type);
     }
     if (rc == 0) {
-        rc = cardea_write(r, answer->body, answer->body_len);
+        rc = body_send(r, answer);
     }
     if (rc == 0 && type != NULL) {
         rc = cardea_type(r, type);
