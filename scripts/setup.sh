@@ -35,6 +35,7 @@ test  clang          clang       the second compiler, and the fuzzers
 test  libclang-rt    file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a  clang's sanitizers and libFuzzer
 test  clang-format   clang-format  the house style
 test  curl           curl        a client that is not ours
+test  netcat-openbsd nc      a command of inetd, and its client
 test  strace         strace      counts system calls in scenarios
 test  mandoc         mandoc      checks the manual pages
 test  chromium-driver chromedriver  a real browser for the example site

@@ -2,14 +2,16 @@
 and output; and `inetd wait`, one for a listening socket."""
 
 import os
+import shutil
 import signal
 import socket
 import stat
+import subprocess
 import time
 
 import pytest
 
-from lib.server import alive, until
+from lib.server import alive, free_port, until
 
 CONF = """
 module it { inetd "%s"; timeout %s%s }
@@ -201,6 +203,75 @@ def test_what_detached_itself_may_stay_while_its_command_runs(inetd):
     until(lambda: gone(pid), what="the end of what detached itself")
 
 
+def test_more_commands_at_once_than_there_may_be_are_closed(inetd):
+    server = inetd(command="cat", more="; limit rate 10000")
+    socks = []
+    try:
+        for n in range(256):
+            socks.append(dial(server.port))
+            socks[-1].sendall(b"%d" % n)
+        for n, s in enumerate(socks):
+            assert s.recv(100) == b"%d" % n
+        assert [talk_or_reset(server.port, b"x") for _ in range(3)] == [b""] * 3
+        server.wait_log(r"256 commands run at once")
+        assert len(said(server, "commands run at once")) == 1
+    finally:
+        for s in socks:
+            s.close()
+    # And then there is room again.
+    until(lambda: talk_or_reset(server.port, b"x") == b"x", what="room")
+
+
+def test_netcat_is_a_client_and_a_command(cardea):
+    """A relay as of old: nc as the command, to a service that is cat."""
+    assert shutil.which("nc"), "scripts/setup.sh test installs it"
+    service, door = free_port(), free_port()
+    cardea("""
+module echo  { inetd "cat" }
+module relay { inetd "nc -N 127.0.0.1 %d" }
+forward tcp 127.0.0.1:$PORT to echo
+forward tcp 127.0.0.1:%d to echo
+forward tcp 127.0.0.1:%d to relay
+""" % (service, service, door))
+    data = os.urandom(200000)
+    done = subprocess.run(["nc", "-N", "127.0.0.1", str(door)], input=data,
+                          capture_output=True, timeout=30, check=True)
+    assert done.stdout == data
+
+
+def test_the_shim_by_hand_at_a_door_of_its_own(cardea, build, folder):
+    door = os.path.join(folder, "it.door")
+    shim = subprocess.Popen(
+        [os.path.join(build, "shims", "cardea-inetd"), "--timeout", "20", "--",
+         "sh", "-c", "echo $PROTO; cat"], stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, env=dict(os.environ, CARDEA_DOOR=door))
+    try:
+        until(lambda: os.path.exists(door), what="its door")
+        server = cardea("forward tcp 127.0.0.1:$PORT pass " + door)
+        assert talk(server.port, b"hand") == b"TCP\nhand"
+    finally:
+        shim.terminate()
+        shim.wait(15)
+        shim.stderr.close()
+
+
+@pytest.mark.parametrize("words,says", [
+    (["--rate", "0", "--", "cat"], "--rate wants a number"),
+    (["--rate", "1e3", "--", "cat"], "--rate wants a number"),
+    (["--timeout", "0", "--", "cat"], "--timeout wants seconds"),
+    (["--folder", "/no/such", "--", "cat"], "not a folder"),
+    (["--colour", "--", "cat"], "unknown option"),
+    ([], "no command"),
+])
+def test_a_wrong_command_line_is_64_and_says_why(build, words, says):
+    done = subprocess.run(
+        [os.path.join(build, "shims", "cardea-inetd"), *words],
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=15,
+        check=False)
+    assert done.returncode == 64
+    assert says in done.stderr.decode()
+
+
 def test_more_starts_than_the_rate_are_closed_and_said_once(inetd):
     server = inetd(command="echo hello", more="; limit rate 5")
     got = [talk_or_reset(server.port) for _ in range(12)]
@@ -209,9 +280,9 @@ def test_more_starts_than_the_rate_are_closed_and_said_once(inetd):
     assert len(said(server, "starts within a minute")) == 1
 
 
-def talk_or_reset(where):
+def talk_or_reset(where, data=b""):
     try:
-        return talk(where)
+        return talk(where, data)
     except OSError:
         return b""
 
