@@ -176,6 +176,9 @@ try_link(struct keeper *k, struct keeper_target *t, int worker, uint64_t now)
     link->opened_at = now;
     link->deadline = UINT64_MAX;
     link->incarnation = t->module != NULL ? t->module->unit.n_starts : 0;
+    if (t->module != NULL) {
+        life_ready(t->module);
+    }
     if (link->renews) {
         link->renews = false;
         tell_renewed(k, t, worker);
@@ -188,7 +191,7 @@ static bool
 can_try(const struct keeper *k, const struct keeper_target *t, int worker)
 {
     return k->workers[worker].unit.state == RESTART_RUNNING &&
-           (t->module == NULL || t->module->unit.state == RESTART_RUNNING);
+           (t->module == NULL || restart_is_up(&t->module->unit));
 }
 
 void
@@ -293,7 +296,7 @@ replace_server(struct keeper *k, struct keeper_target *t,
     struct log_line line;
 
     if (cause == WORKER_CAUSE_GONE || cause == WORKER_CAUSE_IDLE ||
-        t->module == NULL || t->module->unit.state != RESTART_RUNNING ||
+        t->module == NULL || !restart_is_up(&t->module->unit) ||
         t->module->unit.n_starts != link->incarnation) {
         return;
     }
@@ -301,7 +304,7 @@ replace_server(struct keeper *k, struct keeper_target *t,
     log_num(&line, "pid", (uint64_t)t->module->unit.pid);
     log_text(&line, "cause", cause_names[cause]);
     keeper_log_end(k, &line);
-    restart_replace(&t->module->unit, (int)cause);
+    restart_replace(&t->module->unit, RESTART_REPLACED, (int)cause);
 }
 
 /* Worker WORKER lost T's door, for CAUSE; the next try is in WAIT. */

@@ -115,8 +115,7 @@ keeper_out_ready(struct keeper_source *source, uint32_t events)
     }
 }
 
-/* Children that a signal stopped or continued. Only workers matter: a module's
- * calls have their own deadlines. */
+/* Children that a signal stopped or continued. */
 static void
 note_stops(struct keeper *k)
 {
@@ -125,6 +124,7 @@ note_stops(struct keeper *k)
     while (waitid(P_ALL, 0, &info, WSTOPPED | WCONTINUED | WNOHANG) == 0 &&
            info.si_pid != 0) {
         watch_stopped(k, info.si_pid, info.si_code != CLD_CONTINUED);
+        life_stopped(k, info.si_pid, info.si_code != CLD_CONTINUED);
         info.si_pid = 0;
     }
 }
@@ -222,6 +222,7 @@ next_deadline(const struct keeper *k, uint64_t now)
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         first = MIN_OF(first, k->modules[i].unit.deadline);
     }
+    first = MIN_OF(first, life_deadline(k));
     first = MIN_OF(first, control_deadline(k));
     return MIN_OF(first, ready_deadline(k));
 }
@@ -265,6 +266,7 @@ loop(struct keeper *k)
         int n;
 
         workers_tick(k, now);
+        life_tick(k, now);
         modules_tick(k, now);
         doors_tick(k, now);
         ready_check(k, now);

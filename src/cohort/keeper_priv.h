@@ -61,10 +61,19 @@ struct keeper_stream {
     struct lines lines;
 };
 
+/* What life.c knows of the module's process, or of the wait for one. */
+struct keeper_life {
+    uint64_t look_at; /* UINT64_MAX: nothing to look for */
+    bool frozen;      /* stopped by a signal, and not continued */
+    bool told_traced;
+    uint64_t cpu_ticks; /* when it was told of that it takes no calls */
+};
+
 struct keeper_module {
     struct keeper *keeper;
     const struct conf_module *conf;
     struct restart unit;
+    struct keeper_life life;
     struct world world; /* whose spawn makes pipes and folder first */
     struct spawn_plan plan;
     struct keeper_stream streams[2];
@@ -266,6 +275,20 @@ bool confine_wanted(const struct keeper_module *m);
  * as it was where none is wanted or the kernel has no Landlock. 0; -ENOMEM; or,
  * after a line in the log, the error of a path that M names. */
 int confine_make(struct keeper_module *m, int *p_fd);
+
+/* life.c */
+void life_init(struct keeper_module *m);
+void life_tick(struct keeper *k, uint64_t now);
+uint64_t life_deadline(const struct keeper *k);
+/* Its door was dialled: it is ready. */
+void life_ready(struct keeper_module *m);
+/* Its process was started, or not, or has ended and was reaped. */
+void life_changed(struct keeper_module *m);
+/* PID, if it is a module's, was stopped by a signal (or continued). */
+void life_stopped(struct keeper *k, pid_t pid, bool stopped);
+/* Worker WORKER saw a call of TARGET (checked here) wait for its whole time
+ * while the door took none. 0, or -EPROTO if the message cannot be. */
+int life_stalled(struct keeper *k, int worker, uint32_t target);
 
 /* doors.c */
 int doors_init(struct keeper *k);

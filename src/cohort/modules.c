@@ -219,6 +219,7 @@ init_module(struct keeper *k, size_t index)
     m->world.spawn = spawn_module;
     m->world.kill = kill_module;
     restart_init(&m->unit, &m->world, &m->plan, true);
+    life_init(m);
     if (asprintf(&m->door, "%s/%s/door", k->folder.path, m->conf->name) < 0) {
         m->door = NULL;
         return -ENOMEM;
@@ -305,10 +306,14 @@ act_on(struct keeper_module *m, enum restart_act act)
     } else {
         log_num(&line, "pid", (uint64_t)m->unit.pid);
     }
-    if (act == RESTART_KILLING) {
-        log_text(&line, "cause", "grace-over");
+    if (act == RESTART_KILLING || act == RESTART_TOO_LATE) {
+        log_text(&line, "cause",
+                 act == RESTART_KILLING ? "grace-over" : "late");
     }
     keeper_log_end(k, &line);
+    if (act == RESTART_STARTED || act == RESTART_NOT_STARTED) {
+        life_changed(m);
+    }
     if (act == RESTART_STARTED) {
         doors_module_started(m);
     }
@@ -355,6 +360,7 @@ module_reaped(struct keeper_module *m, int status)
     drain_stream(&m->streams[1]);
     stop_note_end(k, &m->unit, status, killed);
     restart_died(&m->unit, status, now);
+    life_changed(m);
     asked = m->unit.state == RESTART_STOPPED;
     keeper_log_begin(k, &line, asked ? LOG_INFO : LOG_ERROR,
                      asked ? "stopped" : "died");

@@ -1,6 +1,8 @@
 /* The machine of restart.h. Its invariants:
- *   - pid > 0 exactly in RUNNING, STOPPING and KILLED;
- *   - between two starts lie at least the back-off of the first one's end;
+ *   - pid > 0 exactly in STARTING, RUNNING, PARKING, STOPPING and KILLED;
+ *   - between two starts of one version lie at least the back-off of the first
+ *     one's end, unless it was parked or recycled;
+ *   - in STARTING there is a deadline;
  *   - after restart_stop() there is no start;
  *   - every end and every failed start is counted once, under one cause.
  * restart.dot draws it. */
@@ -82,11 +84,15 @@ try_start(struct restart *r, uint64_t now)
         wait_next(r, 0, now);
         return RESTART_NOT_STARTED;
     }
-    r->state = RESTART_RUNNING;
+    r->state = RESTART_STARTING;
     r->started_at = now;
-    r->deadline = UINT64_MAX;
-    r->replace_code = 0;
+    r->deadline = time_after(now, r->start_timeout_ns);
+    memset(&r->ending, 0, sizeof(r->ending)); /* RESTART_EXIT */
+    r->wanted = false;
     r->n_starts++;
+    if (r->start_timeout_ns == 0) {
+        restart_ready(r);
+    }
     return RESTART_STARTED;
 }
 
@@ -118,6 +124,59 @@ restart_start(struct restart *r, uint64_t now)
     return try_start(r, now);
 }
 
+void
+restart_ready(struct restart *r)
+{
+    if (r->state == RESTART_STARTING && r->ending.why == RESTART_EXIT) {
+        r->state = RESTART_RUNNING;
+        r->deadline = UINT64_MAX;
+    }
+}
+
+void
+restart_version(struct restart *r, uint64_t version, uint64_t now)
+{
+    if (r->version == version) {
+        return;
+    }
+    r->version = version;
+    r->backoff = (struct backoff){0};
+    if (r->state == RESTART_WAITING) {
+        r->deadline = MIN_OF(r->deadline, now);
+    }
+}
+
+void
+restart_park(struct restart *r, uint64_t grace_ns, uint64_t now)
+{
+    if (r->state == RESTART_IDLE) {
+        r->state = RESTART_PARKED;
+    } else if (r->state == RESTART_RUNNING && r->ending.why == RESTART_EXIT) {
+        r->state = RESTART_PARKING;
+        r->deadline = time_after(now, grace_ns);
+        r->ending.why = RESTART_UNUSED;
+        send_signal(r, SIGTERM);
+    }
+}
+
+void
+restart_want(struct restart *r, uint64_t now)
+{
+    if (r->state == RESTART_PARKED) {
+        r->state = RESTART_WAITING;
+        r->wait_ns = 0;
+        r->deadline = now;
+    } else if (r->state == RESTART_PARKING) {
+        r->wanted = true;
+    }
+}
+
+bool
+restart_is_up(const struct restart *r)
+{
+    return r->state == RESTART_STARTING || r->state == RESTART_RUNNING;
+}
+
 enum restart_act
 restart_tick(struct restart *r, uint64_t now)
 {
@@ -127,6 +186,17 @@ restart_tick(struct restart *r, uint64_t now)
     switch (r->state) {
     case RESTART_WAITING:
         return try_start(r, now);
+    case RESTART_STARTING:
+        r->deadline = time_after(now, KILL_AGAIN);
+        if (r->ending.why == RESTART_EXIT) {
+            r->ending.why = RESTART_LATE;
+        }
+        send_signal(r, SIGKILL);
+        return RESTART_TOO_LATE;
+    case RESTART_PARKING:
+        r->deadline = time_after(now, KILL_AGAIN);
+        send_signal(r, SIGKILL);
+        return RESTART_KILLING;
     case RESTART_STOPPING:
     case RESTART_KILLED:
         r->state = RESTART_KILLED;
@@ -134,6 +204,7 @@ restart_tick(struct restart *r, uint64_t now)
         send_signal(r, SIGKILL);
         return RESTART_KILLING;
     case RESTART_IDLE:
+    case RESTART_PARKED:
     case RESTART_RUNNING:
     case RESTART_STOPPED:
         break;
@@ -144,8 +215,8 @@ restart_tick(struct restart *r, uint64_t now)
 static void
 count_status(struct restart *r, int status)
 {
-    if (r->replace_code != 0) {
-        count_cause(r, RESTART_REPLACED, r->replace_code);
+    if (r->ending.why != RESTART_EXIT) {
+        count_cause(r, r->ending.why, r->ending.code);
     } else if (WIFSIGNALED(status)) {
         count_cause(r, RESTART_SIGNAL, WTERMSIG(status));
     } else {
@@ -163,8 +234,17 @@ restart_died(struct restart *r, int status, uint64_t now)
     r->pidfd = -1;
     r->pid = 0;
     count_status(r, status);
-    if (r->state == RESTART_RUNNING) {
+    if (r->state == RESTART_STARTING && r->ending.why == RESTART_EXIT) {
+        r->n_early++;
+    }
+    if (restart_is_up(r)) {
         wait_next(r, now - r->started_at, now);
+    } else if (r->state == RESTART_PARKING) {
+        r->state = RESTART_PARKED;
+        r->deadline = UINT64_MAX;
+        if (r->wanted) {
+            restart_want(r, now);
+        }
     } else {
         r->state = RESTART_STOPPED;
         r->deadline = UINT64_MAX;
@@ -179,11 +259,15 @@ restart_stop(struct restart *r, int signal, uint64_t grace_ns, uint64_t now)
     switch (r->state) {
     case RESTART_IDLE:
     case RESTART_WAITING:
+    case RESTART_PARKED:
         r->state = RESTART_STOPPED;
         r->deadline = UINT64_MAX;
         return;
+    case RESTART_STARTING:
     case RESTART_RUNNING:
+    case RESTART_PARKING:
         r->state = RESTART_STOPPING;
+        r->ending.why = RESTART_EXIT;
         r->deadline = deadline;
         break;
     case RESTART_STOPPING:
@@ -199,11 +283,12 @@ restart_stop(struct restart *r, int signal, uint64_t grace_ns, uint64_t now)
 }
 
 void
-restart_replace(struct restart *r, int code)
+restart_replace(struct restart *r, enum restart_why why, int code)
 {
-    assert(code != 0);
-    if (r->state == RESTART_RUNNING && r->replace_code == 0) {
-        r->replace_code = code;
+    assert(why != RESTART_EXIT);
+    if (restart_is_up(r) && r->ending.why == RESTART_EXIT) {
+        r->ending.why = why;
+        r->ending.code = code;
         send_signal(r, SIGKILL);
     }
 }
@@ -238,10 +323,28 @@ restart_cause_text(const struct restart_cause *cause,
     case RESTART_REPLACED:
         snprintf(out, RESTART_CAUSE_MAX, "replaced-%d", cause->code);
         return;
+    case RESTART_RECYCLED:
+        snprintf(out, RESTART_CAUSE_MAX, "recycled-%s",
+                 cause->code == RESTART_BY_CALLS    ? "calls"
+                 : cause->code == RESTART_BY_MEMORY ? "memory"
+                                                    : "age");
+        return;
+    case RESTART_LATE:
+        name = "late";
+        break;
+    case RESTART_FROZEN:
+        name = "frozen";
+        break;
+    case RESTART_WEDGED:
+        name = "wedged";
+        break;
+    case RESTART_UNUSED:
+        name = "unused";
+        break;
     case RESTART_OTHER:
         break;
     }
-    snprintf(out, RESTART_CAUSE_MAX, "other");
+    snprintf(out, RESTART_CAUSE_MAX, "%s", name ? name : "other");
 }
 
 const char *

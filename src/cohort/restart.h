@@ -22,8 +22,11 @@ uint64_t backoff_next(struct backoff *backoff, uint64_t ran_ns);
 
 #define RESTART_STATES(X)                                                      \
     X(IDLE, "idle")         /* never started */                                \
-    X(RUNNING, "running")   /* there is a process */                           \
+    X(STARTING, "starting") /* a process; not ready, killed at the deadline */ \
+    X(RUNNING, "running")   /* a process that is ready */                      \
     X(WAITING, "waiting")   /* none; the next start is at the deadline */      \
+    X(PARKING, "parking")   /* told to end until it is wanted again */         \
+    X(PARKED, "parked")     /* none; started when it is wanted */              \
     X(STOPPING, "stopping") /* told to end; killed at the deadline */          \
     X(KILLED, "killed")     /* SIGKILL sent, its end not yet seen */           \
     X(STOPPED, "stopped")   /* none, and never again */
@@ -38,8 +41,20 @@ enum restart_why {
     RESTART_EXIT,     /* code: exit status */
     RESTART_SIGNAL,   /* code: signal number */
     RESTART_NO_START, /* code: errno of the start */
-    RESTART_REPLACED, /* code: the caller's own (restart_replace) */
+    RESTART_REPLACED, /* code: the caller's own; as are all of the next: */
+    RESTART_LATE,     /* not ready in time */
+    RESTART_FROZEN,   /* stopped by a signal for too long */
+    RESTART_WEDGED,   /* took no call and did not compute */
+    RESTART_RECYCLED, /* code: enum restart_recycled */
+    RESTART_UNUSED,   /* ended because nobody called it */
     RESTART_OTHER,    /* more kinds than the table holds */
+};
+
+/* Why a process was replaced that did nothing wrong. */
+enum restart_recycled {
+    RESTART_BY_CALLS = 1,
+    RESTART_BY_MEMORY,
+    RESTART_BY_AGE,
 };
 
 struct restart_cause {
@@ -61,8 +76,15 @@ struct restart {
     uint64_t deadline; /* of the state; UINT64_MAX: none */
     uint64_t wait_ns;  /* the last back-off given */
     uint64_t n_starts; /* that succeeded: also the incarnation's number */
+    uint64_t n_early;  /* processes that ended before they were ready */
+    uint64_t start_timeout_ns; /* until ready; 0: ready at once */
+    uint64_t version; /* of what was started last: the back-off is its own */
+    bool wanted;      /* called for while it was being parked */
     struct backoff backoff;
-    int replace_code; /* nonzero: killed by restart_replace */
+    struct {
+        enum restart_why why;
+        int code;
+    } ending; /* why we killed it; RESTART_EXIT: we did not */
     struct restart_cause causes[RESTART_CAUSES];
     size_t n_causes;
     size_t last; /* index of the latest cause */
@@ -74,14 +96,35 @@ enum restart_act {
     RESTART_STARTED,     /* pid and pidfd are new */
     RESTART_NOT_STARTED, /* counted; causes[last] says why; waits */
     RESTART_KILLING,     /* the grace is over: SIGKILL was sent */
+    RESTART_TOO_LATE,    /* not ready in time: SIGKILL was sent */
 };
 
-/* A machine in state IDLE. */
+/* A machine in state IDLE. The caller may then set start_timeout_ns. */
 void restart_init(struct restart *r, const struct world *world,
                   const struct spawn_plan *plan, bool group);
 
 /* First start; only in IDLE. STARTED or NOT_STARTED. */
 enum restart_act restart_start(struct restart *r, uint64_t now);
+
+/* The process serves: no deadline any more. Nothing but in STARTING. */
+void restart_ready(struct restart *r);
+
+/* What would be started is VERSION now, any number that differs between two
+ * contents. Another than before has failed never: its first start is due at
+ * once, if one is waited for. */
+void restart_version(struct restart *r, uint64_t version, uint64_t now);
+
+/* No process until restart_want. In IDLE at once. In RUNNING the process is
+ * told by SIGTERM, and killed after GRACE_NS; it ends in PARKED and is counted
+ * as unused. Nothing in other states. */
+void restart_park(struct restart *r, uint64_t grace_ns, uint64_t now);
+
+/* Somebody wants the process. In PARKED it is due at once (restart_tick); what
+ * is being parked is started again after its end. Nothing in other states. */
+void restart_want(struct restart *r, uint64_t now);
+
+/* Is there a process that serves, or is about to? */
+bool restart_is_up(const struct restart *r);
 
 /* Does what is due at NOW, which may be earlier or later than the deadline. */
 enum restart_act restart_tick(struct restart *r, uint64_t now);
@@ -96,14 +139,16 @@ void restart_died(struct restart *r, int status, uint64_t now);
 void restart_stop(struct restart *r, int signal, uint64_t grace_ns,
                   uint64_t now);
 
-/* Kills the running process so that it is started anew; CODE (not 0) is counted
- * as the cause instead of the signal. Nothing in other states. */
-void restart_replace(struct restart *r, int code);
+/* Kills the process, which is up, so that it is started anew; WHY with CODE is
+ * counted as the cause instead of the signal. The first such call of a life
+ * counts. Nothing in other states. */
+void restart_replace(struct restart *r, enum restart_why why, int code);
 
 /* Closes the pidfd. Signals nothing. */
 void restart_deinit(struct restart *r);
 
-/* "exit-1", "signal-SEGV", "no-start-ENOENT", "replaced-2", "other" in OUT. */
+/* "exit-1", "signal-SEGV", "no-start-ENOENT", "replaced-2", "late", "frozen",
+ * "wedged", "recycled-age", "unused", "other" in OUT. */
 #define RESTART_CAUSE_MAX 40
 void restart_cause_text(const struct restart_cause *cause,
                         char out[RESTART_CAUSE_MAX]);

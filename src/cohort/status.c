@@ -161,6 +161,32 @@ json_unit(struct json *j, const struct keeper *k, const struct restart *unit)
     json_object_end(j);
 }
 
+/* How many starts there were, and of those that did not become ready why. */
+static void
+json_starts(struct json *j, const struct restart *unit)
+{
+    uint64_t by[RESTART_OTHER + 1] = {0};
+
+    for (size_t i = 0; i < unit->n_causes; i++) {
+        by[unit->causes[i].why] += unit->causes[i].count;
+    }
+    json_object(j, "starts");
+    json_num(j, "done", unit->n_starts);
+    json_num(j, "failed", by[RESTART_NO_START]);
+    json_num(j, "early_ends", unit->n_early);
+    json_num(j, "late", by[RESTART_LATE]);
+    json_object_end(j);
+    json_object(j, "ends");
+    json_num(j, "crashes", by[RESTART_SIGNAL]);
+    json_num(j, "exits", by[RESTART_EXIT]);
+    json_num(j, "kills",
+             by[RESTART_REPLACED] + by[RESTART_LATE] + by[RESTART_FROZEN] +
+                 by[RESTART_WEDGED]);
+    json_num(j, "recycled", by[RESTART_RECYCLED]);
+    json_num(j, "unused", by[RESTART_UNUSED]);
+    json_object_end(j);
+}
+
 static void
 json_causes(struct json *j, const char *key, const struct tally_sum *sum,
             enum cause_whose whose)
@@ -259,6 +285,7 @@ json_modules(struct json *j, const struct keeper *k)
         json_text(j, "name", m->conf->name);
         json_text(j, "kind", conf_kind_name(m->conf->kind));
         json_unit(j, k, &m->unit);
+        json_starts(j, &m->unit);
         json_text(j, "door", m->door);
         json_text(j, "door_state", t != NULL ? door_state(k, t) : NULL);
         json_calls(j, &sum);

@@ -304,11 +304,11 @@ test_replace(void **state)
     struct restart r;
 
     sim_init(&s, &r, true);
-    restart_replace(&r, 2); /* nothing to replace */
+    restart_replace(&r, RESTART_REPLACED, 2); /* nothing to replace */
     assert_int_equal(s.kills, 0);
     restart_start(&r, s.now);
-    restart_replace(&r, 2);
-    restart_replace(&r, 3); /* once is enough */
+    restart_replace(&r, RESTART_REPLACED, 2);
+    restart_replace(&r, RESTART_REPLACED, 3); /* once is enough */
     assert_int_equal(s.kills, 1);
     assert_int_equal(s.last_signal, SIGKILL);
     assert_int_equal(r.state, RESTART_RUNNING);
@@ -351,9 +351,202 @@ test_names(void **state)
     assert_string_equal(restart_state_name(RESTART_IDLE), "idle");
     assert_string_equal(restart_state_name(RESTART_RUNNING), "running");
     assert_string_equal(restart_state_name(RESTART_WAITING), "waiting");
+    assert_string_equal(restart_state_name(RESTART_STARTING), "starting");
+    assert_string_equal(restart_state_name(RESTART_PARKING), "parking");
+    assert_string_equal(restart_state_name(RESTART_PARKED), "parked");
     assert_string_equal(restart_state_name(RESTART_STOPPING), "stopping");
     assert_string_equal(restart_state_name(RESTART_KILLED), "killed");
     assert_string_equal(restart_state_name(RESTART_STOPPED), "stopped");
+}
+
+/* Ready in time, or killed and counted as late; the deadline is not the
+ * back-off's. */
+static void
+test_late(void **state)
+{
+    struct sim s;
+    struct restart r;
+
+    sim_init(&s, &r, true);
+    r.start_timeout_ns = 3 * SEC;
+    restart_start(&r, s.now);
+    assert_int_equal(r.state, RESTART_STARTING);
+    assert_true(restart_is_up(&r));
+    s.now += 3 * SEC - 1;
+    assert_int_equal(restart_tick(&r, s.now), RESTART_NOTHING);
+    s.now++;
+    assert_int_equal(restart_tick(&r, s.now), RESTART_TOO_LATE);
+    assert_int_equal(s.last_signal, SIGKILL);
+    restart_ready(&r); /* said too late */
+    assert_int_equal(r.state, RESTART_STARTING);
+    s.now += SEC; /* its end is not seen: again */
+    assert_int_equal(restart_tick(&r, s.now), RESTART_TOO_LATE);
+    restart_died(&r, SIGKILL, s.now);
+    check_cause(&r, "late", 1);
+    assert_int_equal(r.n_early, 0);
+    assert_int_equal(r.wait_ns, 20 * MS);
+    s.now += 20 * MS;
+    assert_int_equal(restart_tick(&r, s.now), RESTART_STARTED);
+    restart_ready(&r);
+    assert_int_equal(r.state, RESTART_RUNNING);
+    s.now += 1000 * HOUR;
+    assert_int_equal(restart_tick(&r, s.now), RESTART_NOTHING);
+    restart_died(&r, SIGKILL, s.now); /* not by us */
+    check_cause(&r, "signal-KILL", 1);
+}
+
+/* An end before it is ready, and a stop then. */
+static void
+test_early(void **state)
+{
+    struct sim s;
+    struct restart r;
+
+    sim_init(&s, &r, true);
+    r.start_timeout_ns = SEC;
+    restart_start(&r, s.now);
+    restart_died(&r, EXITED(7), s.now);
+    check_cause(&r, "exit-7", 1);
+    assert_int_equal(r.n_early, 1);
+    s.now = r.deadline;
+    restart_tick(&r, s.now);
+    restart_stop(&r, SIGTERM, 5 * SEC, s.now);
+    assert_int_equal(r.state, RESTART_STOPPING);
+    assert_int_equal(r.deadline, s.now + 5 * SEC);
+    restart_died(&r, SIGTERM, s.now);
+    assert_int_equal(r.state, RESTART_STOPPED);
+    assert_int_equal(r.n_early, 1);
+}
+
+/* Waits grow with the deaths of one version; another is tried at once. */
+static void
+test_version(void **state)
+{
+    struct sim s;
+    struct restart r;
+
+    sim_init(&s, &r, true);
+    r.version = 1;
+    restart_start(&r, s.now);
+    for (int i = 0; i < 12; i++) {
+        restart_died(&r, EXITED(1), s.now);
+        restart_version(&r, 1, s.now); /* as before */
+        assert_true(r.deadline > s.now);
+        if (i < 11) {
+            s.now = r.deadline;
+            restart_tick(&r, s.now);
+        }
+    }
+    assert_int_equal(r.wait_ns, 5 * SEC);
+    restart_version(&r, 2, s.now);
+    assert_int_equal(restart_tick(&r, s.now), RESTART_STARTED);
+    restart_died(&r, EXITED(1), s.now);
+    assert_int_equal(r.wait_ns, 20 * MS);
+    restart_stop(&r, SIGTERM, 0, s.now);
+    restart_version(&r, 3, s.now); /* never again */
+    assert_int_equal(restart_tick(&r, s.now + HOUR), RESTART_NOTHING);
+}
+
+static void
+test_park(void **state)
+{
+    struct sim s;
+    struct restart r;
+
+    sim_init(&s, &r, true);
+    r.start_timeout_ns = SEC;
+    restart_park(&r, SEC, s.now);
+    assert_int_equal(r.state, RESTART_PARKED);
+    s.now += 1000 * HOUR;
+    assert_int_equal(restart_tick(&r, s.now), RESTART_NOTHING);
+    assert_int_equal(s.spawns, 0);
+    restart_want(&r, s.now);
+    assert_int_equal(restart_tick(&r, s.now), RESTART_STARTED);
+    restart_want(&r, s.now);      /* it is there */
+    restart_park(&r, SEC, s.now); /* not before it is ready */
+    assert_int_equal(r.state, RESTART_STARTING);
+    restart_ready(&r);
+    restart_park(&r, SEC, s.now);
+    assert_int_equal(r.state, RESTART_PARKING);
+    assert_int_equal(s.last_signal, SIGTERM);
+    assert_false(restart_is_up(&r));
+    s.now += SEC; /* it does not end */
+    assert_int_equal(restart_tick(&r, s.now), RESTART_KILLING);
+    assert_int_equal(s.last_signal, SIGKILL);
+    restart_died(&r, SIGKILL, s.now);
+    check_cause(&r, "unused", 1);
+    assert_int_equal(r.state, RESTART_PARKED);
+    restart_want(&r, s.now);
+    restart_tick(&r, s.now);
+    restart_ready(&r);
+    restart_park(&r, SEC, s.now);
+    restart_want(&r, s.now); /* a call came while it was ending */
+    restart_died(&r, SIGTERM, s.now);
+    check_cause(&r, "unused", 2);
+    assert_int_equal(restart_tick(&r, s.now), RESTART_STARTED);
+    restart_ready(&r);
+    restart_park(&r, SEC, s.now);
+    restart_stop(&r, SIGTERM, SEC, s.now);
+    assert_int_equal(r.state, RESTART_STOPPING);
+    restart_want(&r, s.now);
+    restart_died(&r, SIGTERM, s.now);
+    assert_int_equal(r.state, RESTART_STOPPED);
+    check_cause(&r, "signal-TERM", 1);
+}
+
+/* A start that fails while it is wanted waits like any other; in PARKED a stop
+ * is final. */
+static void
+test_wanted_start_fails(void **state)
+{
+    struct sim s;
+    struct restart r;
+
+    sim_init(&s, &r, true);
+    restart_park(&r, SEC, s.now);
+    restart_want(&r, s.now);
+    s.spawn_error = -EAGAIN;
+    assert_int_equal(restart_tick(&r, s.now), RESTART_NOT_STARTED);
+    assert_int_equal(r.state, RESTART_WAITING);
+    assert_int_equal(r.deadline, s.now + 20 * MS);
+    restart_want(&r, s.now);
+    assert_int_equal(r.deadline, s.now + 20 * MS);
+    sim_init(&s, &r, true);
+    restart_park(&r, SEC, s.now);
+    restart_stop(&r, SIGTERM, SEC, s.now);
+    assert_int_equal(r.state, RESTART_STOPPED);
+    restart_want(&r, s.now);
+    assert_int_equal(restart_tick(&r, s.now), RESTART_NOTHING);
+}
+
+/* Each cause of ours is counted under its own name. */
+static void
+test_own_causes(void **state)
+{
+    static const struct {
+        enum restart_why why;
+        int code;
+        const char *text;
+    } rows[] = {
+        {RESTART_FROZEN, 0, "frozen"},
+        {RESTART_WEDGED, 0, "wedged"},
+        {RESTART_RECYCLED, RESTART_BY_CALLS, "recycled-calls"},
+        {RESTART_RECYCLED, RESTART_BY_MEMORY, "recycled-memory"},
+        {RESTART_RECYCLED, RESTART_BY_AGE, "recycled-age"},
+    };
+    struct sim s;
+    struct restart r;
+
+    sim_init(&s, &r, true);
+    restart_start(&r, s.now);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        restart_replace(&r, rows[i].why, rows[i].code);
+        restart_died(&r, SIGKILL, s.now);
+        check_cause(&r, rows[i].text, 1);
+        s.now = r.deadline;
+        restart_tick(&r, s.now);
+    }
+    assert_int_equal(s.kills, ARRAY_LEN(rows));
 }
 
 int
@@ -369,6 +562,12 @@ main(void)
         cmocka_unit_test(test_no_limit),
         cmocka_unit_test(test_replace),
         cmocka_unit_test(test_many_causes),
+        cmocka_unit_test(test_late),
+        cmocka_unit_test(test_early),
+        cmocka_unit_test(test_version),
+        cmocka_unit_test(test_park),
+        cmocka_unit_test(test_wanted_start_fails),
+        cmocka_unit_test(test_own_causes),
         cmocka_unit_test(test_names),
     };
 

@@ -10,50 +10,13 @@
  * looks at it. Afterwards it has its whole patience again. */
 #include "cohort/keeper_priv.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/procs.h"
 
 #define LOOK_GAP       (1 * NS_PER_SEC)
 #define STUCK_PATIENCE (5 * NS_PER_SEC)
-
-/* What follows KEY, a line's beginning, in TEXT, or NULL. A process cannot put
- * a line of its own there: proc(5) escapes the newline in its name. */
-static const char *
-status_value(const char *text, const char *key)
-{
-    const char *at = strstr(text, key);
-
-    return at != NULL ? at + strlen(key) : NULL;
-}
-
-/* The process that holds PID in a ptrace stop; 0: none does, or proc(5) cannot
- * be read. One that is only traced, as by strace(1), runs. */
-static pid_t
-held_by(pid_t pid)
-{
-    char text[4096];
-    CLEAN_FD int fd = -1;
-    const char *state;
-    const char *tracer;
-    ssize_t n;
-
-    snprintf(text, sizeof(text), "/proc/%d/status", (int)pid);
-    fd = open(text, O_RDONLY | O_CLOEXEC);
-    n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
-    text[MAX_OF(n, 0)] = '\0';
-    state = status_value(text, "\nState:\t");
-    tracer = status_value(text, "\nTracerPid:\t");
-    return state != NULL && *state == 't' && tracer != NULL
-               ? (pid_t)strtol(tracer, NULL, 10)
-               : 0;
-}
 
 /* Says once that the process TRACER holds W, which would be killed else. */
 static void
@@ -76,7 +39,7 @@ tell_traced(struct keeper_worker *w, pid_t tracer)
 static bool
 judge(struct keeper_worker *w, uint64_t now)
 {
-    pid_t tracer = held_by(w->unit.pid);
+    pid_t tracer = procs_held_by(w->unit.pid);
 
     if (w->frozen_at == 0) {
         w->frozen_at = w->stopped ? now : now - LOOK_GAP;

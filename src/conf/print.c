@@ -78,8 +78,9 @@ print_string(const char *text, FILE *out)
     fputc('"', out);
 }
 
-void
-conf_print_word(const char *text, FILE *out)
+/* TEXT as a word: in quotes only if it needs them. */
+static void
+print_word(const char *text, FILE *out)
 {
     if (text[0] && !text[strcspn(text, " \t\\\"'#{};$=")] &&
         !conf_word_is_key(text, strlen(text))) {
@@ -89,8 +90,9 @@ conf_print_word(const char *text, FILE *out)
     }
 }
 
-void
-conf_print_argument(const char *text, FILE *out)
+/* One argument of a command; it stands inside a string, where \ is doubled. */
+static void
+print_argument(const char *text, FILE *out)
 {
     if (text[0] && !text[strcspn(text, " \t\\\"'$")]) {
         fputs(text, out);
@@ -171,7 +173,7 @@ print_setting(const struct conf *conf, const char *name, const void *member,
     } else if (kind == 'S') {
         fputs(*(const bool *)member ? "on" : "off", out);
     } else {
-        conf_print_word(text, out);
+        print_word(text, out);
     }
     print_origin(conf, where, out);
 }
@@ -212,10 +214,10 @@ print_target(const struct conf *conf, const struct conf_target *target,
         break;
     case CONF_TARGET_FILES:
         fputs("files ", out);
-        conf_print_word(target->path, out);
+        print_word(target->path, out);
         break;
     case CONF_TARGET_DOOR:
-        conf_print_word(target->path, out);
+        print_word(target->path, out);
         break;
     }
 }
@@ -232,7 +234,7 @@ print_map(const struct conf *conf, const struct conf_route *route, FILE *out)
         print_string(route->method, out);
     }
     fputc(' ', out);
-    conf_print_word(route->path, out);
+    print_word(route->path, out);
     fputs(" to ", out);
     print_target(conf, &conf->targets[route->target], out);
     print_origins(conf,
@@ -263,7 +265,7 @@ print_listen(const struct conf *conf, const struct conf_listen *listen,
 
     fprintf(out, "\nforward %s ",
             listen->protocol == CONF_HTTP ? "http" : "tcp");
-    conf_print_word(listen->text, out);
+    print_word(listen->text, out);
     if (listen->addr.ss_family == AF_UNIX) {
         fprintf(out, " mode %04o", (unsigned)listen->mode);
     }
@@ -289,18 +291,15 @@ print_kind(const struct conf *conf, const struct conf_module *module, FILE *out)
     if (module->is_wait) {
         fputs(" wait", out);
     }
-    if (module->is_plain) {
-        fputs(" plain", out);
-    }
     if (module->kind == CONF_MODULE_WSGI ||
         module->kind == CONF_MODULE_SCRIPTS) {
         fputc(' ', out);
-        conf_print_word(module->app ? module->app : module->root, out);
+        print_word(module->app ? module->app : module->root, out);
     } else if (module->argv) {
         fputs(" \"", out);
         for (size_t i = 0; module->argv[i]; i++) {
             fputs(i > 0 ? " " : "", out);
-            conf_print_argument(module->argv[i], out);
+            print_argument(module->argv[i], out);
         }
         fputc('"', out);
     }
@@ -314,7 +313,7 @@ print_option(const struct conf *conf, const struct conf_module *module,
 {
     if (text) {
         fprintf(out, "    %s ", conf_option_name(option));
-        conf_print_word(text, out);
+        print_word(text, out);
         print_origin(conf, module->wheres[option], out);
     }
 }
@@ -343,10 +342,10 @@ print_entries(const struct conf *conf, enum conf_option option,
             fputc('"', out);
         } else {
             if (entry->name) {
-                conf_print_word(entry->name, out);
+                print_word(entry->name, out);
                 fputs(" from ", out);
             }
-            conf_print_word(entry->value, out);
+            print_word(entry->value, out);
         }
         print_origin(conf, entry->where, out);
     }
@@ -380,7 +379,7 @@ print_module(const struct conf *conf, const struct conf_module *module,
              FILE *out)
 {
     fputs("\nmodule ", out);
-    conf_print_word(module->name, out);
+    print_word(module->name, out);
     fputs(" {", out);
     print_origin(conf, module->where, out);
     print_kind(conf, module, out);

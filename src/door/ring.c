@@ -515,6 +515,12 @@ ring_was_claimed(const struct ring *r, uint32_t number)
     return r->reply && (int32_t)(claimed(r) - number) > 0;
 }
 
+uint32_t
+ring_claims(const struct ring *r)
+{
+    return r->reply ? claimed(r) : 0;
+}
+
 void
 ring_sleep(struct ring *r)
 {

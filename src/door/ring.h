@@ -198,6 +198,9 @@ bool ring_is_waiting(const struct ring *r);
  * ring_publish) taken by a thread of the server? */
 bool ring_was_claimed(const struct ring *r, uint32_t number);
 
+/* How many calls the server took so far, by its own word; wraps. */
+uint32_t ring_claims(const struct ring *r);
+
 /* An answer, fetched once and checked. */
 struct ring_result {
     int error; /* an errno of the server's, 0: answered */

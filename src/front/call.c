@@ -56,6 +56,18 @@ call_drop(struct worker *w, struct conn *c)
     c->slot = RING_NO_OWNER;
 }
 
+void
+call_overdue(struct worker *w, const struct conn *c)
+{
+    const struct request *r = request_of(w, c);
+    const struct ring *g = &w->rings[c->ring];
+
+    if (!ring_was_claimed(g, r->number) && ring_claims(g) == r->claims) {
+        struct worker_message m = {.kind = WORKER_STALLED, .target = r->target};
+        control_say(w, &m);
+    }
+}
+
 /* The last eighth of the memory is for small requests: uploads must not shut a
  * door. */
 static bool
@@ -506,6 +518,7 @@ call_publish(struct worker *w, uint32_t i)
     c->slot = (uint32_t)slot;
     r->has_slot = true;
     r->number = g->pub;
+    r->claims = ring_claims(g);
     r->called = w->now;
     c->state = CONN_CALL;
     ring_publish(g, (uint32_t)slot);

@@ -574,6 +574,7 @@ conn_due(struct worker *w, uint32_t i)
         call_give_up(w, i);
         break;
     case CONN_CALL:
+        call_overdue(w, c);
         call_drop(w, c);
         reply_error(w, i, 504, CAUSE_DEADLINE, NULL);
         break;

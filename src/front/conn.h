@@ -79,6 +79,7 @@ struct request {
     struct http_span method_name, uri, host; /* in the input */
     uint32_t head_len;
     uint32_t number; /* of the call, as it was published */
+    uint32_t claims; /* and how many the door had taken then */
     /* The body on its way in. */
     uint64_t area_off, area_len; /* in the ring's memory; 0: none */
     uint64_t args_off, args_len;

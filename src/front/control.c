@@ -117,6 +117,8 @@ obey(struct worker *w, const struct worker_message *m, int fd)
     case WORKER_DOOR_LOST:
     case WORKER_LOOKED:
     case WORKER_AWAKE:
+    case WORKER_NO_DESCS:
+    case WORKER_STALLED:
     default:
         w->leaving = 1;
         break;

@@ -95,6 +95,9 @@ enum worker_message_kind {
     /* worker: TARGET's door takes no descriptors, and a listener passes it
      * connections */
     WORKER_NO_DESCS = 9,
+    /* worker: a call of TARGET waited for its whole time, and the door took
+     * none in it */
+    WORKER_STALLED = 11,
 };
 
 enum worker_cause {

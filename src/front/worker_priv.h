@@ -192,6 +192,9 @@ void call_publish(struct worker *w, uint32_t i);
 void call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot);
 /* The client or its time is gone: nobody waits for this call any more. */
 void call_drop(struct worker *w, struct conn *c);
+/* The call of C was not answered in time: tells the keeper if its door took no
+ * call at all since. */
+void call_overdue(struct worker *w, const struct conn *c);
 /* Frees what the request holds of its ring. */
 void call_release(struct worker *w, struct conn *c);
 /* Makes the body's room at least WANT bytes. 0, or a status to answer. */

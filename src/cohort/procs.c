@@ -1,0 +1,143 @@
+/* Readers of proc(5). A process can give itself any name, so that nothing is
+ * taken from before the last bracket of a stat line, and its status file cannot
+ * get a line of its own: proc(5) escapes the newline. */
+#include "cohort/procs.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#define FNV_BASIS 0xcbf29ce484222325ull
+#define FNV_PRIME 0x100000001b3ull
+
+/* The beginning of /proc/PID/NAME in TEXT, ended by a NUL. */
+static void
+read_text(pid_t pid, const char *name, char *text, size_t size)
+{
+    char path[64];
+    CLEAN_FD int fd = -1;
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd >= 0 ? read(fd, text, size - 1) : 0;
+    text[MAX_OF(n, 0)] = '\0';
+}
+
+/* What follows KEY, a line's beginning, in TEXT, or NULL. */
+static const char *
+status_value(const char *text, const char *key)
+{
+    const char *at = strstr(text, key);
+
+    return at != NULL ? at + strlen(key) : NULL;
+}
+
+pid_t
+procs_held_by(pid_t pid)
+{
+    char text[4096];
+    const char *state;
+    const char *tracer;
+
+    read_text(pid, "status", text, sizeof(text));
+    state = status_value(text, "\nState:\t");
+    tracer = status_value(text, "\nTracerPid:\t");
+    return state != NULL && *state == 't' && tracer != NULL
+               ? (pid_t)strtol(tracer, NULL, 10)
+               : 0;
+}
+
+/* Adds process PID to SUM if its group is GROUP. */
+static void
+add_process(struct procs_group *sum, pid_t pid, pid_t group)
+{
+    char text[1024];
+    char state;
+    int its_group;
+    unsigned long long user, system;
+    const char *at;
+
+    read_text(pid, "stat", text, sizeof(text));
+    at = strrchr(text, ')');
+    if (at == NULL ||
+        sscanf(at + 1, " %c %*d %d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+               &state, &its_group, &user, &system) != 4 ||
+        its_group != group) {
+        return;
+    }
+    sum->cpu_ticks += user + system;
+    if (state == 't' && sum->tracer == 0) {
+        sum->tracer = procs_held_by(pid);
+    }
+}
+
+struct procs_group
+procs_group(pid_t group)
+{
+    struct procs_group sum = {0, 0};
+    DIR *dir = opendir("/proc");
+    const struct dirent *e;
+
+    while (dir != NULL && (e = readdir(dir)) != NULL) {
+        if (isdigit((unsigned char)e->d_name[0])) {
+            add_process(&sum, (pid_t)strtol(e->d_name, NULL, 10), group);
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    return sum;
+}
+
+uint64_t
+procs_memory(pid_t pid)
+{
+    char text[128];
+    unsigned long long pages = 0;
+
+    read_text(pid, "statm", text, sizeof(text));
+    if (sscanf(text, "%*u %llu", &pages) != 1) {
+        return 0;
+    }
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static uint64_t
+mix(uint64_t sum, uint64_t value)
+{
+    for (int i = 0; i < 8; i++, value >>= 8) {
+        sum = (sum ^ (value & 0xff)) * FNV_PRIME;
+    }
+    return sum;
+}
+
+uint64_t
+procs_version(char *const *argv, const char *folder)
+{
+    CLEAN_FD int dir =
+        open(folder != NULL ? folder : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    uint64_t sum = FNV_BASIS;
+
+    for (; argv != NULL && *argv != NULL; argv++) {
+        struct stat st;
+
+        if (fstatat(dir, *argv, &st, 0) < 0 || !S_ISREG(st.st_mode)) {
+            continue;
+        }
+        sum = mix(sum, st.st_dev);
+        sum = mix(sum, st.st_ino);
+        sum = mix(sum, st.st_mode);
+        sum = mix(sum, (uint64_t)st.st_size);
+        sum = mix(sum, (uint64_t)st.st_mtim.tv_sec);
+        sum = mix(sum, (uint64_t)st.st_mtim.tv_nsec);
+    }
+    return sum;
+}

@@ -1,0 +1,27 @@
+/* What proc(5) tells of other processes. */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The process that holds PID in a ptrace stop; 0: none does, or proc(5) cannot
+ * be read. One that is only traced, as by strace(1), runs. */
+pid_t procs_held_by(pid_t pid);
+
+/* The processes of a group together. */
+struct procs_group {
+    uint64_t cpu_ticks; /* sysconf(_SC_CLK_TCK) a second, since their starts */
+    pid_t tracer;       /* of one that a debugger holds; 0: none is held */
+};
+
+/* Looks at all processes whose group is GROUP. Reads one file for each process
+ * of the system: for rare use. All zero where /proc cannot be read. */
+struct procs_group procs_group(pid_t group);
+
+/* Resident memory of PID in bytes; 0: it is gone, or not told. */
+uint64_t procs_memory(pid_t pid);
+
+/* A number for what the files named by ARGV (NULL at its end) hold, as far as
+ * their owners, sizes and times tell; words that name no regular file count for
+ * nothing. Relative names are looked for in FOLDER. Opens nothing. */
+uint64_t procs_version(char *const *argv, const char *folder);
