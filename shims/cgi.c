@@ -426,3 +426,35 @@ cgi_answer_parse(const char *out, size_t len, struct cgi_answer *answer,
     why[0] = '\0';
     return 0;
 }
+
+/* Is it the head of an answer, and not a text that happens to have a colon in
+ * its first line? RFC 3875 section 6.2 wants one of these fields. */
+static bool
+head_is_meant(const char *out, const struct cgi_answer *answer)
+{
+    static const char *const names[] = {"content-type", "location"};
+    const struct http_response *head = &answer->head;
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (http_field_find(out, head->fields, head->n_fields, names[i],
+                            strlen(names[i])) != NULL) {
+            return true;
+        }
+    }
+    return head_has_status(out, head->head_len);
+}
+
+void
+cgi_answer_parse_plain(const char *out, size_t len, struct cgi_answer *answer)
+{
+    char why[CGI_WHY_SIZE];
+
+    if (cgi_answer_parse(out, len, answer, why) != 0 ||
+        !head_is_meant(out, answer)) {
+        *answer = (struct cgi_answer){
+            .status = 200,
+            .body = out,
+            .body_len = len,
+        };
+    }
+}

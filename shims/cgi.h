@@ -46,6 +46,13 @@ struct cgi_answer {
 int cgi_answer_parse(const char *out, size_t len, struct cgi_answer *answer,
                      char why[CGI_WHY_SIZE]);
 
+/* The same for a command that need not know of CGI: OUT is judged as above only
+ * if it begins with a valid head that has a Content-Type, a Status or a
+ * Location. Anything else, as nothing at all, is the body of a 200, and its
+ * head has no fields and no type. */
+void cgi_answer_parse_plain(const char *out, size_t len,
+                            struct cgi_answer *answer);
+
 /* Copies LEN bytes to OUT (SIZE bytes, at least 8) for a person to read: what
  * is not printable becomes \xNN, what does not fit "...". Ends with NUL. */
 void cgi_quote(const char *text, size_t len, char *out, size_t size);

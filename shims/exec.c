@@ -37,6 +37,7 @@ static struct exec_setup {
     const char *folder;
     const char *scripts; /* a folder of commands; NULL: argv is the command */
     int scripts_fd;
+    bool is_plain;
     int64_t time_ns;
     struct inherit inherit;
     struct groups *groups;
@@ -193,6 +194,23 @@ answer_send(struct cardea_request *r, char *out, struct cgi_answer *answer)
     }
 }
 
+/* Of a command that need not know of CGI. Its text is no page, whatever a
+ * browser would make of it. */
+static void
+plain_send(struct cardea_request *r, struct runner_result *res)
+{
+    struct cgi_answer answer;
+
+    cgi_answer_parse_plain(res->out, res->out_len, &answer);
+    if (answer.body == res->out &&
+        (cardea_type(r, "text/plain; charset=utf-8") < 0 ||
+         cardea_set(r, "X-Content-Type-Options", "nosniff") < 0)) {
+        /* not reached: memory is gone */
+        say_of(r, "no memory");
+    }
+    answer_send(r, res->out, &answer);
+}
+
 /* The command ended by itself. */
 static void
 exited_send(struct cardea_request *r, struct runner_result *res)
@@ -208,6 +226,10 @@ exited_send(struct cardea_request *r, struct runner_result *res)
     }
     if (res->exit_code != 0) {
         say_of(r, "the command exited with status %d", res->exit_code);
+    }
+    if (setup.is_plain && (res->exit_code == 0 || res->out_len > 0)) {
+        plain_send(r, res);
+        return;
     }
     if (cgi_answer_parse(res->out, res->out_len, &answer, why) != 0) {
         say_of(r, "not a CGI answer: %s", why);
@@ -332,7 +354,7 @@ usage(const char *why)
 {
     say(NAME, NULL, "%s", why);
     say(NAME, NULL,
-        "usage: cardea-exec [--timeout SECONDS] [--folder FOLDER] -- "
+        "usage: cardea-exec [--plain] [--timeout SECONDS] [--folder FOLDER] -- "
         "COMMAND [ARGUMENT ...], or --scripts FOLDER");
     return START_EXIT_USAGE;
 }
@@ -362,6 +384,7 @@ options_read(int argc, char **argv)
         {"timeout", required_argument, NULL, 't'},
         {"folder", required_argument, NULL, 'f'},
         {"scripts", required_argument, NULL, 's'},
+        {"plain", no_argument, NULL, 'p'},
         {0},
     };
     int c;
@@ -374,6 +397,8 @@ options_read(int argc, char **argv)
             setup.folder = optarg;
         } else if (c == 's') {
             setup.scripts = optarg;
+        } else if (c == 'p') {
+            setup.is_plain = true;
         } else {
             return usage("unknown option, or one without its value");
         }

@@ -148,13 +148,16 @@ check_text(const char *s, size_t size)
 static void
 judge(const uint8_t *data, size_t len)
 {
-    static struct cgi_answer whole, part;
+    static struct cgi_answer whole, part, plain;
     char why[CGI_WHY_SIZE], again[CGI_WHY_SIZE];
     char *out = copy_exact(data, len);
     size_t cut = cut_of(data, len);
     int rc = cgi_answer_parse(out, len, &whole, why);
 
     MUST(rc == 0 || rc == 502);
+    cgi_answer_parse_plain(out, len, &plain);
+    MUST(plain.body + plain.body_len == out + len);
+    MUST(plain.body == out || (rc == 0 && plain.body == whole.body));
     check_text(why, sizeof why);
     MUST((rc == 0) == (why[0] == '\0'));
     char *copy = copy_exact(data, cut);

@@ -377,6 +377,40 @@ quotes(void **state)
     assert_string_equal(out, "");
 }
 
+/* Text stays text, whatever colons are in it; what is meant as a head is one.
+ */
+static void
+answers_of_plain_commands(void **state)
+{
+    static const struct {
+        const char *out;
+        int status;
+        const char *body;
+    } rows[] = {
+        {"Hello\n", 200, "Hello\n"},
+        {"", 200, ""},
+        {"\n", 200, "\n"},
+        {"Note: this\nis text\n", 200, "Note: this\nis text\n"},
+        {"Note: this\n\nis text\n", 200, "Note: this\n\nis text\n"},
+        {"Content-Type: a/b\n", 200, "Content-Type: a/b\n"},
+        {"Content-Type: a/b\nno field\n\nx", 200,
+         "Content-Type: a/b\nno field\n\nx"},
+        {"Content-Type: a/b\n\nx", 200, "x"},
+        {"content-type: a/b\r\n\r\nx", 200, "x"},
+        {"Status: 404 Not Found\n\nx", 404, "x"},
+        {"Location: /there\n\n", 302, ""},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct cgi_answer answer;
+
+        cgi_answer_parse_plain(rows[i].out, strlen(rows[i].out), &answer);
+        assert_int_equal(answer.status, rows[i].status);
+        assert_int_equal(answer.body_len, strlen(rows[i].body));
+        assert_memory_equal(answer.body, rows[i].body, answer.body_len);
+    }
+}
+
 int
 main(void)
 {
@@ -390,6 +424,7 @@ main(void)
         cmocka_unit_test(answers_that_are_valid),
         cmocka_unit_test(answers_that_are_not),
         cmocka_unit_test(answers_that_are_long),
+        cmocka_unit_test(answers_of_plain_commands),
         cmocka_unit_test(quotes),
     };
 

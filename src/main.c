@@ -16,6 +16,7 @@ main(int argc, char **argv)
     struct ctl ctl = {
         .out = stdout,
         .errors = stderr,
+        .run = ctl_run,
         .serve = ctl_serve,
         .check = ctl_check,
         .status = ctl_status,

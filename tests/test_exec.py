@@ -12,6 +12,9 @@ module env    { exec "/usr/bin/env sh $DIR/env.sh" }
 module echo   { exec "sh $DIR/echo.sh" }
 module reply  { exec "sh $DIR/reply.sh" }
 module bad    { exec "sh $DIR/bad.sh" }
+module text   { exec plain "sh $DIR/bad.sh" }
+module cgi    { exec plain "sh $DIR/reply.sh" }
+module fails  { exec plain "sh -c 'exit 3'" }
 module dies   { exec "sh $DIR/dies.sh" }
 module slow   { exec "sh $DIR/slow.sh"; timeout 500ms }
 
@@ -21,6 +24,9 @@ forward http 127.0.0.1:$PORT to {
     map GET  /reply to reply
     map GET  /bad   to bad
     map GET  /dies  to dies
+    map GET  /text  to text
+    map GET  /cgi   to cgi
+    map GET  /fails to fails
     map GET  /slow  to slow
 }
 """
@@ -101,6 +107,23 @@ def test_a_command_sets_status_and_fields(server):
 
 def test_output_that_is_no_reply_is_502(server):
     assert server.request("/bad").status == 502
+
+
+def test_output_of_a_plain_command_is_text(server):
+    reply = server.request("/text")
+    assert (reply.status, reply.body) == (200, b"this is no header\n\nbody\n")
+    assert reply.get("Content-Type") == "text/plain; charset=utf-8"
+    assert reply.get("X-Content-Type-Options") == "nosniff"
+
+
+def test_a_plain_command_may_answer_as_cgi_does(server):
+    reply = server.request("/cgi")
+    assert (reply.status, reply.get("X-From"), reply.get("Content-Type"),
+            reply.body) == (404, "sh", "a/b", b"fish")
+
+
+def test_a_plain_command_that_fails_without_a_word_is_502(server):
+    assert server.request("/fails").status == 502
 
 
 def test_a_command_that_is_killed_is_502(server):

@@ -16,6 +16,8 @@ struct keeper_options {
     int out_fd;       /* gets the one ready line */
     int log_fd;       /* gets sentences about a failed start, and the log */
     int max_workers;  /* 0: one a CPU that we may use */
+    const char *text; /* of a configuration that is in no file; NULL: CONF's
+                       * file has it */
     const char *shim; /* path of cardea-exec; NULL: beside our program */
 };
 

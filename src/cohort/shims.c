@@ -79,6 +79,9 @@ add_exec(struct args *args, const struct conf_module *module, const char *exec)
 {
     args_add(args, exec);
     args_time(args, "--timeout", module->timeout_ns);
+    if (module->is_plain) {
+        args_add(args, "--plain");
+    }
     if (module->kind == CONF_MODULE_SCRIPTS) {
         args_option(args, "--scripts", module->root);
     }

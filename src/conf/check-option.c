@@ -374,6 +374,11 @@ option_kind(struct conf_check *check, struct conf_module *module,
         module->is_wait = true;
         words = words->next;
     }
+    if ((option == CONF_OPTION_EXEC || option == CONF_OPTION_SCRIPTS) &&
+        words && words->next && conf_word_is(&words->word, "plain")) {
+        module->is_plain = true;
+        words = words->next;
+    }
     if (!words && (option == CONF_OPTION_FASTCGI ||
                    option == CONF_OPTION_SCGI || option == CONF_OPTION_HTTP)) {
         return; /* with an address: module_whole() looks */

@@ -141,6 +141,8 @@ struct conf_module {
     char **argv;  /* NULL-terminated; words of the command, no shell; NULL: none
                    * (with address; wsgi, scripts) */
     bool is_wait; /* inetd: the command gets the listening socket */
+    bool is_plain; /* exec, scripts: output that is no answer of CGI is the body
+                    */
     char
         *address; /* where a program listens: "HOST:PORT", "unix:/PATH"; NULL */
     char *root;   /* fastcgi: document root; scripts: the folder; NULL */
@@ -238,6 +240,13 @@ struct conf *conf_parse(const char *name, const char *text, size_t len,
  * absolute, includes and defaults written out; comments say where each part
  * comes from. */
 void conf_print(const struct conf *conf, FILE *out);
+
+/* Writes TEXT to OUT as a word of the language: in quotes only if it needs
+ * them. */
+void conf_print_word(const char *text, FILE *out);
+/* The same as one argument of a command; it stands inside a string, which the
+ * caller begins and ends. */
+void conf_print_argument(const char *text, FILE *out);
 
 /* The name of the file that WHERE stands in, for messages; lives as long as
  * CONF. */

@@ -78,9 +78,8 @@ print_string(const char *text, FILE *out)
     fputc('"', out);
 }
 
-/* TEXT as a word: in quotes only if it needs them. */
-static void
-print_word(const char *text, FILE *out)
+void
+conf_print_word(const char *text, FILE *out)
 {
     if (text[0] && !text[strcspn(text, " \t\\\"'#{};$=")] &&
         !conf_word_is_key(text, strlen(text))) {
@@ -90,9 +89,8 @@ print_word(const char *text, FILE *out)
     }
 }
 
-/* One argument of a command; it stands inside a string, where \ is doubled. */
-static void
-print_argument(const char *text, FILE *out)
+void
+conf_print_argument(const char *text, FILE *out)
 {
     if (text[0] && !text[strcspn(text, " \t\\\"'$")]) {
         fputs(text, out);
@@ -173,7 +171,7 @@ print_setting(const struct conf *conf, const char *name, const void *member,
     } else if (kind == 'S') {
         fputs(*(const bool *)member ? "on" : "off", out);
     } else {
-        print_word(text, out);
+        conf_print_word(text, out);
     }
     print_origin(conf, where, out);
 }
@@ -214,10 +212,10 @@ print_target(const struct conf *conf, const struct conf_target *target,
         break;
     case CONF_TARGET_FILES:
         fputs("files ", out);
-        print_word(target->path, out);
+        conf_print_word(target->path, out);
         break;
     case CONF_TARGET_DOOR:
-        print_word(target->path, out);
+        conf_print_word(target->path, out);
         break;
     }
 }
@@ -234,7 +232,7 @@ print_map(const struct conf *conf, const struct conf_route *route, FILE *out)
         print_string(route->method, out);
     }
     fputc(' ', out);
-    print_word(route->path, out);
+    conf_print_word(route->path, out);
     fputs(" to ", out);
     print_target(conf, &conf->targets[route->target], out);
     print_origins(conf,
@@ -265,7 +263,7 @@ print_listen(const struct conf *conf, const struct conf_listen *listen,
 
     fprintf(out, "\nforward %s ",
             listen->protocol == CONF_HTTP ? "http" : "tcp");
-    print_word(listen->text, out);
+    conf_print_word(listen->text, out);
     if (listen->addr.ss_family == AF_UNIX) {
         fprintf(out, " mode %04o", (unsigned)listen->mode);
     }
@@ -291,15 +289,18 @@ print_kind(const struct conf *conf, const struct conf_module *module, FILE *out)
     if (module->is_wait) {
         fputs(" wait", out);
     }
+    if (module->is_plain) {
+        fputs(" plain", out);
+    }
     if (module->kind == CONF_MODULE_WSGI ||
         module->kind == CONF_MODULE_SCRIPTS) {
         fputc(' ', out);
-        print_word(module->app ? module->app : module->root, out);
+        conf_print_word(module->app ? module->app : module->root, out);
     } else if (module->argv) {
         fputs(" \"", out);
         for (size_t i = 0; module->argv[i]; i++) {
             fputs(i > 0 ? " " : "", out);
-            print_argument(module->argv[i], out);
+            conf_print_argument(module->argv[i], out);
         }
         fputc('"', out);
     }
@@ -313,7 +314,7 @@ print_option(const struct conf *conf, const struct conf_module *module,
 {
     if (text) {
         fprintf(out, "    %s ", conf_option_name(option));
-        print_word(text, out);
+        conf_print_word(text, out);
         print_origin(conf, module->wheres[option], out);
     }
 }
@@ -342,10 +343,10 @@ print_entries(const struct conf *conf, enum conf_option option,
             fputc('"', out);
         } else {
             if (entry->name) {
-                print_word(entry->name, out);
+                conf_print_word(entry->name, out);
                 fputs(" from ", out);
             }
-            print_word(entry->value, out);
+            conf_print_word(entry->value, out);
         }
         print_origin(conf, entry->where, out);
     }
@@ -379,7 +380,7 @@ print_module(const struct conf *conf, const struct conf_module *module,
              FILE *out)
 {
     fputs("\nmodule ", out);
-    print_word(module->name, out);
+    conf_print_word(module->name, out);
     fputs(" {", out);
     print_origin(conf, module->where, out);
     print_kind(conf, module, out);

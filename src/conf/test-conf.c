@@ -127,7 +127,9 @@ test_kinds(void **state)
         "module w { wsgi notes; idle 0s; environment A=b=c; read site\n"
         "  secret s from notes; recycle age 1h; environment LANG= }\n"
         "module x { scripts site; start-timeout 2s }\n"
-        "module each { inetd date }\n");
+        "module each { inetd date }\n"
+        "module y { exec plain date }\n"
+        "module z { scripts plain site }\n");
     const struct conf_module *m = conf->modules;
 
     assert_int_equal(conf->listens[0].protocol, CONF_TCP_WAIT);
@@ -135,6 +137,10 @@ test_kinds(void **state)
     assert_int_equal(conf->listens[2].protocol, CONF_TCP_PASS);
     assert_int_equal(m[0].kind, CONF_MODULE_INETD);
     assert_true(m[0].is_wait);
+    assert_true(m[5].is_plain);
+    assert_false(m[3].is_plain);
+    assert_true(m[6].is_plain);
+    assert_string_equal(m[6].root, "/etc/app/site");
     assert_int_equal(m[0].amounts[CONF_LIMIT_RATE], 60);
     assert_int_equal(m[1].kind, CONF_MODULE_FASTCGI);
     assert_null(m[1].argv);

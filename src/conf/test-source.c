@@ -459,6 +459,7 @@ test_print_again(void **state)
         "forward tcp :81 to lines; forward tcp :82 pass lines\n"
         "forward http :80 to { map GET /p to php; map GET /q to s }\n"
         "module lines { inetd wait \"date -u\"; limit rate 60 }\n"
+        "module p { exec plain \"date -u\" }\n"
         "module lines2 { inetd \"date wait\"; idle 0s; recycle age 36h }\n"
         "module php { fastcgi; address unix:/run/a; root site; index a.php }\n"
         "module s { scgi date; start-timeout 5s; limit memory 1536M }\n"

@@ -290,7 +290,13 @@ verb_run(struct ctl *ctl)
         return verb_check(ctl);
     }
     file = choose_file(ctl);
-    return file != NULL ? ctl->serve(ctl, file) : CTL_CONFIG;
+    return file != NULL ? ctl->run(ctl, file) : CTL_CONFIG;
+}
+
+static int
+verb_serve(struct ctl *ctl)
+{
+    return ctl->serve(ctl);
 }
 
 static int
@@ -371,6 +377,21 @@ set_option(struct ctl *ctl, const struct verb *verb,
             return bad_usage(ctl, verb, "more than 16 --fd:", value);
         }
         ctl->fds[ctl->n_fds++] = value;
+        return CTL_OK;
+    case CTL_OPTION_AS:
+        ctl->as_kind = value;
+        return CTL_OK;
+    case CTL_OPTION_PRINT:
+        ctl->only_print = true;
+        return CTL_OK;
+    case CTL_OPTION_UNIT:
+        if (strcmp(value, "system") != 0 && strcmp(value, "user") != 0) {
+            return bad_usage(ctl, verb, "neither system nor user:", value);
+        }
+        ctl->unit = value;
+        return CTL_OK;
+    case CTL_OPTION_OUTPUT:
+        ctl->output = value;
         return CTL_OK;
     case CTL_OPTION_WAIT:
         if (conf_time_parse(value, strlen(value), &ctl->wait_ns) !=

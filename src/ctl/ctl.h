@@ -31,6 +31,10 @@ enum ctl_option {
     CTL_OPTION_WAIT,
     CTL_OPTION_HEAD,
     CTL_OPTION_FD,
+    CTL_OPTION_AS,
+    CTL_OPTION_PRINT,
+    CTL_OPTION_UNIT,
+    CTL_OPTION_OUTPUT,
 };
 
 /* What verbs write to and call; a test gives its own. */
@@ -39,10 +43,12 @@ struct ctl {
     FILE *errors;
     /* Runs the server with the configuration at FILE (never NULL). The exit
      * status. */
-    int (*serve)(struct ctl *ctl, const char *file);
+    int (*run)(struct ctl *ctl, const char *file);
     /* Checks FILE, mistakes to errors. 0, or CTL_CONFIG. */
     int (*check)(struct ctl *ctl, const char *file);
     /* The other verbs, which read what is set below. The exit status. */
+    int (*serve)(struct ctl *ctl);
+    int (*save)(struct ctl *ctl);
     int (*status)(struct ctl *ctl);
     int (*stop)(struct ctl *ctl);
     int (*call)(struct ctl *ctl);
@@ -55,12 +61,16 @@ struct ctl {
     const char *file;                     /* -f; NULL without */
     const char *defines[CTL_DEFINES_MAX]; /* of -D: "name=value" */
     size_t n_defines;
-    bool only_check; /* -n */
-    bool is_verbose; /* -v: print the configuration as it is understood */
-    bool as_json;    /* --json */
-    bool as_modules; /* --modules */
-    bool now;        /* --now */
-    bool with_head;  /* -i */
+    bool only_check;     /* -n */
+    bool is_verbose;     /* -v: print the configuration as it is understood */
+    bool as_json;        /* --json */
+    bool as_modules;     /* --modules */
+    bool now;            /* --now */
+    bool with_head;      /* -i */
+    bool only_print;     /* --print */
+    const char *as_kind; /* --as; NULL without */
+    const char *unit;    /* --unit: "system" or "user"; NULL without */
+    const char *output;  /* --output: a folder; NULL without */
     const char *fds[CTL_FDS_MAX]; /* --fd: a number or a path */
     size_t n_fds;
     uint64_t wait_ns;                 /* --wait; UINT64_MAX: for ever */
@@ -75,9 +85,12 @@ int ctl_main(struct ctl *ctl, int argc, char *const *argv);
 /* The verb nearest to WORD (at most two letters' difference), or NULL. */
 const char *ctl_nearest(const char *word);
 
-/* serve.c, ask.c, call.c, doctor.c: what the program itself calls. */
+/* run.c, serve.c, save.c, ask.c, call.c, doctor.c: what the program itself
+ * calls. */
 int ctl_check(struct ctl *ctl, const char *file);
-int ctl_serve(struct ctl *ctl, const char *file);
+int ctl_run(struct ctl *ctl, const char *file);
+int ctl_serve(struct ctl *ctl);
+int ctl_save(struct ctl *ctl);
 int ctl_status(struct ctl *ctl);
 int ctl_stop(struct ctl *ctl);
 int ctl_call(struct ctl *ctl);

@@ -18,11 +18,11 @@ struct run {
 };
 
 static int
-fake_serve(struct ctl *ctl, const char *file)
+fake_run(struct ctl *ctl, const char *file)
 {
     struct run *run = (struct run *)ctl;
 
-    snprintf(run->called, sizeof(run->called), "serve %s", file);
+    snprintf(run->called, sizeof(run->called), "run %s", file);
     return 3;
 }
 
@@ -64,6 +64,21 @@ note(struct ctl *ctl, const char *verb)
                       ctl->words[i]);
     }
     return 0;
+}
+
+static int
+fake_serve(struct ctl *ctl)
+{
+    int n = note(ctl, ctl->only_print ? "serve print" : "serve");
+    struct run *run = (struct run *)ctl;
+
+    if (ctl->as_kind != NULL) {
+        size_t len = strlen(run->called);
+
+        snprintf(run->called + len, sizeof(run->called) - len, " as %s",
+                 ctl->as_kind);
+    }
+    return n;
 }
 
 static int
@@ -110,6 +125,7 @@ run_line(struct run *run, const char *line, const char *const *files,
     run->ctl = (struct ctl){
         .out = open_memstream(p_out, &lens[0]),
         .errors = open_memstream(p_errors, &lens[1]),
+        .run = fake_run,
         .serve = fake_serve,
         .check = fake_check,
         .status = fake_status,
@@ -129,10 +145,16 @@ static const struct row {
     int status;
     const char *called, *out, *errors; /* out and errors: beginnings */
 } rows[] = {
-    {"cardea run", 3, "serve /dev/null", "", ""},
-    {"cardea run -f a.conf", 3, "serve a.conf", "", ""},
-    {"cardea run -fa.conf", 3, "serve a.conf", "", ""},
+    {"cardea run", 3, "run /dev/null", "", ""},
+    {"cardea run -f a.conf", 3, "run a.conf", "", ""},
+    {"cardea run -fa.conf", 3, "run a.conf", "", ""},
     {"cardea run -n -f a.conf", 0, "check a.conf", "a.conf: ok\n", ""},
+    {"cardea serve a", 0, "serve a", "", ""},
+    {"cardea serve a 80 3", 0, "serve a 80 3", "", ""},
+    {"cardea serve --print --as http a", 0, "serve print a as http", "", ""},
+    {"cardea serve --as", 64, "", "", "cardea serve: no KIND behind --as\n"},
+    {"cardea serve", 64, "", "", "cardea serve: missing: FILE|FOLDER"},
+    {"cardea serve a 80 3 4", 64, "", "", "cardea serve: one word too many"},
     {"cardea check", 0, "check /dev/null", "/dev/null: ok\n", ""},
     {"cardea check -f bad.conf", 78, "check bad.conf", "", "bad.conf:1:1: bad"},
     {"cardea -n -f a.conf", 0, "check a.conf", "a.conf: ok\n", ""},

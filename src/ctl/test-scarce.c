@@ -102,7 +102,7 @@ start_server(const char *file)
         dup2(ready[1], STDOUT_FILENO);
         int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
         dup2(nowhere, STDERR_FILENO);
-        _exit(ctl_serve(&ctl, file));
+        _exit(ctl_run(&ctl, file));
     }
     close(ready[1]);
     assert_true(read(ready[0], line, sizeof(line)) > 0);

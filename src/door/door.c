@@ -1,6 +1,7 @@
 /* door_create, door_return, door_info: the calls of a door's own process. */
 #include "door.h"
 #include "door/name.h"
+#include "door/note.h"
 #include "door/server.h"
 
 #include <errno.h>
@@ -8,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+DOOR_NOTE;
 
 /* What a new door's record needs beside its procedure. 0 or an errno. */
 static int
