@@ -111,6 +111,15 @@ int cardea_send_file(struct cardea_request *, int fd, off_t offset,
  * none of that name; EBADF, its descriptor was closed. See cardea_secret(3). */
 int cardea_secret(const char *name);
 
+/* Writes a line to standard error that Cardea's log shows with the id of the
+ * request R (NULL: of none) and this process's number; several lines where
+ * there are newlines within. At most 1,700 bytes. Any thread may, and errno
+ * stays as it is. See cardea_log(3). */
+void cardea_log(const struct cardea_request *r, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void cardea_vlog(const struct cardea_request *r, const char *format, va_list)
+    __attribute__((format(printf, 2, 0)));
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -401,6 +402,64 @@ def test_what_is_no_secret_is_refused_with_its_place(build, folder, name,
     assert done.returncode != 0
     assert f"cardea.conf:3:{place}: {why.replace('PATH', path)}\n" in \
         done.stdout, done.stdout
+
+
+def test_lines_tell_their_request_and_copy(start):
+    server = start("""
+        module m { run "$PROGRAMS/log" }
+        forward http 127.0.0.1:$PORT to m
+        """)
+    pid = server.wait_log(r"event=start module=m pid=(\d+)").group(1)
+    rid = server.request("/x").text
+    head = "event=output module=m stream=stderr"
+    server.wait_log("text=plain")
+    got = [line.split(head)[1] for line in server.log if head in line]
+    assert got == [f' pid={pid} request={rid} text="one of /x"',
+                   f' pid={pid} request={rid} text="two 2"',
+                   f" pid={pid} request={rid} text=three",
+                   f' pid={pid} text="of none"', " text=plain"]
+
+
+def test_lines_of_a_shim_tell_their_request(start, folder):
+    write(folder, "m.sh", "#!/bin/sh\necho hello >&2; exit 3\n")
+    server = start("""
+        module m { exec "$DIR/m.sh" }
+        forward http 127.0.0.1:$PORT to m
+        """)
+    text = server.request("/").text
+    rid = re.search(r"Request id: (\S+)", text).group(1)
+    server.wait_log(rf"event=output module=m stream=stderr request={rid} "
+                    rf'text="cardea-exec: request {rid}: hello"')
+
+
+def cpu_of(pid):
+    """Seconds of CPU that it used."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("command", ["yes words", "cat /dev/zero"])
+def test_a_program_that_logs_without_end_costs_little(start, command):
+    server = start("""
+        module m { run "%s" }
+        """ % command + FORWARD)
+    dropped = r"event=output-dropped module=m lines=(\d+) most_a_second=1000"
+    server.wait_log(dropped)
+    cpu, began, seen = cpu_of(server.pid), time.monotonic(), len(server.log)
+    for _ in range(2):
+        match = server.wait_log(dropped, start=seen)
+        told_at = next(i for i in range(seen, len(server.log))
+                       if match.group(0) in server.log[i])
+        lines = [x for x in server.log[seen:told_at]
+                 if "event=output module=m" in x]
+        assert len(lines) <= 1000
+        assert int(match.group(1)) > 1000
+        seen = told_at + 1
+        assert server.request("/").status == 200
+    spent = (cpu_of(server.pid) - cpu) / (time.monotonic() - began)
+    assert spent < 0.5, spent  # of one CPU, with a sanitizer
+    print(f"the keeper takes {spent:.3f} of a CPU")
 
 
 def be_nobody(*command):

@@ -1,12 +1,43 @@
 /* What a module prints, cut into lines: whatever pieces it comes in, the lines
- * are the same, none is too long for the log, and no byte is lost. */
+ * are the same, none is too long for the log, and no byte is lost. A tag lies
+ * within its line, and has no byte that the log would quote. */
 #include "base/fuzz.h"
 #include "cohort/lines.h"
+#include "cohort/tag.h"
 
 struct heard {
     char *text; /* the lines, each with a newline unless it goes on */
     size_t len, room;
 };
+
+static void
+must_be_word(const char *line, size_t len, const char *word, size_t word_len)
+{
+    if (word == NULL) {
+        MUST(word_len == 0);
+        return;
+    }
+    MUST(word_len > 0 && word_len <= 64);
+    MUST(word >= line && word + word_len <= line + len);
+    for (size_t i = 0; i < word_len; i++) {
+        MUST(word[i] > ' ' && word[i] != '"' && word[i] != '=' &&
+             (unsigned char)word[i] < 0x7f);
+    }
+}
+
+static void
+tag(const char *text, size_t len)
+{
+    char *line = copy_exact(text, len);
+    struct tag got;
+    bool is = tag_parse(line, len, &got);
+
+    MUST(got.len <= len);
+    MUST(is || (got.len == 0 && got.request == NULL && got.pid == NULL));
+    must_be_word(line, len, got.request, got.request_len);
+    must_be_word(line, len, got.pid, got.pid_len);
+    free(line);
+}
 
 static void
 take(void *arg, const char *text, size_t len, bool more)
@@ -19,6 +50,7 @@ take(void *arg, const char *text, size_t len, bool more)
         MUST(c != '\n');
         cost += c == '"' || c == '\\' ? 2 : c >= 0x20 && c <= 0x7e ? 1 : 4;
     }
+    tag(text, len);
     MUST(len <= LINES_MAX && cost <= LINES_COST);
     MUST(!more || cost > LINES_COST - 4);
     MUST(h->len + len + 1 <= h->room);

@@ -223,6 +223,7 @@ next_deadline(const struct keeper *k, uint64_t now)
         first = MIN_OF(first, k->modules[i].unit.deadline);
     }
     first = MIN_OF(first, life_deadline(k));
+    first = MIN_OF(first, output_deadline(k));
     first = MIN_OF(first, control_deadline(k));
     return MIN_OF(first, ready_deadline(k));
 }

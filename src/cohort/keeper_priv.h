@@ -59,6 +59,15 @@ struct keeper_stream {
     struct keeper_source source; /* owner: the module */
     const char *name;
     struct lines lines;
+    bool paused; /* not read until the second is over */
+};
+
+/* What a module printed in this second. */
+struct keeper_output {
+    uint64_t began;
+    uint32_t lines; /* that came into the log */
+    size_t bytes;   /* that were read */
+    uint64_t dropped;
 };
 
 /* What life.c knows of the module's process, or of the wait for one. */
@@ -77,6 +86,7 @@ struct keeper_module {
     struct world world; /* whose spawn makes pipes and folder first */
     struct spawn_plan plan;
     struct keeper_stream streams[2];
+    struct keeper_output output;
     char *door;           /* path */
     char *state;          /* path; NULL: there is no state folder */
     struct limits limits; /* of the program, or of its shim's commands */
@@ -250,6 +260,21 @@ bool module_has_shim(const struct conf_module *conf);
 void isolate_tell(struct keeper *k);
 /* Fills m->limits, and of m->plan what bounds the process. */
 void isolate_plan(struct keeper_module *m);
+
+/* output.c */
+#define OUTPUT_LINES 1000      /* a second, of a module, into the log */
+#define OUTPUT_BYTES (4 << 20) /* a second, of a module, are read */
+/* Opens M's streams for one life; the program's ends come back in FDS, the
+ * caller's. 0 or a negative errno; what is open then the caller closes too. */
+int output_open(struct keeper_module *m, struct spawn_fd fds[2]);
+void output_ready(struct keeper_source *source, uint32_t events);
+/* Logs what M wrote before its end, and closes its streams; bounded, since a
+ * process that left the group may write on for ever. */
+void output_drain(struct keeper_module *m);
+/* Tells of dropped lines when their second is over, and reads on. */
+void output_tick(struct keeper *k, uint64_t now);
+/* When that is due next; UINT64_MAX: not. */
+uint64_t output_deadline(const struct keeper *k);
 
 /* secrets.c */
 #define SECRETS_MAX      32        /* a module */

@@ -5,12 +5,10 @@
 #include "cohort/keeper_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -18,87 +16,6 @@
 
 /* The first number of a listening socket in a module. */
 #define LISTEN_FIRST 64
-
-static void
-take_line(void *arg, const char *text, size_t len, bool more)
-{
-    struct keeper_stream *stream = arg;
-    struct keeper_module *m = stream->source.owner;
-    struct log_line line;
-
-    keeper_log_begin(m->keeper, &line, LOG_INFO, "output");
-    log_text(&line, "module", m->conf->name);
-    log_text(&line, "stream", stream->name);
-    if (more) {
-        log_text(&line, "more", "yes");
-    }
-    log_bytes(&line, "text", text, len);
-    keeper_log_end(m->keeper, &line);
-}
-
-/* Reads one portion; false when there is nothing (more) to be read. */
-static bool
-read_stream(struct keeper_stream *stream)
-{
-    struct keeper_module *m = stream->source.owner;
-    char bytes[16384];
-    ssize_t n;
-
-    if (stream->source.fd < 0) {
-        return false;
-    }
-    n = read(stream->source.fd, bytes, sizeof(bytes));
-    if (n > 0) {
-        lines_add(&stream->lines, bytes, (size_t)n, take_line, stream);
-        return true;
-    }
-    if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        lines_end(&stream->lines, take_line, stream);
-        keeper_unwatch(m->keeper, &stream->source);
-    }
-    return false;
-}
-
-static void
-stream_ready(struct keeper_source *source, uint32_t events)
-{
-    read_stream((struct keeper_stream *)source);
-}
-
-/* What was written before the end is still logged; bounded, since a process
- * that left the group may write on for ever. */
-static void
-drain_stream(struct keeper_stream *stream)
-{
-    struct keeper_module *m = stream->source.owner;
-
-    for (int i = 0; i < 64 && read_stream(stream); i++) {
-    }
-    lines_end(&stream->lines, take_line, stream);
-    keeper_unwatch(m->keeper, &stream->source);
-}
-
-/* Opens both streams; the writing ends come back in FDS. */
-static int
-open_streams(struct keeper_module *m, struct spawn_fd fds[2])
-{
-    for (int i = 0; i < 2; i++) {
-        int ends[2];
-        int rc;
-
-        if (pipe2(ends, O_CLOEXEC) < 0) {
-            return -errno;
-        }
-        fds[i] = (struct spawn_fd){ends[1], i + 1};
-        m->streams[i].source.fd = ends[0];
-        fcntl(ends[0], F_SETFL, O_NONBLOCK); /* this end alone */
-        rc = keeper_watch(m->keeper, &m->streams[i].source, EPOLLIN);
-        if (rc < 0) {
-            return rc;
-        }
-    }
-    return 0;
-}
 
 /* The listening sockets that M has for its own, added to FDS (there are N).
  * They have numbers that nothing else has: a shim looks which of its
@@ -135,7 +52,7 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
     int rc = runfolder_module(&m->keeper->folder, m->conf->name, m->conf->user);
 
     if (rc == 0) {
-        rc = open_streams(m, fds);
+        rc = output_open(m, fds);
     }
     if (rc == 0) {
         rc = confine_make(m, &mine.sandbox);
@@ -211,7 +128,7 @@ init_module(struct keeper *k, size_t index)
     m->keeper = k;
     m->conf = &k->conf->modules[index];
     for (int i = 0; i < 2; i++) {
-        m->streams[i].source = (struct keeper_source){-1, stream_ready, m};
+        m->streams[i].source = (struct keeper_source){-1, output_ready, m};
         m->streams[i].name = i == 0 ? "stdout" : "stderr";
     }
     m->world = *k->real;
@@ -331,6 +248,7 @@ modules_start(struct keeper *k)
 void
 modules_tick(struct keeper *k, uint64_t now)
 {
+    output_tick(k, now);
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         act_on(&k->modules[i], restart_tick(&k->modules[i].unit, now));
     }
@@ -356,8 +274,7 @@ module_reaped(struct keeper_module *m, int status)
     struct log_line line;
     bool asked;
 
-    drain_stream(&m->streams[0]);
-    drain_stream(&m->streams[1]);
+    output_drain(m);
     stop_note_end(k, &m->unit, status, killed);
     restart_died(&m->unit, status, now);
     life_changed(m);

@@ -1,0 +1,205 @@
+/* What modules print: two pipes for each life, cut into lines, each a line of
+ * the log with module, stream and, where the line tells, request and copy.
+ *
+ * A program may write without end. It is not stopped for that, since one that
+ * only talks much should not stand still: what is over the rate is read,
+ * counted and dropped. What is over a rate far above that is left in the pipe
+ * until the second is over, so that the keeper's time is bounded too, whatever
+ * the program does.
+ *
+ * Invariant: a stream that is paused has a descriptor that is in no epoll set;
+ * output_tick() resumes it, or output_drain() closes it. */
+#include "cohort/keeper_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "cohort/tag.h"
+
+/* A line of this cost (lines.h) has room in the log for the fields of a tag
+ * beside its text. */
+#define TAGGED_COST 1800
+
+static void
+add_tag(struct log_line *line, const struct tag *tag)
+{
+    if (tag->pid != NULL) {
+        log_bytes(line, "pid", tag->pid, tag->pid_len);
+    }
+    if (tag->request != NULL) {
+        log_bytes(line, "request", tag->request, tag->request_len);
+    }
+}
+
+static void
+take_line(void *arg, const char *text, size_t len, bool more)
+{
+    struct keeper_stream *stream = arg;
+    struct keeper_module *m = stream->source.owner;
+    struct log_line line;
+    struct tag tag;
+
+    if (m->output.lines >= OUTPUT_LINES) {
+        m->output.dropped++;
+        return;
+    }
+    m->output.lines++;
+    (void)tag_parse(text, len, &tag);
+    if (tag.len == 0 && stream->lines.cost > TAGGED_COST) {
+        tag = (struct tag){0}; /* the text is more than its fields */
+    }
+    keeper_log_begin(m->keeper, &line, LOG_INFO, "output");
+    log_text(&line, "module", m->conf->name);
+    log_text(&line, "stream", stream->name);
+    add_tag(&line, &tag);
+    if (more) {
+        log_text(&line, "more", "yes");
+    }
+    log_bytes(&line, "text", text + tag.len, len - tag.len);
+    keeper_log_end(m->keeper, &line);
+}
+
+static void
+tell_dropped(struct keeper_module *m)
+{
+    struct log_line line;
+
+    if (m->output.dropped == 0) {
+        return;
+    }
+    keeper_log_begin(m->keeper, &line, LOG_WARN, "output-dropped");
+    log_text(&line, "module", m->conf->name);
+    log_num(&line, "lines", m->output.dropped);
+    log_num(&line, "most_a_second", OUTPUT_LINES);
+    keeper_log_end(m->keeper, &line);
+    m->output.dropped = 0;
+}
+
+/* Begins a new second if the last one is over. */
+static void
+begin_second(struct keeper_module *m, uint64_t now)
+{
+    if (now - m->output.began < NS_PER_SEC) {
+        return;
+    }
+    tell_dropped(m);
+    m->output.began = now;
+    m->output.lines = 0;
+    m->output.bytes = 0;
+    for (int i = 0; i < 2; i++) {
+        if (m->streams[i].paused) {
+            m->streams[i].paused = false;
+            (void)keeper_watch(m->keeper, &m->streams[i].source, EPOLLIN);
+        }
+    }
+}
+
+/* Reads one portion; false when there is nothing (more) to be read. */
+static bool
+read_stream(struct keeper_stream *stream)
+{
+    struct keeper_module *m = stream->source.owner;
+    char bytes[16384];
+    ssize_t n;
+
+    if (stream->source.fd < 0) {
+        return false;
+    }
+    n = read(stream->source.fd, bytes, sizeof(bytes));
+    if (n > 0) {
+        m->output.bytes += (size_t)n;
+        lines_add(&stream->lines, bytes, (size_t)n, take_line, stream);
+        return true;
+    }
+    if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        lines_end(&stream->lines, take_line, stream);
+        keeper_unwatch(m->keeper, &stream->source);
+    }
+    return false;
+}
+
+void
+output_ready(struct keeper_source *source, uint32_t events)
+{
+    struct keeper_stream *stream = (struct keeper_stream *)source;
+    struct keeper_module *m = source->owner;
+
+    begin_second(m, keeper_now(m->keeper));
+    if (read_stream(stream) && m->output.bytes >= OUTPUT_BYTES) {
+        /* Out of the set: a hang-up would be told again and again. */
+        epoll_ctl(m->keeper->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+        stream->paused = true;
+    }
+}
+
+int
+output_open(struct keeper_module *m, struct spawn_fd fds[2])
+{
+    for (int i = 0; i < 2; i++) {
+        int ends[2];
+        int rc;
+
+        if (pipe2(ends, O_CLOEXEC) < 0) {
+            return -errno;
+        }
+        fds[i] = (struct spawn_fd){ends[1], i + 1};
+        m->streams[i].source.fd = ends[0];
+        m->streams[i].paused = false;
+        fcntl(ends[0], F_SETFL, O_NONBLOCK); /* this end alone */
+        rc = keeper_watch(m->keeper, &m->streams[i].source, EPOLLIN);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void
+output_drain(struct keeper_module *m)
+{
+    begin_second(m, keeper_now(m->keeper));
+    for (int i = 0; i < 2; i++) {
+        struct keeper_stream *stream = &m->streams[i];
+
+        for (int n = 0; n < 64 && read_stream(stream); n++) {
+        }
+        lines_end(&stream->lines, take_line, stream);
+        keeper_unwatch(m->keeper, &stream->source);
+        stream->paused = false;
+    }
+    tell_dropped(m);
+}
+
+/* Is the end of this second awaited? */
+static bool
+is_due(const struct keeper_module *m)
+{
+    return m->output.dropped > 0 || m->streams[0].paused ||
+           m->streams[1].paused;
+}
+
+void
+output_tick(struct keeper *k, uint64_t now)
+{
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        if (is_due(&k->modules[i])) {
+            begin_second(&k->modules[i], now);
+        }
+    }
+}
+
+uint64_t
+output_deadline(const struct keeper *k)
+{
+    uint64_t first = UINT64_MAX;
+
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        if (is_due(&k->modules[i])) {
+            first = MIN_OF(first, k->modules[i].output.began + NS_PER_SEC);
+        }
+    }
+    return first;
+}
