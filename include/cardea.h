@@ -40,6 +40,35 @@ typedef void cardea_handler(struct cardea_request *);
  * set) has mode 0600; else as below. */
 int cardea_serve_threads(cardea_handler *handler);
 
+/* What a program adds whose requests are answered by forked copies. Each may be
+ * NULL; all get ARG. A connection to a database belongs into START. */
+struct cardea_hooks {
+    void (*before_fork)(void *arg); /* in the parent, before each fork */
+    void (*after_fork)(void *arg);  /* in the parent, after it */
+    int (*start)(
+        void *arg); /* in a new copy; not 0: it cannot serve, and ends */
+    void (*end)(void *arg); /* in a copy that leaves */
+    void *arg;
+};
+
+/* Serves the same door, each request in a forked copy of the program: HANDLER
+ * is one of many processes that answer one request at a time, and needs no
+ * lock. There are as many as there were requests waiting at the same time, at
+ * least one; those that have nothing to do leave. The calling process itself
+ * answers none: what it has made before the call (configuration, compiled
+ * templates, a warm cache) each copy has from its first instruction. HOOKS
+ * (borrowed) may be NULL.
+ *
+ * The program must have one thread. If it has more, a line on standard error
+ * says so, and requests are answered in this process one at a time, after
+ * START. A copy that ends within a request costs that client its answer (502),
+ * and is replaced; one whose request is a second past its time is killed.
+ * CARDEA_COPIES bounds their number (1000), CARDEA_START_TIMEOUT (seconds; 30)
+ * what START may take, and CARDEA_RECYCLE_CALLS, CARDEA_RECYCLE_AGE (seconds)
+ * and CARDEA_RECYCLE_MEMORY (bytes) how long one copy serves. Returns only on
+ * failure, as above. */
+int cardea_serve(cardea_handler *handler, const struct cardea_hooks *hooks);
+
 /* The same at a door PATH of the caller's choice (made with mode 0666 & ~umask;
  * a dead door found there is replaced). */
 int cardea_serve_threads_at(cardea_handler *handler, const char *path);

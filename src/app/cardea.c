@@ -595,8 +595,73 @@ attach(int d, const char *path, mode_t mode)
     return door_attach(d, path, mode);
 }
 
+/* How HANDLER's calls are served; the rest of serve() is the same. */
+struct way {
+    bool by_copies;
+    const struct cardea_hooks *hooks;
+};
+
+/* The number in the environment's NAME, times UNIT; 0: none that can be. */
+static uint64_t
+number_of(const char *name, uint64_t unit)
+{
+    const char *text = getenv(name);
+    char *end;
+    double n;
+
+    if (!text || *text < '0' || *text > '9') {
+        return 0;
+    }
+    n = strtod(text, &end);
+    return *end == 0 && n < 1e15 / (double)unit ? (uint64_t)(n * (double)unit)
+                                                : 0;
+}
+
+/* Before the door is made. 0, or 1 after a line said why not. */
 static int
-serve(cardea_handler *handler, const char *path, mode_t mode)
+prepare_copies(struct way *way)
+{
+    static const struct cardea_hooks none = {0};
+    const struct cardea_hooks *h = way->hooks ? way->hooks : &none;
+    struct door_copy_hooks hooks = {h->before_fork, h->after_fork, h->start,
+                                    h->end, h->arg};
+    struct door_copy_limits limits = {
+        .most = (uint32_t)number_of("CARDEA_COPIES", 1),
+        .start_ns = number_of("CARDEA_START_TIMEOUT", 1000000000),
+        .calls = number_of("CARDEA_RECYCLE_CALLS", 1),
+        .age_ns = number_of("CARDEA_RECYCLE_AGE", 1000000000),
+        .memory = number_of("CARDEA_RECYCLE_MEMORY", 1),
+    };
+    int e = door_copies_prepare(&hooks, &limits);
+
+    if (e == EBUSY) {
+        fprintf(stderr, "cardea: this program has several threads, or a door "
+                        "already, and cannot be copied: it answers one request "
+                        "at a time; start threads in the hook `start`\n");
+        way->by_copies = false;
+        door_native_single();
+        return h->start && h->start(h->arg) != 0 ? 1 : 0;
+    }
+    if (e != 0) {
+        fprintf(stderr, "cardea: out of memory\n");
+    }
+    return e != 0;
+}
+
+static void
+serve_calls(const struct way *way)
+{
+    if (way->by_copies) {
+        int e = door_copies_serve();
+        fprintf(stderr, "cardea: cannot serve: %s\n", strerror(e));
+        return;
+    }
+    /* not reached: serves until it is killed: scenarios */
+    door_native_serve();
+}
+
+static int
+serve(cardea_handler *handler, const char *path, mode_t mode, struct way way)
 {
     cardea_handler **cookie = malloc(sizeof(cardea_handler *));
 
@@ -606,6 +671,10 @@ serve(cardea_handler *handler, const char *path, mode_t mode)
     }
     *cookie = handler;
     signal(SIGPIPE, SIG_IGN);
+    if (way.by_copies && prepare_copies(&way) != 0) {
+        free((void *)cookie);
+        return 1;
+    }
     int d =
         door_create_native(app_procedure, (void *)cookie, 0, DOOR_FEATURE_HTTP);
     if (d < 0) {
@@ -623,8 +692,8 @@ serve(cardea_handler *handler, const char *path, mode_t mode)
         free((void *)cookie);
         return 1;
     }
-    /* not reached: serves until it is killed: scenarios */
-    door_native_serve();
+    serve_calls(&way);
+    return 1;
 }
 
 int
@@ -633,14 +702,16 @@ cardea_serve_threads_at(cardea_handler *handler, const char *path)
     mode_t mask = umask(022);
 
     umask(mask);
-    return serve(handler, path, 0666 & ~mask);
+    return serve(handler, path, 0666 & ~mask, (struct way){0});
 }
 
-int
-cardea_serve_threads(cardea_handler *handler)
+static int
+serve_named(cardea_handler *handler, struct way way)
 {
     const char *path = getenv("CARDEA_DOOR");
+    mode_t mask = umask(022);
 
+    umask(mask);
     if (!path || *path == 0) {
         fprintf(stderr,
                 "cardea: this program answers requests behind a door. Name it "
@@ -652,10 +723,18 @@ cardea_serve_threads(cardea_handler *handler)
     /* A keeper dials for its workers and is root or our own user: nobody else
      * needs the door, and could fill our descriptors by it. */
     /* not reached: serves until it is killed: scenarios */
-    if (getenv("CARDEA_MODULE")) {
-        /* not reached: serves until it is killed: scenarios */
-        return serve(handler, path, 0600);
-    }
-    /* not reached: serves until it is killed: scenarios */
-    return cardea_serve_threads_at(handler, path);
+    return serve(handler, path, getenv("CARDEA_MODULE") ? 0600 : 0666 & ~mask,
+                 way);
+}
+
+int
+cardea_serve_threads(cardea_handler *handler)
+{
+    return serve_named(handler, (struct way){0});
+}
+
+int
+cardea_serve(cardea_handler *handler, const struct cardea_hooks *hooks)
+{
+    return serve_named(handler, (struct way){true, hooks});
 }

@@ -357,7 +357,7 @@ check_heap(const struct source *src)
         bits += (unsigned)__builtin_popcountll(reply->heap_map[i]);
     }
     for (size_t i = 0; i < RING_SLOTS; i++) {
-        runs += src->runs[i].count;
+        runs += atomic_load(&src->runs[i]) & 0xffff;
     }
     MUST(bits == runs);
 }
@@ -469,7 +469,7 @@ end(struct source *src, bool accepted, int reply_fd)
     ring_drop_held(src, true);
     fake_close(src->conn);
     MUST(fake_open_count() == 0);
-    free(src->runs);
+    munmap(src->runs, RING_SLOTS * sizeof *src->runs);
     free(thread.args);
     free(thread.descs);
     free(memory);

@@ -21,9 +21,9 @@ static const char *const kept[] = {
 #endif
 };
 
-/* HOME, USER, LOGNAME; CARDEA_DOOR, _MODULE, _CONTROL, _STATE, _LIMITS; the
- * NULL. */
-#define OTHERS 9
+/* HOME, USER, LOGNAME; CARDEA_DOOR, _MODULE, _CONTROL, _STATE, _LIMITS;
+ * _COPIES, _START_TIMEOUT, _RECYCLE_CALLS, _AGE, _MEMORY; the NULL. */
+#define OTHERS 14
 
 struct vars {
     char **list;
@@ -93,6 +93,36 @@ add_own(struct vars *vars, const struct keeper_module *m)
     }
 }
 
+/* VALUE in units of SCALE; nothing where it is 0. */
+static void
+add_number(struct vars *vars, const char *name, uint64_t value, uint64_t scale)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.3f", (double)value / (double)scale);
+    add(vars, name, value > 0 ? text : NULL);
+}
+
+/* What bounds forked copies (cardea_serve(3)). */
+static void
+add_copies(struct vars *vars, const struct conf_module *conf)
+{
+    const uint64_t *amounts = conf->amounts;
+
+    if (conf->kind != CONF_MODULE_RUN && conf->kind != CONF_MODULE_WSGI) {
+        return;
+    }
+    add_number(vars, "CARDEA_COPIES", conf->copies, 1);
+    if (conf->wheres[CONF_OPTION_START_TIMEOUT].line > 0) {
+        add_number(vars, "CARDEA_START_TIMEOUT", conf->start_timeout_ns,
+                   NS_PER_SEC);
+    }
+    add_number(vars, "CARDEA_RECYCLE_CALLS", amounts[CONF_RECYCLE_CALLS], 1);
+    add_number(vars, "CARDEA_RECYCLE_AGE", amounts[CONF_RECYCLE_AGE],
+               NS_PER_SEC);
+    add_number(vars, "CARDEA_RECYCLE_MEMORY", amounts[CONF_RECYCLE_MEMORY], 1);
+}
+
 /* Where the program finds its secrets; never what they are. */
 static void
 add_secrets(struct vars *vars, const struct conf_entries *secrets)
@@ -119,6 +149,7 @@ environ_make(const struct keeper_module *m)
         return NULL;
     }
     add_own(&vars, m);
+    add_copies(&vars, m->conf);
     add_secrets(&vars, &m->conf->secrets);
     for (size_t i = 0; i < named->n; i++) {
         add(&vars, named->list[i].name, named->list[i].value);

@@ -131,6 +131,12 @@ door_create_native(door_native_procedure *procedure, void *cookie,
 }
 
 void
+door_native_single(void)
+{
+    door_server.single = true;
+}
+
+void
 door_native_serve(void)
 {
     struct thread *t = pool_adopt();

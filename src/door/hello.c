@@ -59,11 +59,15 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
         !door_is_connection(fds[0])) {
         return EPROTO;
     }
-    if ((d->attributes & DOOR_REVOKED) != 0) {
+    int refused = (d->attributes & DOOR_REVOKED) != 0 ? EBADF
+                  : door_server.by_hand && !ring
+                      ? ENOTSUP /* copies take none */
+                      : 0;
+    if (refused != 0) {
         struct door_welcome w;
-        welcome_init(&w, d, EBADF);
+        welcome_init(&w, d, refused);
         door_send(fds[0], &w, sizeof w, NULL, 0);
-        return EBADF;
+        return refused;
     }
     struct source *src = calloc(1, sizeof *src);
     if (!src) {
@@ -90,6 +94,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
         w.size = src->reply_size;
         like.src = src;
         pthread_mutex_lock(&door_server.lock);
+        src->number = ring ? ++door_server.n_sources : 0;
         e = item_add(ITEM_SOURCE, src->conn, &like,
                      EPOLLIN | EPOLLRDHUP | EPOLLET);
         if (e == 0 && ring) {

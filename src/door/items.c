@@ -157,5 +157,8 @@ server_calls_locked(const struct door *d)
             n += atomic_load(&i->src->calls);
         }
     }
+    if (door_server.copies && d->native) {
+        n += copies_calls();
+    }
     return n;
 }

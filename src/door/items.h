@@ -5,7 +5,14 @@
 #include "door/server.h"
 
 /* What an epoll event names. */
-enum item_kind { ITEM_KICK, ITEM_DOOR, ITEM_LISTENER, ITEM_SOURCE, ITEM_NAMES };
+enum item_kind {
+    ITEM_KICK,
+    ITEM_DOOR,
+    ITEM_LISTENER,
+    ITEM_SOURCE,
+    ITEM_NAMES,
+    ITEM_COPY
+};
 
 struct item {
     struct item *next, *prev; /* all of them, for the child of a fork */

@@ -52,3 +52,38 @@ bool door_task_withdrawn(const struct door_task *task);
  * errno. */
 int door_task_send_fd(struct door_task *task, int fd, uint64_t offset,
                       uint64_t length);
+
+/* What a program whose calls are served by forked copies may add. Each may be
+ * NULL; all get ARG. */
+struct door_copy_hooks {
+    void (*before_fork)(void *arg); /* in the parent */
+    void (*after_fork)(void *arg);  /* in the parent */
+    int (*start)(void *arg);        /* in the copy; not 0: it cannot serve */
+    void (*end)(void *arg);         /* in the copy that leaves */
+    void *arg;
+};
+
+/* How many copies, and how long each lives. 0: no bound, or the usual one. */
+struct door_copy_limits {
+    uint32_t most;          /* copies at once; 1000 */
+    uint64_t start_ns;      /* until `start` has returned; 30 s */
+    uint64_t calls, age_ns; /* of one copy, up to a tenth more or less */
+    uint64_t memory;        /* bytes resident */
+};
+
+/* Says that calls will be served by copies: before the door is made, and while
+ * the process has one thread. 0, or an errno: EBUSY (a door was made before, or
+ * there are more threads), ENOMEM. */
+int door_copies_prepare(const struct door_copy_hooks *hooks,
+                        const struct door_copy_limits *limits);
+
+/* Native calls are served by the thread that calls door_native_serve(), one at
+ * a time: for a handler that is not safe with threads, in a program that has
+ * some and so cannot be forked. */
+void door_native_single(void);
+
+/* Makes the calling thread, the only one, the parent of copies: it forks one
+ * when a call has waited and no copy is free, and serves no call itself. Copies
+ * are made by fork(2) and answer calls of every ring. Returns only on failure:
+ * an errno. */
+int door_copies_serve(void);

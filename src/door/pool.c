@@ -187,24 +187,42 @@ pool_rouse_locked(struct source *src)
 
 /* Is this thread on a CPU, or waiting for one? What cannot be known counts as
  * blocked. */
-static bool
-is_running(pid_t tid)
+/* The letter of its state in proc_pid_stat(5), at PATH; 0: it is gone. */
+static char
+state_at(const char *path)
 {
-    char path[64], text[256];
-
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+    char text[256];
     int fd = raw_open(path, O_RDONLY | O_CLOEXEC);
+
     if (fd < 0) {
-        return false;
+        return 0;
     }
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
     if (n <= 0) {
-        return false;
+        return 0;
     }
     text[n] = 0;
     const char *end = strrchr(text, ')');
-    return end && end[1] == ' ' && end[2] == 'R';
+    return end && end[1] == ' ' ? end[2] : 0;
+}
+
+char
+pool_process_state(pid_t pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    return state_at(path);
+}
+
+static bool
+is_running(pid_t tid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+    return state_at(path) == 'R';
 }
 
 bool
@@ -472,8 +490,9 @@ door_server_create(door_server_func_t *create)
 bool
 pool_grows(const struct door *d)
 {
-    return d->native || (d->pool == &door_server.shared &&
-                         atomic_load(&creator) == pool_default_creator);
+    return (d->native && !door_server.single) ||
+           (d->pool == &door_server.shared &&
+            atomic_load(&creator) == pool_default_creator);
 }
 
 int

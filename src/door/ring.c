@@ -407,6 +407,8 @@ void
 ring_withdraw(struct ring *r, uint32_t slot)
 {
     atomic_store(&ring_entry(r, slot)->withdrawn, 1);
+    /* Who serves it may be stuck: his parent looks. */
+    ring_bell(r);
 }
 
 /* ---- answers ---- */

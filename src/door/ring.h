@@ -161,7 +161,8 @@ void ring_publish(struct ring *r, uint32_t slot);
 void ring_flush(struct ring *r);
 
 /* Nobody wants this answer any more: the server may skip it, its handler can
- * ask. The slot stays taken until ring_poll gives it back. */
+ * ask; the server's listening thread is rung, in case the handler is stuck. The
+ * slot stays taken until ring_poll gives it back. */
 void ring_withdraw(struct ring *r, uint32_t slot);
 
 /* Calls ANSWERED(arg, r, owner, slot) for every call answered since. */

@@ -22,6 +22,7 @@
 /* A caller that sends as fast as it is read must not hold a thread: more than a
  * socket buffer can hold at once. */
 #define NOTES_A_TURN    1024
+#define RUNS_SIZE       (RING_SLOTS * sizeof(uint64_t))
 
 _Static_assert(sizeof(struct ring_reply_head) <= REPLIES_OFF, "head fits");
 _Static_assert(REPLIES_OFF + RING_SLOTS * sizeof(struct ring_reply) <=
@@ -82,8 +83,11 @@ ring_accept(struct source *src, int memory_fd, int *p_fd)
     if (e != 0) {
         return e;
     }
-    src->runs = calloc(RING_SLOTS, sizeof *src->runs);
-    if (!src->runs) {
+    src->runs = mmap(NULL, RUNS_SIZE, PROT_READ | PROT_WRITE,
+                     MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+    if (src->runs == MAP_FAILED) {
+        /* not reached: no memory */
+        src->runs = NULL;
         return ENOMEM;
     }
     src->reply_size = REPLY_SIZE;
@@ -191,12 +195,29 @@ heap_give(struct ring_reply_head *h, uint32_t page, uint32_t count)
     atomic_fetch_and(&h->heap_map[page / 64], ~(mask << (page % 64)));
 }
 
+/* A slot's run is one word, for its copies may be several processes: whoever
+ * takes it out gives it back, once. The generation is that of the call which it
+ * was taken for, so that no older look at the word fits a newer one. */
+static uint64_t
+run_word(uint32_t generation, uint32_t page, uint32_t count)
+{
+    return (uint64_t)generation << 32 | (uint64_t)page << 16 | count;
+}
+
+static void
+run_return(struct source *src, uint64_t run)
+{
+    if ((run & 0xffff) > 0) {
+        heap_give(head_of(src), (uint32_t)(run >> 16) & 0xffff,
+                  (uint32_t)run & 0xffff);
+    }
+}
+
 static void
 give_run(struct source *src, uint32_t slot)
 {
-    if (src->runs[slot].count > 0) {
-        heap_give(head_of(src), src->runs[slot].page, src->runs[slot].count);
-        src->runs[slot].count = 0;
+    if (atomic_load_explicit(&src->runs[slot], memory_order_relaxed) != 0) {
+        run_return(src, atomic_exchange(&src->runs[slot], 0));
     }
 }
 
@@ -211,11 +232,12 @@ heap_take_or_sweep(struct source *src, uint32_t count)
         return page;
     }
     for (uint32_t i = 0; i < src->n_slots; i++) {
-        /* 0: the slot is at work, its last call's words say nothing. */
+        uint64_t run = atomic_load(&src->runs[i]);
         uint32_t gen = reply_of(src, i)->generation;
-        if (src->runs[i].count > 0 && gen != 0 &&
-            atomic_load(&src->entries[i].released) == gen) {
-            give_run(src, i);
+        /* A slot at work has a run of a later call than its reply is of. */
+        if (run >> 32 == gen && atomic_load(&src->entries[i].released) == gen &&
+            atomic_compare_exchange_strong(&src->runs[i], &run, 0)) {
+            run_return(src, run);
         }
     }
     return heap_take(head_of(src), count);
@@ -236,23 +258,16 @@ door_task_grow(struct door_task *task, size_t used, size_t want)
     while ((size_t)count * RING_SEGMENT < want) {
         count *= 2;
     }
-    /* Runs are taken, given and swept under the lock; a slot at work has no
-     * generation, so that no sweep takes its run from it. */
-    pthread_mutex_lock(&door_server.lock);
-    reply_of(src, slot)->generation = 0;
     int64_t page = heap_take_or_sweep(src, count);
-    pthread_mutex_unlock(&door_server.lock);
     if (page < 0) {
         return ENOBUFS;
     }
     uint8_t *room =
         (uint8_t *)src->reply + REPLY_HEAP_OFF + (size_t)page * RING_SEGMENT;
     memcpy(room, task->room, used);
-    pthread_mutex_lock(&door_server.lock);
-    give_run(src, slot);
-    src->runs[slot].page = (uint32_t)page;
-    src->runs[slot].count = count;
-    pthread_mutex_unlock(&door_server.lock);
+    run_return(src, atomic_exchange(&src->runs[slot],
+                                    run_word(task->call->generation,
+                                             (uint32_t)page, count)));
     task->room = room;
     task->room_size = (size_t)count * RING_SEGMENT;
     return 0;
@@ -409,9 +424,58 @@ in_request(const struct source *src, uint64_t off, uint64_t len)
             len <= src->request_size - off);
 }
 
-/* Claims the oldest published slot. false: there is none. */
+static uint32_t
+done_bit(const struct source *src, uint32_t slot)
+{
+    return (uint32_t)(atomic_load(&head_of(src)->done[slot / 64]) >>
+                      (slot % 64)) &
+           1;
+}
+
+/* What is about to be claimed is noted before: whoever is killed right after it
+ * leaves the note. */
+static void
+note_claim(struct copy_note *note, const struct source *src, uint32_t head,
+           uint32_t slot)
+{
+    atomic_store_explicit(&note->state, COPY_CLAIMS, memory_order_relaxed);
+    note->source = src->number;
+    note->head = head;
+    note->slot = slot;
+    note->done = done_bit(src, slot);
+    note->cookie = src->entries[slot].cookie;
+    note->generation = src->entries[slot].generation;
+    note->deadline = src->entries[slot].deadline;
+    note->request_id = src->entries[slot].request_id;
+}
+
+void
+ring_abandon(struct source *src, const struct copy_note *note)
+{
+    uint32_t slot = note->slot % src->n_slots;
+    struct ring_reply *r = reply_of(src, slot);
+    bool claims = atomic_load(&note->state) == COPY_CLAIMS;
+
+    /* Within a claim: it is theirs only if nobody else can have won it. */
+    if ((claims && (atomic_load(&head_of(src)->head) != note->head + 1 ||
+                    r->cookie == note->cookie)) ||
+        done_bit(src, slot) != note->done) {
+        return;
+    }
+    r->error = EINTR;
+    r->cookie = note->cookie;
+    r->data_off = r->head_off = REPLY_SLOTS_OFF;
+    r->data_len = r->head_len = 0;
+    r->flags = 0;
+    r->generation = note->generation;
+    atomic_fetch_xor(&head_of(src)->done[slot / 64], 1ull << (slot % 64));
+    ring_announce(src);
+}
+
+/* Claims the oldest published slot. NOTE: of a copy, or NULL. false: there is
+ * none. */
 static bool
-claim(struct source *src, uint32_t *p_slot)
+claim(struct source *src, struct copy_note *note, uint32_t *p_slot)
 {
     const struct ring_request *q = request_of(src);
     struct ring_reply_head *h = head_of(src);
@@ -426,9 +490,15 @@ claim(struct source *src, uint32_t *p_slot)
         /* Read before the claim: after it the caller may reuse the place. */
         uint32_t slot =
             ((const volatile uint32_t *)src->order)[head % src->n_slots];
+        if (note) {
+            note_claim(note, src, head, slot % src->n_slots);
+        }
         if (atomic_compare_exchange_weak_explicit(&h->head, &head, head + 1,
                                                   memory_order_acq_rel,
                                                   memory_order_relaxed)) {
+            if (note) {
+                atomic_store(&note->state, COPY_SERVES);
+            }
             *p_slot = slot % src->n_slots;
             return true;
         }
@@ -512,18 +582,14 @@ ring_take(struct source *src, struct thread *t)
 {
     struct call *c = &t->call;
 
-    while (claim(src, &c->slot)) {
+    while (claim(src, t->note, &c->slot)) {
         c->src = src;
         /* After all that the slot's last server wrote, whoever that was. */
         (void)atomic_load_explicit(&head_of(src)->done[c->slot / 64],
                                    memory_order_acquire);
         fetch_entry(src, c);
         int e = check_places(c);
-        if (src->runs[c->slot].count > 0) {
-            pthread_mutex_lock(&door_server.lock);
-            give_run(src, c->slot);
-            pthread_mutex_unlock(&door_server.lock);
-        }
+        give_run(src, c->slot);
         fill_task(c);
         if (e == 0 && atomic_load_explicit(&c->entry.withdrawn,
                                            memory_order_relaxed) != 0) {

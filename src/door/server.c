@@ -113,7 +113,9 @@ source_unref(struct source *src)
     }
     ring_drop_held(src, true);
     pthread_mutex_destroy(&src->held_lock);
-    free(src->runs);
+    if (src->runs) {
+        munmap(src->runs, RING_SLOTS * sizeof *src->runs);
+    }
     free(src);
     if (!is_doors) {
         door_unref(d);
@@ -240,6 +242,7 @@ source_event(struct item *item, uint32_t events)
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
         pthread_mutex_lock(&door_server.lock);
         item_remove(item);
+        door_server.n_sources += src->kind == SOURCE_RING;
         atomic_store(&src->dead, true);
         pool_cancel_locked(src);
         pool_rouse_locked(src);
@@ -276,6 +279,9 @@ handle(struct item *item, uint32_t events)
         break;
     case ITEM_NAMES:
         name_changed(item->fd);
+        break;
+    case ITEM_COPY:
+        copies_ended(item->fd);
         break;
     }
 }
@@ -345,11 +351,11 @@ listen_main(void *arg)
 
 /* ---- the start ---- */
 
-/* In a child of fork the parent's doors are not ours: forget all, close what
- * would keep the parent's hang-ups from being seen. */
+/* Closes and forgets what belongs to the parent, in a child of fork. With COPY
+ * its rings stay, which the child will serve. */
 /* not reached: a child of fork: counters are lost */
 static void
-forget_after_fork(void)
+forget(bool copy)
 {
     pthread_mutex_init(&door_server.lock, NULL);
     if (door_server.epoll >= 0) {
@@ -357,10 +363,11 @@ forget_after_fork(void)
         close(door_server.kick);
     }
     for (struct item *i = all_items; i; i = i->next) {
-        if (i->kind != ITEM_KICK && i->fd >= 0) {
+        bool stays = i->kind == ITEM_KICK || (copy && i->kind == ITEM_SOURCE);
+        if (!stays && i->fd >= 0) {
             close(i->fd);
         }
-        if (i->src) {
+        if (i->src && !stays) {
             ring_drop_held(i->src, false); /* connections that hang otherwise */
         }
     }
@@ -369,6 +376,7 @@ forget_after_fork(void)
     pool_forget_after_fork();
     door_server.epoll = door_server.kick = -1;
     door_server.running = false;
+    door_server.by_hand = false;
     door_server.pid = 0;
     door_server.doors = NULL;
     door_server.threads = NULL;
@@ -379,6 +387,21 @@ forget_after_fork(void)
     door_server.n_threads = door_server.n_starting = 0;
     door_server.most_threads = 0;
     door_server.silent_at = 0;
+    door_server.copies = NULL;
+}
+
+/* In a child of fork the parent's doors are not ours: forget all, close what
+ * would keep the parent's hang-ups from being seen. */
+static void
+forget_after_fork(void)
+{
+    forget(false);
+}
+
+void
+server_forget_in_copy(void)
+{
+    forget(true);
 }
 
 static void
@@ -462,10 +485,15 @@ server_start_locked(void)
             sched_getaffinity(0, sizeof *door_server.cpus, door_server.cpus);
             door_server.n_cpus = CPU_COUNT(door_server.cpus);
             door_server.n_cpus += door_server.n_cpus == 0;
+        }
+        if (!door_server.by_hand && !door_server.told_fork) {
+            door_server.told_fork = true;
             pthread_atfork(before_fork, after_fork_parent, forget_after_fork);
         }
     }
-    if (e == 0) {
+    if (e == 0 && door_server.by_hand) {
+        e = server_open_locked();
+    } else if (e == 0) {
         e = start_listener();
     }
     if (e != 0) {

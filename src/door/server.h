@@ -115,11 +115,10 @@ struct source {
 
     bool watched; /* under the server's lock */
     struct source *watch_next;
-    /* Heap pages a slot's last reply holds: page + 1, count (ring). */
-    struct {
-        uint32_t page;
-        _Atomic uint32_t count; /* changed under the server's lock */
-    } * runs;
+    /* Heap pages that a slot's last reply holds: generation, page and count
+     * in one word (ring). Shared by forked copies. */
+    _Atomic uint64_t *runs;
+    uint32_t number; /* of this process: names it in a copy's note */
 };
 
 struct held {
@@ -141,6 +140,29 @@ struct call {
     struct door_task task;
 };
 
+/* What a forked copy (copies.c) is at, in memory that it shares with its
+ * parent: whoever is killed leaves it. Only the copy writes it, but for
+ * `asked`. */
+enum copy_state {
+    COPY_NONE,
+    COPY_STARTS, /* its hook runs */
+    COPY_LOOKS,  /* between two calls */
+    COPY_PARKS,  /* it waits, and every ring counts it as parked */
+    COPY_CLAIMS, /* it takes the call that is noted, or somebody else does */
+    COPY_SERVES, /* it is in the call that is noted */
+    COPY_LEAVES,
+};
+
+struct copy_note {
+    _Atomic uint32_t state;
+    _Atomic uint32_t bell;  /* futex: its parent wants it to look */
+    _Atomic uint32_t asked; /* 1: leave when you are between two calls */
+    uint32_t source, head, slot, generation, done;
+    uint64_t cookie, deadline, request_id;
+    _Atomic uint64_t calls;
+    _Atomic uint64_t idle_since; /* CLOCK_MONOTONIC ns */
+} __attribute__((aligned(128)));
+
 struct thread {
     struct thread *next; /* all threads of the server */
     struct thread *idle_prev, *idle_next;
@@ -161,7 +183,8 @@ struct thread {
     uint32_t seen_call; /* growth: asleep in this call ... */
     uint64_t seen_at;   /* ... at this time */
     uint64_t run_start;
-    char *args; /* own copy of the arguments */
+    struct copy_note *note; /* of a forked copy; NULL: a thread */
+    char *args;             /* own copy of the arguments */
     size_t args_size;
     door_desc_t *descs;
     struct call call;
@@ -182,7 +205,14 @@ struct server {
     int epoll, kick;
     pthread_t listener;
     bool running;       /* the listening thread exists */
-    uint64_t silent_at; /* 0, or: a silent connection is dropped then */
+    bool told_fork;     /* its handlers are with the C library */
+    bool by_hand;       /* there is none: copies_serve() does its work */
+    bool single;        /* native calls: by the program's own thread alone */
+    uint32_t n_sources; /* rings opened or ended so far */
+    struct copies *copies;
+    struct copy_note *note; /* in a copy: its own */
+    _Atomic bool orphaned;  /* in a copy: its parent has gone */
+    uint64_t silent_at;     /* 0, or: a silent connection is dropped then */
     uint64_t resume_at; /* 0, or: listeners rest until then, for want of room */
     cpu_set_t *cpus;
     int n_cpus;
@@ -285,6 +315,9 @@ void pool_no_cancel(struct source *src);
 /* Gives SRC to a parked thread of its door's pool. false: none is parked. Lock
  * held. */
 bool pool_assign_locked(struct source *src);
+/* The letter of PID's state in proc_pid_stat(5): 'R' it computes, 'T' it is
+ * stopped, 't' it is traced; 0: there is none. */
+char pool_process_state(pid_t pid);
 /* Are fewer serving threads on a CPU than this process may use? Lock held. */
 bool pool_has_cpu_locked(void);
 /* Threads between two calls, or just made: neither serving nor parked, they
@@ -292,6 +325,16 @@ bool pool_has_cpu_locked(void);
 uint32_t pool_returning_locked(void);
 /* Wakes whoever attends SRC, to notice that it is dead. Lock held. */
 void pool_rouse_locked(struct source *src);
+
+/* ---- copies.c: calls served by forked processes ---- */
+
+/* One of them has ended: PIDFD became readable. */
+void copies_ended(int pidfd);
+/* How many calls they have taken. */
+uint64_t copies_calls(void);
+/* In a new copy: what belongs to its parent is closed and forgotten, but for
+ * the rings that it serves. */
+void server_forget_in_copy(void);
 
 /* ---- private.c, unref.c ---- */
 
@@ -359,6 +402,9 @@ void ring_read_notes(struct source *src);
 /* Closes the descriptors that are held. In the child of a fork too: LOCK is
  * false there. */
 void ring_drop_held(struct source *src, bool lock);
+/* NOTE's copy is dead, and was at a call of SRC: it is answered with EINTR,
+ * unless it was answered, or is somebody else's. */
+void ring_abandon(struct source *src, const struct copy_note *note);
 /* Does a ring's call to D take a descriptor? */
 bool ring_takes_descs(const struct door *d);
 

@@ -60,25 +60,52 @@ door_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns,
     return errno;
 }
 
-/* struct futex_waitv of linux/futex.h, which older headers lack. */
-struct two_futexes {
-    uint64_t val;
-    uint64_t uaddr;
-    uint32_t flags;
-    uint32_t reserved;
-};
+#define FUTEX_IS_32 2u
+
+struct door_futex
+door_futex_on(const _Atomic uint32_t *word, uint32_t value)
+{
+    return (struct door_futex){value, (uint64_t)(uintptr_t)word, FUTEX_IS_32,
+                               0};
+}
+
+static bool
+lacks_waitv(int e)
+{
+    return e == ENOSYS || e == EPERM; /* before 5.16, and some sandboxes */
+}
+
+int
+door_futex_wait_any(const struct door_futex *words, uint32_t n,
+                    uint64_t timeout_ns)
+{
+    uint64_t until = timeout_ns + door_now();
+    struct timespec ts = {(time_t)(until / 1000000000u),
+                          (long)(until % 1000000000u)};
+
+    if (syscall(SYS_futex_waitv, words, n, 0, timeout_ns > 0 ? &ts : NULL,
+                CLOCK_MONOTONIC) >= 0 ||
+        errno == EAGAIN) {
+        return 0;
+    }
+    if (!lacks_waitv(errno)) {
+        return errno;
+    }
+    /* not reached: older kernels than 5.16, and some sandboxes */
+    return door_futex_wait((_Atomic uint32_t *)(uintptr_t)words[0].word,
+                           (uint32_t)words[0].value, 50000000u, true);
+}
 
 void
 door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
                     _Atomic uint32_t *own)
 {
-    struct two_futexes both[2] = {
-        {value, (uint64_t)(uintptr_t)shared, 2 /* 32 bits */, 0},
-        {0, (uint64_t)(uintptr_t)own, 2 | FUTEX_PRIVATE_FLAG, 0},
-    };
+    struct door_futex both[2] = {door_futex_on(shared, value),
+                                 door_futex_on(own, 0)};
 
+    both[1].flags |= FUTEX_PRIVATE_FLAG;
     if (syscall(SYS_futex_waitv, both, 2, 0, NULL, CLOCK_MONOTONIC) >= 0 ||
-        (errno != ENOSYS && errno != EPERM)) {
+        !lacks_waitv(errno)) {
         return;
     }
     /* not reached: older kernels than 5.16, and some sandboxes */

@@ -25,6 +25,22 @@ int door_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns,
 void door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
                          _Atomic uint32_t *own);
 
+/* Words to wait on, of memory that processes share: as the kernel takes them
+ * (struct futex_waitv of futex_waitv(2)). */
+struct door_futex {
+    uint64_t value, word;
+    uint32_t flags, spare;
+};
+
+/* WORD, while it is VALUE. */
+struct door_futex door_futex_on(const _Atomic uint32_t *word, uint32_t value);
+
+/* Waits while all of the N (1 to 128) words have their values, at most
+ * TIMEOUT_NS (0: without end). 0; ETIMEDOUT; or EINTR. Without futex_waitv it
+ * waits on the first, for at most 50 ms. */
+int door_futex_wait_any(const struct door_futex *words, uint32_t n,
+                        uint64_t timeout_ns);
+
 void door_futex_wake(_Atomic uint32_t *word, int count, bool shared);
 
 /* A memfd of SIZE bytes, mapped read-write at the returned address and then

@@ -1,0 +1,583 @@
+/* The parent of forked copies: one thread that listens (set-up, bells,
+ * hang-ups) as the listening thread of other programs does, forks, and reaps.
+ * It takes no call itself, so that what it forks is always as clean as at the
+ * start.
+ *
+ * Each copy maps what its parent had mapped when it was forked. A ring that is
+ * opened later is served by copies that are made later: the older ones leave
+ * when one of the new ones is ready. So nothing is ever passed to a copy, and a
+ * copy never maps anything.
+ *
+ * What a copy is at stands in its note (server.h), in memory that both share. A
+ * call whose copy died is answered from there.
+ */
+#include "door/copies.h"
+#include "door/items.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#define MOST       1000u
+#define START_NS   30000000000ull
+#define LOOK_US    50            /* while calls wait */
+#define BUSY_US    1000          /* while calls wait and nothing can be done */
+#define WOKEN_NS   1000000ull    /* a parked copy looks within that */
+#define STOPPED_NS 100000000ull  /* or it is looked at */
+#define LATE_NS    1000000000ull /* past its deadline: it is killed */
+#define AGAIN_NS   20000000ull   /* first pause after a start that failed */
+#define AGAIN_MAX  5000000000ull
+
+static struct copies *
+all(void)
+{
+    return door_server.copies;
+}
+
+/* ---- forking ---- */
+
+/* Descriptors of this process only; -1: not known. */
+static int
+count_threads(void)
+{
+    struct stat st;
+
+    /* A folder has one link for itself, one for its name, and one for each
+     * folder in it. */
+    if (stat("/proc/self/task", &st) < 0 || st.st_nlink < 3) {
+        return -1;
+    }
+    return (int)st.st_nlink - 2;
+}
+
+int
+door_copies_prepare(const struct door_copy_hooks *hooks,
+                    const struct door_copy_limits *limits)
+{
+    struct copies *c;
+
+    if (door_server.epoll >= 0 || count_threads() > 1) {
+        return EBUSY;
+    }
+    c = calloc(1, sizeof *c);
+    if (!c) {
+        return ENOMEM;
+    }
+    c->hooks = *hooks;
+    c->limits = *limits;
+    if (c->limits.most == 0 || c->limits.most > MOST) {
+        c->limits.most = MOST;
+    }
+    if (c->limits.start_ns == 0) {
+        c->limits.start_ns = START_NS;
+    }
+    c->list = calloc(c->limits.most, sizeof *c->list);
+    c->notes = mmap(NULL, c->limits.most * sizeof *c->notes,
+                    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!c->list || c->notes == MAP_FAILED) {
+        free(c->list);
+        free(c);
+        return ENOMEM;
+    }
+    c->pid = getpid();
+    door_server.copies = c;
+    door_server.by_hand = true;
+    return 0;
+}
+
+static void
+tell_number(struct copies *c)
+{
+    c->most = c->n > c->most ? c->n : c->most;
+    pthread_mutex_lock(&door_server.lock);
+    door_server.n_threads = c->n;
+    server_tell_threads_locked();
+    pthread_mutex_unlock(&door_server.lock);
+}
+
+/* A start failed: the next one waits, longer each time. */
+static void
+back_off(struct copies *c)
+{
+    uint64_t pause = AGAIN_NS << (c->failures < 8 ? c->failures : 8);
+
+    c->failures++;
+    c->not_before = door_now() + (pause < AGAIN_MAX ? pause : AGAIN_MAX);
+    c->look_at = c->not_before;
+}
+
+/* In the parent: COPY is process PID. */
+static void
+adopt(struct copies *c, struct copy *copy, pid_t pid)
+{
+    struct item like = {0};
+    int e = 0;
+
+    copy->pid = pid;
+    copy->started_at = door_now();
+    copy->woken_at = 0;
+    copy->n_sources = door_server.n_sources;
+    copy->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    e = copy->pidfd < 0 ? errno : 0;
+    if (e == 0) {
+        pthread_mutex_lock(&door_server.lock);
+        e = item_add(ITEM_COPY, copy->pidfd, &like, EPOLLIN);
+        pthread_mutex_unlock(&door_server.lock);
+    }
+    if (e != 0) {
+        /* Who cannot be watched is not let live. */
+        fprintf(stderr, "cardea: cannot watch a copy: %s\n", strerror(e));
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        if (copy->pidfd >= 0) {
+            close(copy->pidfd);
+        }
+        copy->pid = 0;
+        back_off(c);
+        return;
+    }
+    c->n++;
+    tell_number(c);
+}
+
+/* Forks one more. false: not now. */
+static bool
+start_one(struct copies *c)
+{
+    uint32_t i = 0;
+    struct copy_note *note;
+    uint64_t seed = door_random();
+
+    if (c->n == c->limits.most || door_now() < c->not_before) {
+        return false;
+    }
+    while (c->list[i].pid != 0) {
+        i++;
+    }
+    note = &c->notes[i];
+    memset((void *)note, 0, sizeof *note);
+    atomic_store(&note->state, COPY_STARTS);
+    if (c->hooks.before_fork) {
+        c->hooks.before_fork(c->hooks.arg);
+    }
+    fflush(NULL); /* or both would write it */
+    pid_t pid = fork();
+    if (pid == 0) {
+        copy_main(c, note, seed);
+    }
+    int e = errno;
+    if (c->hooks.after_fork) {
+        c->hooks.after_fork(c->hooks.arg);
+    }
+    if (pid < 0) {
+        fprintf(stderr, "cardea: cannot fork a copy: %s\n", strerror(e));
+        back_off(c);
+        return false;
+    }
+    adopt(c, &c->list[i], pid);
+    return true;
+}
+
+/* ---- reaping ---- */
+
+static struct source *
+source_numbered(uint32_t number)
+{
+    for (struct item *i = all_items; i; i = i->next) {
+        if (i->kind == ITEM_SOURCE && i->src->number == number) {
+            return i->src;
+        }
+    }
+    return NULL;
+}
+
+/* What the rings count of a copy that can no longer do it. */
+static void
+uncount(const struct copy *copy, uint32_t state)
+{
+    for (struct item *i = all_items; i; i = i->next) {
+        if (i->kind != ITEM_SOURCE || i->src->kind != SOURCE_RING ||
+            i->src->number > copy->n_sources) {
+            continue;
+        }
+        struct ring_reply_head *h = i->src->reply;
+        if (state == COPY_PARKS) {
+            atomic_fetch_sub(&h->parked, 1);
+        }
+        if (state > COPY_STARTS && state < COPY_LEAVES) {
+            atomic_fetch_sub(&h->attached, 1);
+        }
+    }
+}
+
+/* Is a call that NOTE's dead copy was about to claim another one's? */
+static bool
+is_taken(const struct copies *c, const struct copy_note *note)
+{
+    for (uint32_t i = 0; i < c->limits.most; i++) {
+        const struct copy_note *other = &c->notes[i];
+        uint32_t state = atomic_load(&other->state);
+
+        if (other != note && c->list[i].pid != 0 &&
+            (state == COPY_CLAIMS || state == COPY_SERVES) &&
+            other->source == note->source && other->head == note->head) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One line for whoever reads the log: how PID ended, if not as it should. */
+static void
+tell_end(const struct copy *copy, const struct copy_note *note, uint32_t state,
+         int status)
+{
+    char where[64] = "";
+
+    if (state == COPY_STARTS) {
+        snprintf(where, sizeof where, " before it was ready");
+    } else if (state == COPY_SERVES) {
+        snprintf(where, sizeof where, " in request %016" PRIx64,
+                 note->request_id);
+    }
+    if (WIFSIGNALED(status)) {
+        fprintf(stderr, "cardea: copy %d was ended by signal %d (%s)%s\n",
+                (int)copy->pid, WTERMSIG(status), strsignal(WTERMSIG(status)),
+                where);
+    } else if (state != COPY_LEAVES || WEXITSTATUS(status) != 0) {
+        fprintf(stderr, "cardea: copy %d exited with status %d%s\n",
+                (int)copy->pid, WEXITSTATUS(status), where);
+    }
+}
+
+void
+copies_ended(int pidfd)
+{
+    struct copies *c = all();
+    uint32_t i = 0;
+    int status = 0;
+
+    while (i < c->limits.most &&
+           (c->list[i].pid == 0 || c->list[i].pidfd != pidfd)) {
+        i++;
+    }
+    if (i == c->limits.most || waitpid(c->list[i].pid, &status, 0) < 0) {
+        return;
+    }
+    struct copy *copy = &c->list[i];
+    struct copy_note *note = &c->notes[i];
+    uint32_t state = atomic_load(&note->state);
+    struct source *src = source_numbered(note->source);
+
+    tell_end(copy, note, state, status);
+    if (src && (state == COPY_SERVES ||
+                (state == COPY_CLAIMS && !is_taken(c, note)))) {
+        ring_abandon(src, note);
+    }
+    uncount(copy, state);
+    if (state == COPY_STARTS) {
+        back_off(c);
+    }
+    c->calls += atomic_load(&note->calls);
+    atomic_store(&note->state, COPY_NONE);
+    copy->pid = 0;
+    c->n--;
+    for (struct item *item = all_items; item; item = item->next) {
+        if (item->kind == ITEM_COPY && item->fd == pidfd) {
+            item_drop(item);
+            break;
+        }
+    }
+    tell_number(c);
+}
+
+uint64_t
+copies_calls(void)
+{
+    const struct copies *c = all();
+    uint64_t n = c->calls;
+
+    for (uint32_t i = 0; i < c->limits.most; i++) {
+        n += c->list[i].pid != 0 ? atomic_load(&c->notes[i].calls) : 0;
+    }
+    return n;
+}
+
+/* ---- looking after them ---- */
+
+/* What one look at all of them found. */
+struct view {
+    uint32_t current; /* that map every ring, and are ready */
+    uint32_t starting, computing;
+    uint64_t first_due; /* when the first of them may be killed; 0: never */
+    struct copy *idlest;
+    uint64_t idle_since;
+};
+
+/* Does a copy in STATE take the next call, or leave? */
+static bool
+is_free(uint32_t state)
+{
+    return state == COPY_PARKS || state == COPY_LOOKS || state == COPY_CLAIMS;
+}
+
+static void
+ask(struct copies *c, const struct copy *copy, bool leave)
+{
+    struct copy_note *note = &c->notes[copy - c->list];
+
+    if (leave) {
+        atomic_store(&note->asked, 1);
+    }
+    atomic_fetch_add(&note->bell, 1);
+    door_futex_wake(&note->bell, 1, true);
+}
+
+/* Stopped, or traced: it does not come. */
+static bool
+is_stopped(const struct copy *copy)
+{
+    char letter = pool_process_state(copy->pid);
+
+    return letter == 'T' || letter == 't';
+}
+
+/* Is COPY, which serves or does not come when it is called, to be killed? A
+ * traced one is somebody's who looks at it. */
+static const char *
+why_killed(const struct copies *c, const struct copy *copy, uint64_t now)
+{
+    const struct copy_note *note = &c->notes[copy - c->list];
+    uint32_t state = atomic_load(&note->state);
+
+    if (state == COPY_STARTS && now - copy->started_at > c->limits.start_ns) {
+        return "it was not ready in time";
+    }
+    if (state == COPY_SERVES && now > note->deadline &&
+        now - note->deadline > LATE_NS) {
+        return pool_process_state(copy->pid) == 't'
+                   ? NULL
+                   : "its call is past its time";
+    }
+    return copy->woken_at != 0 && now - copy->woken_at > STOPPED_NS &&
+                   pool_process_state(copy->pid) == 'T'
+               ? "it is stopped"
+               : NULL;
+}
+
+static void
+due(struct view *view, uint64_t at)
+{
+    if (view->first_due == 0 || at < view->first_due) {
+        view->first_due = at;
+    }
+}
+
+static void
+look_at(struct copies *c, struct copy *copy, struct view *view, uint64_t now,
+        bool waits)
+{
+    const struct copy_note *note = &c->notes[copy - c->list];
+    uint32_t state = atomic_load(&note->state);
+    const char *why;
+
+    if (!is_free(state) || atomic_load(&note->calls) != copy->calls) {
+        copy->calls = atomic_load(&note->calls);
+        copy->woken_at = 0;
+    }
+    why = why_killed(c, copy, now);
+    if (why) {
+        fprintf(stderr, "cardea: copy %d is killed: %s\n", (int)copy->pid, why);
+        kill(copy->pid, SIGKILL); /* not yet reaped: still ours */
+        return;
+    }
+    if (state == COPY_STARTS) {
+        view->starting++;
+        due(view, copy->started_at + c->limits.start_ns);
+        return;
+    }
+    if (copy->n_sources == door_server.n_sources &&
+        atomic_load(&note->asked) == 0) {
+        view->current++;
+    }
+    if (copy->woken_at != 0) {
+        due(view, copy->woken_at + STOPPED_NS + 1);
+    }
+    if (state == COPY_SERVES && note->deadline < UINT64_MAX - LATE_NS) {
+        due(view, note->deadline + LATE_NS);
+    }
+    if (state == COPY_PARKS) {
+        uint64_t since = atomic_load(&note->idle_since);
+
+        if (!view->idlest || since < view->idle_since) {
+            view->idlest = copy;
+            view->idle_since = since;
+        }
+    } else if (waits && !is_free(state) &&
+               view->computing < (uint32_t)door_server.n_cpus) {
+        view->computing += pool_process_state(copy->pid) == 'R';
+    }
+}
+
+/* Calls that nobody has claimed, of sources that rang. */
+static uint32_t
+count_waiting(void)
+{
+    uint32_t n = 0;
+
+    pthread_mutex_lock(&door_server.lock);
+    for (struct source **p = &door_server.watch; *p;) {
+        struct source *src = *p;
+        uint32_t waiting = atomic_load(&src->dead) ? 0 : ring_n_waiting(src);
+        if (waiting == 0) {
+            *p = src->watch_next;
+            src->watched = false;
+            source_unref(src);
+            continue;
+        }
+        n += waiting;
+        p = &src->watch_next;
+    }
+    server_free_unused_locked();
+    pthread_mutex_unlock(&door_server.lock);
+    return n;
+}
+
+/* Copies that do not map every ring leave as soon as one does. */
+static void
+renew(struct copies *c, const struct view *view)
+{
+    for (uint32_t i = 0; i < c->limits.most; i++) {
+        struct copy *copy = &c->list[i];
+
+        if (view->current > 0 && copy->pid != 0 &&
+            copy->n_sources != door_server.n_sources &&
+            atomic_load(&c->notes[i].state) != COPY_STARTS &&
+            atomic_load(&c->notes[i].asked) == 0) {
+            ask(c, copy, true);
+        }
+    }
+}
+
+/* N calls wait: parked copies are woken, and more made for the rest.
+ * Microseconds until the next look. */
+static int
+grow(struct copies *c, const struct view *view, uint32_t n, uint64_t now)
+{
+    uint32_t coming = view->starting;
+
+    for (uint32_t i = 0; i < c->limits.most && coming < n; i++) {
+        struct copy *copy = &c->list[i];
+
+        if (copy->pid == 0 || !is_free(atomic_load(&c->notes[i].state))) {
+            continue;
+        }
+        if (copy->woken_at == 0) {
+            copy->woken_at = now;
+            ask(c, copy, false);
+        }
+        coming += now - copy->woken_at < WOKEN_NS || !is_stopped(copy);
+    }
+    if (coming >= n || view->computing >= (uint32_t)door_server.n_cpus) {
+        return BUSY_US;
+    }
+    n = MIN_OF(n, count_waiting()); /* some may have been taken meanwhile */
+    while (coming < n && start_one(c)) {
+        coming++;
+    }
+    return coming < n ? BUSY_US * 10 : LOOK_US;
+}
+
+/* No call waits: the copy that was idle for longest leaves when it is not the
+ * last. Microseconds until the next look, -1: none. */
+static int
+shrink(struct copies *c, const struct view *view, uint64_t now)
+{
+    if (view->current < 2 || !view->idlest) {
+        /* All of several serve: some will be idle some time later. */
+        return view->current < 2 ? -1 : (int)(QUIET_NS / 1000);
+    }
+    if (now - view->idle_since >= QUIET_NS) {
+        ask(c, view->idlest, true);
+        return LOOK_US * 20;
+    }
+    return (int)((QUIET_NS - (now - view->idle_since)) / 1000) + 1;
+}
+
+static int
+sooner(int a, int b)
+{
+    return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
+/* Microseconds from NOW to AT: at least one, and what fits. */
+static int
+until(uint64_t at, uint64_t now)
+{
+    uint64_t left = at > now ? (at - now) / 1000 + 1 : 1;
+
+    return (int)MIN_OF(left, 1000000000u);
+}
+
+/* One look at all that is there. Microseconds until the next; -1: when
+ * something comes. */
+static int
+look_after(struct copies *c)
+{
+    uint32_t waiting = count_waiting();
+    uint64_t now = door_now();
+    struct view view = {0};
+    int us;
+
+    for (uint32_t i = 0; i < c->limits.most; i++) {
+        if (c->list[i].pid != 0) {
+            look_at(c, &c->list[i], &view, now, waiting > 0);
+        }
+    }
+    renew(c, &view);
+    /* One stays while there is a ring: a first call never waits for a fork. */
+    if (door_server.n_sources > 0 && view.current == 0 && view.starting == 0) {
+        view.starting += start_one(c);
+    }
+    us = waiting > 0 ? grow(c, &view, waiting, now) : shrink(c, &view, now);
+    if (view.first_due != 0) {
+        us = sooner(us, until(view.first_due, now));
+    }
+    if (c->look_at != 0) {
+        us = sooner(us, until(c->look_at, now));
+        c->look_at = c->look_at > now ? c->look_at : 0;
+    }
+    if (view.current > 0) {
+        c->failures = 0;
+    }
+    return us;
+}
+
+int
+door_copies_serve(void)
+{
+    struct copies *c = all();
+
+    signal(SIGCHLD, SIG_DFL);
+    if (!c || count_threads() > 1) {
+        return EBUSY;
+    }
+    for (;;) {
+        int us = hello_timers(look_after(c));
+        if (server_turn(door_server.epoll, us) < 0) {
+            return errno;
+        }
+    }
+}
