@@ -6,6 +6,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+/* How often the set is asked to let a descriptor go. */
+#define REMOVE_TRIES 100
+
 struct item *all_items;
 
 int
@@ -40,7 +43,14 @@ item_add(enum item_kind kind, int fd, struct item *like, uint32_t events)
 void
 item_remove(struct item *item)
 {
-    epoll_ctl(door_server.epoll, EPOLL_CTL_DEL, item->fd, NULL);
+    /* What is freed must not be in the set; its descriptor may be closed much
+     * later. epoll_ctl(2) has ENOMEM for every operation. */
+    for (int i = 0; i < REMOVE_TRIES; i++) {
+        if (epoll_ctl(door_server.epoll, EPOLL_CTL_DEL, item->fd, NULL) == 0 ||
+            errno != ENOMEM) {
+            break;
+        }
+    }
     if (item->prev) {
         item->prev->next = item->next;
     } else {
