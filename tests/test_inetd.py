@@ -178,15 +178,15 @@ def test_a_command_is_asked_to_end_before_it_is_killed(inetd):
 
 
 @pytest.mark.parametrize("how", [
-    "setsid sleep 1234567 & echo $!",
-    "setsid sh -c 'echo $$; exec sleep 1234567' &\n sleep 0.1",
+    "setsid sleep 1234567 & echo $! >pid",
+    "setsid sh -c 'echo $$ >pid; exec sleep 1234567' &",
     # Twice, with the parents gone, as a daemon does it.
-    "(setsid sh -c 'sleep 1234567 & echo $!' &) ; sleep 0.2",
+    "(setsid sh -c 'sleep 1234567 & echo $! >pid' &)",
     # And without our mark.
-    "env -i setsid sh -c 'echo $$; exec sleep 1234567' & sleep 0.2",
+    "env -i setsid sh -c 'echo $$ >pid; exec sleep 1234567' &",
 ])
 def test_what_detaches_itself_is_ended_with_its_command(inetd, how):
-    server = inetd(how)
+    server = inetd(how + "\nuntil [ -s pid ]; do sleep 0.01; done; cat pid")
     pid = int(talk(server.port))
     until(lambda: gone(pid), what="the end of what detached itself")
     assert not alive(pid)  # and it is reaped
