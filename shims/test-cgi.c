@@ -95,6 +95,13 @@ env_is_complete(void **state)
     assert_memory_equal(env_value(env, "SERVER_SOFTWARE"), "cardea/", 7);
     assert_int_equal(env_count(env), 14);
     free(env);
+    /* Of a folder of scripts: its own path too. */
+    req.script = "/srv/cgi-bin/x";
+    env = cgi_env_new(&req);
+    assert_non_null(env);
+    assert_string_equal(env_value(env, "SCRIPT_FILENAME"), "/srv/cgi-bin/x");
+    assert_int_equal(env_count(env), 15);
+    free(env);
 }
 
 static void
