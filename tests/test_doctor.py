@@ -15,7 +15,7 @@ CHECKS = ["kernel", "memfd", "pidfd", "futex-waitv", "epoll-pwait2",
           "pass-rights", "landlock", "seccomp", "no-new-privs", "descriptors",
           "backlog", "inotify", "other-users", "user", "dev-null", "proc", "run-folder",
           "tmp", "state-folder", "cardea-exec", "low-ports", "ipv4", "ipv6",
-          "cgroup", "cpus", "core-files", "clock"]
+          "cgroup", "module-cgroups", "cpus", "core-files", "clock"]
 
 
 def doctor(command, *options, **more):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lib.server import Server
+from lib.server import Server, alive, until
 
 ROOT = os.geteuid() == 0
 NEEDS_ROOT = pytest.mark.skipif(not ROOT,
@@ -267,6 +267,25 @@ def test_a_path_that_is_not_there_is_told_with_its_name(start, folder):
     server.wait_log("event=start-failed module=m .*cause=no-start-ENOENT")
 
 
+@NEEDS_ROOT
+def test_a_bound_that_does_not_hold_is_told(build, folder):
+    write(folder, "m.sh", TELLS % "true")
+    server = Server(build, folder, """
+        module m { run "$DIR/m.sh"; limit processes 50 }
+        """ + FORWARD)
+    try:
+        server.start()
+        server.wait_log("event=(not-isolated module=m "
+                        'option="limit processes" cause=.* hint=|ready)')
+        told_of = [x for x in server.log if "event=not-isolated" in x]
+        mount = cgroup_mount()
+        if not mount or "pids" not in open(
+                f"{mount}/cgroup.controllers", encoding="ascii").read():
+            assert len(told_of) == 1
+    finally:
+        server.destroy()
+
+
 def test_without_landlock_a_module_runs_and_the_log_says_what_lacks(
         build, folder):
     write(folder, "m.sh", TELLS % (TRY + "try root ls /"))
@@ -460,6 +479,106 @@ def test_a_program_that_logs_without_end_costs_little(start, command):
     spent = (cpu_of(server.pid) - cpu) / (time.monotonic() - began)
     assert spent < 0.5, spent  # of one CPU, with a sanitizer
     print(f"the keeper takes {spent:.3f} of a CPU")
+
+
+def cgroup_mount():
+    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        for line in f:
+            if " - cgroup2 " in line:
+                return line.split()[4]
+    return None
+
+
+@pytest.fixture(params=["as-we-are", "plain"])
+def grouped(request, build, folder):
+    """Starts a server in a control group of version 2 that belongs to its
+    user; ourselves may make one only as root."""
+    mount = cgroup_mount()
+    if not ROOT or not mount:
+        pytest.skip("needs root and a cgroup2 file system, to delegate one")
+    group = os.path.join(mount, "test-" + os.path.basename(folder))
+    try:
+        os.mkdir(group)
+    except OSError as e:
+        pytest.skip(f"no group can be made: {e}")
+    servers = []
+
+    def begin(text):
+        server = Server(build, folder, text)
+        servers.append(server)
+        server.prefix = ["sh", "-c",
+                         f'echo 0 >{group}/cgroup.procs; exec "$@"', "sh"]
+        if request.param == "plain":
+            server.prefix += ["setpriv", f"--reuid={GUEST}",
+                              f"--regid={GUEST}", "--clear-groups"]
+            for name in ("", "cgroup.procs", "cgroup.subtree_control",
+                         "cgroup.threads"):
+                os.chown(os.path.join(group, name), GUEST, GUEST)
+            for top, folders, names in os.walk(folder):
+                for name in [top] + [os.path.join(top, n)
+                                     for n in folders + names]:
+                    os.chown(name, GUEST, GUEST)
+        server.group = group
+        return server.start()
+
+    yield begin
+    for server in servers:
+        server.destroy()
+    with open(os.path.join(group, "cgroup.kill"), "w",
+              encoding="ascii") as f:
+        f.write("1")
+    until(lambda: not below(group, "cgroup.procs"), what="an empty group")
+    for top, _, _ in os.walk(group, topdown=False):
+        os.rmdir(top)
+
+
+def below(group, name):
+    """The words of the files NAME in GROUP and all groups below it."""
+    words = []
+    for top, _, names in os.walk(group):
+        if name in names:
+            with open(os.path.join(top, name), encoding="ascii") as f:
+                words += f.read().split()
+    return words
+
+
+# Leaves its group and session, and has another parent.
+HIDES = "#!/bin/sh\nsetsid -f sh -c 'echo hidden $$; exec sleep 1000'\n"
+
+
+def test_what_hides_from_its_module_ends_with_it(grouped, folder):
+    write(folder, "m.sh", HIDES + "exec sleep 1000\n")
+    server = grouped("""
+        module m { run "$DIR/m.sh" }
+        """ + FORWARD)
+    hidden = server.wait_log(r"event=output module=m .*text=.hidden (\d+)")
+    pid = server.wait_log(r"event=start module=m pid=(\d+)").group(1)
+    with open(f"/proc/{hidden.group(1)}/cgroup", encoding="ascii") as f:
+        assert re.search(rf"^0::.*/cardea.{server.pid}/m-m$", f.read(), re.M)
+    os.kill(int(pid), 9)
+    until(lambda: not alive(int(hidden.group(1))), what="the hidden's end")
+    server.wait_log(r"event=output module=m .*text=.hidden (\d+)",
+                    start=server.lines())
+    server.stop()
+    assert not [d for d in os.listdir(server.group)
+                if d.startswith("cardea.")]
+
+
+def test_a_killed_keepers_group_is_ended_by_the_next(grouped, folder):
+    write(folder, "m.sh", HIDES + "exec sleep 1000\n")
+    text = """
+        module m { run "$DIR/m.sh" }
+        """ + FORWARD
+    server = grouped(text)
+    hidden = int(server.wait_log(
+        r"event=output module=m .*text=.hidden (\d+)").group(1))
+    os.kill(server.pid, 9)
+    server.wait_exit()
+    assert alive(hidden)
+    server.log.clear()
+    server.start()
+    until(lambda: not alive(hidden), what="the end of an earlier one's")
+    assert os.listdir(server.group).count(f"cardea.{server.pid}") == 1
 
 
 def be_nobody(*command):

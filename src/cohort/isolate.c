@@ -3,6 +3,9 @@
  * its life: its commands are. docs/isolation.md has the whole table. */
 #include "cohort/keeper_priv.h"
 
+#include <string.h>
+#include <unistd.h>
+
 #include "base/limits.h"
 #include "base/util.h"
 #include "module/sandbox.h"
@@ -11,6 +14,48 @@ bool
 module_has_shim(const struct conf_module *conf)
 {
     return conf->kind != CONF_MODULE_RUN && conf->kind != CONF_MODULE_WSGI;
+}
+
+/* Is AMOUNT bounded for the whole module, by its control group? */
+static bool
+is_by_group(const struct keeper *k, enum conf_amount amount)
+{
+    return (amount == CONF_LIMIT_MEMORY && k->cgroup.has_memory) ||
+           (amount == CONF_LIMIT_PROCESSES && k->cgroup.has_pids);
+}
+
+int
+isolate_init(struct keeper *k)
+{
+    bool wants_bounds = false;
+
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        const uint64_t *amounts = k->conf->modules[i].amounts;
+
+        wants_bounds = wants_bounds || amounts[CONF_LIMIT_MEMORY] > 0 ||
+                       amounts[CONF_LIMIT_PROCESSES] > 0;
+    }
+    if (k->conf->n_modules > 0) {
+        (void)cgroup_init(&k->cgroup, wants_bounds);
+        cgroup_remove_stale(&k->cgroup);
+    }
+    return 0;
+}
+
+int
+isolate_group(const struct keeper_module *m, int *p_fd)
+{
+    const struct cgroup *group = &m->keeper->cgroup;
+    int rc;
+
+    if (group->fd < 0) {
+        return 0;
+    }
+    rc =
+        cgroup_module(group, m->conf->name, m->conf->amounts[CONF_LIMIT_MEMORY],
+                      m->conf->amounts[CONF_LIMIT_PROCESSES], p_fd);
+    /* Without bounds it is only there to end what is left. */
+    return group->has_memory || group->has_pids ? rc : 0;
 }
 
 /* The bounds that each process has; those of the whole module are others. */
@@ -32,7 +77,7 @@ make_limits(struct keeper_module *m)
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         uint64_t value = m->conf->amounts[table[i].amount];
 
-        if (value > 0) {
+        if (value > 0 && !is_by_group(m->keeper, table[i].amount)) {
             limits_add(&m->limits, table[i].resource,
                        (value + table[i].unit - 1) / table[i].unit);
         }
@@ -65,6 +110,14 @@ tell_missing(struct keeper *k, const char *module, const char *what,
     keeper_log_end(k, &line);
 }
 
+/* Do the module's processes run as root? */
+static bool
+is_root(const struct conf_module *conf)
+{
+    return geteuid() == 0 &&
+           (conf->user == NULL || strcmp(conf->user, "root") == 0);
+}
+
 void
 isolate_tell(struct keeper *k)
 {
@@ -79,6 +132,14 @@ isolate_tell(struct keeper *k)
                          "the module reaches what its user does",
                          "Linux 5.13 or newer with landlock in the boot "
                          "parameter lsm=");
+        }
+        if (m->conf->amounts[CONF_LIMIT_PROCESSES] > 0 && !k->cgroup.has_pids &&
+            is_root(m->conf)) {
+            tell_missing(k, m->conf->name, "limit processes",
+                         "root's processes are bounded by a control group "
+                         "alone, and none with pids is delegated",
+                         "give the module a user; or Delegate=yes in the "
+                         "unit of systemd");
         }
     }
 }

@@ -150,6 +150,7 @@ reap(struct keeper *k)
         if (m != NULL) {
             /* While its leader is not reaped the number is the group's. */
             kill(-info.si_pid, SIGKILL);
+            cgroup_kill(&k->cgroup, m->conf->name);
         }
         waitpid(info.si_pid, &status, 0);
         if (m != NULL) {
@@ -307,6 +308,7 @@ deinit(struct keeper *k, int status)
     doors_deinit(k);
     workers_deinit(k);
     modules_deinit(k);
+    cgroup_deinit(&k->cgroup);
     runfolder_remove(&k->folder);
     statefolder_close(&k->state, k->conf);
     control_deinit(k, status);
@@ -400,6 +402,7 @@ keeper_run(const struct conf *conf, const struct keeper_options *options)
     k->epoll_fd = -1;
     k->look_at = UINT64_MAX;
     k->log_write_fd = -1;
+    k->cgroup = (struct cgroup)CGROUP_NULL;
     k->folder.fd = -1;
     k->state.fd = -1;
     k->signals.fd = -1;

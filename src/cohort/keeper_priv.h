@@ -21,6 +21,7 @@
 #include "cohort/tally.h"
 #include "conf/conf.h"
 #include "front/worker.h"
+#include "module/cgroup.h"
 #include "module/spawn.h"
 
 struct keeper;
@@ -151,6 +152,7 @@ struct keeper {
     bool workers_change_user; /* they become UID and GID */
     uid_t workers_uid;
     gid_t workers_gid;
+    struct cgroup cgroup;          /* that of each module lies below it */
     struct keeper_module *modules; /* conf->n_modules */
     struct keeper_target *targets; /* conf->n_targets */
     char shim[PATH_MAX];
@@ -255,6 +257,12 @@ void environ_free(char **env);
 /* isolate.c */
 /* Is CONF's command started by a program of ours, and not by the keeper? */
 bool module_has_shim(const struct conf_module *conf);
+/* Makes the control groups where that is possible; before anything is started.
+ * Always 0. */
+int isolate_init(struct keeper *k);
+/* M's group for its next start, in *P_FD (the caller closes it), which stays as
+ * it was where there is none. 0; or the error of a group that is to bound M. */
+int isolate_group(const struct keeper_module *m, int *p_fd);
 /* Says once, at the start, what a module's block asks for and this system does
  * not give. */
 void isolate_tell(struct keeper *k);

@@ -58,6 +58,9 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
         rc = confine_make(m, &mine.sandbox);
     }
     if (rc == 0) {
+        rc = isolate_group(m, &mine.group_fd);
+    }
+    if (rc == 0) {
         rc = secrets_open(m, fds + 2);
         n_secrets = rc == 0 ? m->conf->secrets.n : 0;
     }
@@ -69,6 +72,9 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
     secrets_close(fds + 2, n_secrets);
     if (mine.sandbox > 0) {
         close(mine.sandbox);
+    }
+    if (mine.group_fd > 0) {
+        close(mine.group_fd);
     }
     for (int i = 0; i < 2; i++) {
         if (fds[i].from >= 0) {

@@ -270,6 +270,7 @@ static const struct {
     {"user", workers_find_user, true},
     {"workers", workers_init, false},
     {"control socket", control_init, false},
+    {"control groups", isolate_init, false},
     {"modules", modules_init, false},
     {"doors", doors_init, false},
 };

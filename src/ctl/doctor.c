@@ -568,8 +568,8 @@ static void (*const checks[])(struct doctor *d) = {
     probe_sockets, probe_confinement, check_descriptors, check_backlog,
     check_inotify, probe_users,       check_user,        check_null,
     check_proc,    check_run,         check_state,       check_shim,
-    check_ports,   check_network,     check_cgroup,      check_cpus,
-    check_cores,   check_clock,
+    check_ports,   check_network,     check_cgroup,      probe_groups,
+    check_cpus,    check_cores,       check_clock,
 };
 
 int

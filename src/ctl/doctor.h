@@ -37,3 +37,4 @@ void probe_sockets(struct doctor *d);
 /* probe-confine.c: what bounds workers and modules. */
 void probe_confinement(struct doctor *d);
 void probe_users(struct doctor *d);
+void probe_groups(struct doctor *d);

@@ -2,15 +2,20 @@
  * what their blocks say (docs/isolation.md). */
 #include "ctl/doctor.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "module/cgroup.h"
 #include "module/sandbox.h"
 
 /* What a version of Landlock leaves open, though a module's paths are named. */
@@ -79,4 +84,42 @@ probe_users(struct doctor *d)
                    "AmbientCapabilities=CAP_SETUID CAP_SETGID in the unit",
                    "modules run under this user and group");
     }
+}
+
+#define CGROUP_MEND                                                            \
+    "Delegate=yes in the unit of systemd, or a cgroup namespace of its own "   \
+    "for the container"
+
+void
+probe_groups(struct doctor *d)
+{
+    struct cgroup group;
+    int rc = cgroup_init(&group, false);
+    char path[PATH_MAX];
+    char file[PATH_MAX + 32];
+    char text[512];
+    bool memory, pids;
+
+    if (rc < 0) {
+        doctor_say(d, DOCTOR_INFO, "module-cgroups",
+                   rc == -ENOENT ? "mount -t cgroup2 none /sys/fs/cgroup"
+                                 : CGROUP_MEND,
+                   "modules get no control group (%s): limits hold for each "
+                   "process, and what leaves its process group may stay",
+                   strerrordesc_np(-rc));
+        return;
+    }
+    cgroup_deinit(&group);
+    if (cgroup_find(path, sizeof(path)) < 0) {
+        return;
+    }
+    snprintf(file, sizeof(file), "%s/cgroup.controllers", path);
+    if (!doctor_read(file, text, sizeof(text))) {
+        text[0] = '\0';
+    }
+    memory = strstr(text, "memory") != NULL;
+    pids = strstr(text, "pids") != NULL;
+    doctor_say(d, DOCTOR_OK, "module-cgroups", NULL,
+               "modules get control groups%s%s", memory ? ", with memory" : "",
+               pids ? ", with pids" : "");
 }

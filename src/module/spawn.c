@@ -25,6 +25,7 @@
 #include "base/limits.h"
 #include "base/util.h"
 #include "base/world.h"
+#include "module/cgroup.h"
 #include "module/identity.h"
 #include "module/sandbox.h"
 
@@ -162,14 +163,22 @@ die_with(pid_t parent)
     return getppid() == parent ? 0 : -ESRCH; /* dead before we could ask */
 }
 
-/* For a program: nothing that it executes gains rights, and it stays within its
- * paths. First of all, while the ruleset is still open: it keeps nobody from
- * what is left to do. */
+/* For a program: it belongs to its control group, nothing that it executes
+ * gains rights, and it stays within its paths. First of all, while the ruleset
+ * is still open: it keeps nobody from what is left to do. */
 static int
 confine(const struct spawn_plan *plan)
 {
+    int rc = 0;
+
     if (plan->run != NULL) {
         return 0;
+    }
+    if (plan->group_fd > 0) {
+        rc = cgroup_enter(plan->group_fd);
+    }
+    if (rc < 0) {
+        return rc;
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
         return -errno;

@@ -23,6 +23,7 @@ struct spawn_plan {
     const struct rlimit *files;  /* RLIMIT_NOFILE; NULL: ours */
     const struct limits *limits; /* NULL: ours; stronger than FILES */
     int sandbox;                 /* a ruleset of sandbox_make(); 0: none */
+    int group_fd;                /* of cgroup_module(); 0: none */
     /* Instead of an exec: run in the fork (a worker). Its return value is the
      * exit status. argv is then only the name. */
     int (*run)(void *arg);
