@@ -39,6 +39,8 @@ test  netcat-openbsd nc      a command of inetd, and its client
 test  strace         strace      counts system calls in scenarios
 test  mandoc         mandoc      checks the manual pages
 test  chromium-driver chromedriver  a real browser for the example site
+test  systemd        systemd-analyze  judges the unit that cardea save writes
+test  tmux           tmux        the terminal of docs/first-minutes.md
 test  zsh            zsh         completes words, for the test of that
 test  libpython3-dev pc:python3  the Python package
 test  python3-flask  py:flask    an application that runs unchanged

@@ -18,6 +18,7 @@ main(int argc, char **argv)
         .errors = stderr,
         .run = ctl_run,
         .serve = ctl_serve,
+        .save = ctl_save,
         .check = ctl_check,
         .status = ctl_status,
         .stop = ctl_stop,

@@ -226,6 +226,7 @@ next_deadline(const struct keeper *k, uint64_t now)
     first = MIN_OF(first, life_deadline(k));
     first = MIN_OF(first, output_deadline(k));
     first = MIN_OF(first, control_deadline(k));
+    first = MIN_OF(first, k->notify.due);
     return MIN_OF(first, ready_deadline(k));
 }
 
@@ -274,6 +275,7 @@ loop(struct keeper *k)
         ready_check(k, now);
         stop_advance(k);
         control_tick(k, now);
+        notify_tick(&k->notify, now);
         flush(k);
         if (k->phase == PHASE_DONE) {
             return;
@@ -313,6 +315,7 @@ deinit(struct keeper *k, int status)
     statefolder_close(&k->state, k->conf);
     control_deinit(k, status);
     tallies_deinit(&k->tallies);
+    notify_deinit(&k->notify);
     if (k->listen_files != NULL) {
         listeners_remove(k->conf, k->listen_files);
         free(k->listen_files);
@@ -409,6 +412,7 @@ keeper_run(const struct conf *conf, const struct keeper_options *options)
     k->inotify.fd = -1;
     k->log_pipe.fd = -1;
     k->out.fd = -1;
+    notify_init(&k->notify);
     sigprocmask(SIG_SETMASK, NULL, &mask);
     if (setup_all(k) == 0) {
         run(k);

@@ -3,6 +3,8 @@
  * never reads a network byte. */
 #pragma once
 
+#include <stdio.h>
+
 struct conf;
 struct worker_setup;
 
@@ -13,9 +15,11 @@ struct keeper_options {
      * descriptor of the door at PATH in FOLDER_FD (-1: anywhere), or -1 with
      * errno. */
     int (*dial)(int folder_fd, const char *path);
-    int out_fd;       /* gets the one ready line */
-    int log_fd;       /* gets sentences about a failed start, and the log */
-    int max_workers;  /* 0: one a CPU that we may use */
+    int out_fd;      /* gets the one ready line */
+    int log_fd;      /* gets sentences about a failed start, and the log */
+    int max_workers; /* 0: one a CPU that we may use */
+    /* conf_print() of conf/conf.h. */
+    void (*print)(const struct conf *conf, FILE *out);
     const char *text; /* of a configuration that is in no file; NULL: CONF's
                        * file has it */
     const char *shim; /* path of cardea-exec; NULL: beside our program */

@@ -14,6 +14,7 @@
 #include "base/world.h"
 #include "cohort/keeper.h"
 #include "cohort/lines.h"
+#include "cohort/notify.h"
 #include "cohort/restart.h"
 #include "cohort/runfolder.h"
 #include "cohort/sink.h"
@@ -144,6 +145,7 @@ struct keeper {
     int *folder_fds;                     /* conf->n_targets */
     struct seat *seats;
     struct tallies tallies;
+    struct notify notify;
     struct control *control; /* control.c */
     char file[PATH_MAX];     /* the configuration, absolute */
     struct keeper_worker *workers;

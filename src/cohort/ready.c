@@ -128,6 +128,7 @@ ready_check(struct keeper *k, uint64_t now)
     }
     k->ready_said = true;
     print_ready(k);
+    notify_say(&k->notify, "READY=1");
     keeper_log_begin(k, &line, LOG_INFO, "ready");
     log_num(&line, "workers", (uint64_t)k->n_workers);
     log_ms(&line, "took_ms", now - k->started_at);

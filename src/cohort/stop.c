@@ -52,6 +52,7 @@ stop_begin(struct keeper *k, const char *cause, uint64_t grace_ns)
         return;
     }
     log_stop(k, cause, grace_ns);
+    notify_say(&k->notify, "STOPPING=1");
     k->phase = PHASE_DRAIN;
     for (int i = 0; i < k->n_workers; i++) {
         stop_worker(k, &k->workers[i], grace_ns);

@@ -25,6 +25,7 @@ static const struct row {
     {"stop", 0, ASKED_STOP, ""},
     {"stop now", 0, ASKED_STOP_NOW, ""},
     {"help", 0, ASKED_HELP, ""},
+    {"configuration", 0, ASKED_CONFIGURATION, ""},
     {"statusjson", 0, ASKED_NOTHING, "no request 'statusjson'; help"},
     {"stop  now please", 0, ASKED_NOTHING, "no request 'stop now please'"},
     {"STATUS", 0, ASKED_NOTHING, "no request 'STATUS'"},

@@ -300,6 +300,12 @@ verb_serve(struct ctl *ctl)
 }
 
 static int
+verb_save(struct ctl *ctl)
+{
+    return ctl->save(ctl);
+}
+
+static int
 verb_status(struct ctl *ctl)
 {
     return ctl->status(ctl);

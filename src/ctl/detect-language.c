@@ -3,6 +3,7 @@
  * only the interpreter could know; FILE.py:NAME and --as are for that. */
 #include <dirent.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -120,11 +121,13 @@ line_defines(const char *line, const char *name)
         return DEFINES_NOT;
     }
     value = rest + 1 + strspn(rest + 1, " \t");
+    value += strspn(value, NAME_BYTES ".");
     for (size_t i = 0; i < ARRAY_LEN(frameworks); i++) {
-        size_t len = strcspn(value, "(\n");
+        size_t len = strlen(frameworks[i]);
 
-        if (len >= strlen(frameworks[i]) &&
-            behind(value + len - strlen(frameworks[i]), frameworks[i])) {
+        if (*value == '(' && value - rest > (ptrdiff_t)len &&
+            strncmp(value - len, frameworks[i], len) == 0 &&
+            strspn(value - len - 1, NAME_BYTES) == 0) {
             return DEFINES_ASYNC;
         }
     }

@@ -137,6 +137,7 @@ make_path(const struct detect_asked *asked, const char *word, size_t len,
     }
     conf_memory_free(&memory);
     memcpy(found->folder, found->file, sizeof(found->folder));
+    memcpy(found->served, found->file, sizeof(found->served));
     return status;
 }
 
@@ -507,9 +508,8 @@ look_at_folder(const struct detect_asked *asked, struct detect_found *found)
     if (look.has_package || look.has_server) {
         return take_node(asked, found);
     }
-    return take(found, look.n_programs > 0 && !look.has_index
-                           ? CONF_MODULE_SCRIPTS
-                           : DETECT_FILES);
+    found->is_plain = look.n_programs > 0 && !look.has_index;
+    return take(found, found->is_plain ? CONF_MODULE_SCRIPTS : DETECT_FILES);
 }
 
 /* --- Kinds that were named ------------------------------------------------ */

@@ -28,7 +28,8 @@ struct detect_found {
     int kind;                 /* enum conf_module_kind or enum detect_kind */
     const char *text;         /* what it is, for people; static */
     bool is_plain;            /* exec: it need not know of CGI */
-    char file[PATH_MAX];      /* absolute */
+    char served[PATH_MAX];    /* absolute: what was named */
+    char file[PATH_MAX];      /* the same, or the program that is in it */
     char folder[PATH_MAX];    /* of the file; or FILE, if that is a folder */
     const char *program;      /* what runs the file: "node"; NULL: itself */
     char callable[64];        /* wsgi */

@@ -65,6 +65,7 @@ run(struct ctl *ctl, const struct conf *conf, const char *text)
     const struct keeper_options options = {
         .worker = worker_main,
         .dial = door_dial_in,
+        .print = conf_print,
         .out_fd = STDOUT_FILENO,
         .log_fd = STDERR_FILENO,
         .text = text,

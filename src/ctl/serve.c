@@ -30,7 +30,7 @@
 struct plan {
     struct detect_found found;
     char address[2 * PATH_MAX + 8]; /* of forward; as it is written */
-    uint64_t copies;            /* 0: not asked for */
+    uint64_t copies;                /* 0: not asked for */
 };
 
 /* What runs as "cardea serve: " WHAT ": " and the sentence. STATUS. */
@@ -104,8 +104,8 @@ read_address(const struct ctl *ctl, const char *word, struct plan *plan)
             word[5] != '/' && getcwd(folder, sizeof(folder)) != NULL;
 
         snprintf(plan->address, sizeof(plan->address), "unix:%s%s%.*s",
-                 is_relative ? folder : "", is_relative ? "/" : "",
-                 PATH_MAX, word + 5);
+                 is_relative ? folder : "", is_relative ? "/" : "", PATH_MAX,
+                 word + 5);
         return CTL_OK;
     }
     snprintf(plan->address, sizeof(plan->address), "%s%.*s",
@@ -297,7 +297,7 @@ ctl_serve(struct ctl *ctl)
     if (status == CTL_OK && ctl->only_print) {
         fputs(text, ctl->out);
     } else if (status == CTL_OK) {
-        status = run_text(ctl, plan->found.file, text, len);
+        status = run_text(ctl, plan->found.served, text, len);
     }
     free(text);
     return status;

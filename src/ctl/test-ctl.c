@@ -82,6 +82,20 @@ fake_serve(struct ctl *ctl)
 }
 
 static int
+fake_save(struct ctl *ctl)
+{
+    int n = note(ctl, "save");
+    struct run *run = (struct run *)ctl;
+    size_t len = strlen(run->called);
+
+    if (ctl->unit != NULL) {
+        snprintf(run->called + len, sizeof(run->called) - len, " unit %s %s",
+                 ctl->unit, ctl->output != NULL ? ctl->output : "-");
+    }
+    return n;
+}
+
+static int
 fake_status(struct ctl *ctl)
 {
     return note(ctl, "status");
@@ -127,6 +141,7 @@ run_line(struct run *run, const char *line, const char *const *files,
         .errors = open_memstream(p_errors, &lens[1]),
         .run = fake_run,
         .serve = fake_serve,
+        .save = fake_save,
         .check = fake_check,
         .status = fake_status,
         .stop = fake_stop,
@@ -155,6 +170,12 @@ static const struct row {
     {"cardea serve --as", 64, "", "", "cardea serve: no KIND behind --as\n"},
     {"cardea serve", 64, "", "", "cardea serve: missing: FILE|FOLDER"},
     {"cardea serve a 80 3 4", 64, "", "", "cardea serve: one word too many"},
+    {"cardea save", 0, "save", "", ""},
+    {"cardea save -f a b", 0, "save -fa b", "", ""},
+    {"cardea save --unit=user", 0, "save unit user -", "", ""},
+    {"cardea save --unit system --output x", 0, "save unit system x", "", ""},
+    {"cardea save --unit both", 64, "", "",
+     "cardea save: neither system nor user: both\n"},
     {"cardea check", 0, "check /dev/null", "/dev/null: ok\n", ""},
     {"cardea check -f bad.conf", 78, "check bad.conf", "", "bad.conf:1:1: bad"},
     {"cardea -n -f a.conf", 0, "check a.conf", "a.conf: ok\n", ""},
