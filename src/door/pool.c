@@ -490,9 +490,11 @@ door_server_create(door_server_func_t *create)
 bool
 pool_grows(const struct door *d)
 {
-    return (d->native && !door_server.single) ||
-           (d->pool == &door_server.shared &&
-            atomic_load(&creator) == pool_default_creator);
+    if (d->native) {
+        return !door_server.single;
+    }
+    return d->pool == &door_server.shared &&
+           atomic_load(&creator) == pool_default_creator;
 }
 
 int
