@@ -44,10 +44,11 @@ void
 item_remove(struct item *item)
 {
     /* What is freed must not be in the set; its descriptor may be closed much
-     * later. epoll_ctl(2) has ENOMEM for every operation. */
+     * later. epoll_ctl(2) has ENOMEM for every operation; ENOENT and EBADF say
+     * that it is not there. */
     for (int i = 0; i < REMOVE_TRIES; i++) {
         if (epoll_ctl(door_server.epoll, EPOLL_CTL_DEL, item->fd, NULL) == 0 ||
-            errno != ENOMEM) {
+            errno == ENOENT || errno == EBADF) {
             break;
         }
     }
