@@ -25,12 +25,13 @@ sys.dont_write_bytecode = True
 import cgibin  # noqa: E402
 import many  # noqa: E402
 import memory  # noqa: E402
+import python  # noqa: E402
 import servers  # noqa: E402
 import stats  # noqa: E402
 
 ROWS = ("floors", "door-call", "hello-64", "hello-1", "hello-1-spin",
         "burst-200", "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop",
-        "cgi")
+        "cgi", "wsgi-4", "wsgi-start")
 PROGRAMS = ("load", "floor-epoll", "floor-futex", "floor-line", "floor-park",
             "crowd", "pace", "app-crash", "door-call")
 BURST = 200
@@ -408,7 +409,9 @@ class Bench:
                                                     "idle-100k"),
                 "slow-1000": lambda: many.slow_1000(self),
                 "crash-loop": lambda: many.crash_loop(self),
-                "cgi": lambda: cgibin.cgi(self)}
+                "cgi": lambda: cgibin.cgi(self),
+                "wsgi-4": lambda: python.wsgi_cpu(self, 4, "wsgi-4"),
+                "wsgi-start": lambda: python.wsgi_start(self, "wsgi-start")}
         for row in ROWS:
             if row in rows:
                 try:
