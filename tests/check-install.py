@@ -31,7 +31,7 @@ FILES = {
 }
 # Where the build found the headers of Python.
 PYTHON = {"libexec/cardea/python/cardea/" + name for name in
-          ("__init__.py", "__main__.py", "start.py", "wsgi.py",
+          ("__init__.py", "__main__.py", "life.py", "start.py", "wsgi.py",
            "_door.abi3.so")}
 COMPLETION = {"share/bash-completion/completions/cardea",
               "share/zsh/site-functions/_cardea"}
@@ -158,14 +158,21 @@ def ready_line(child):
 
 
 def serve_faults(root, folder):
-    """The installed server with that program, and with a command."""
+    """The installed server with that program, a command, and Python."""
+    python = os.path.exists(os.path.join(root, sorted(PYTHON)[0]))
+    with open(os.path.join(folder, "hello.py"), "w", encoding="utf-8") as f:
+        f.write("def application(environ, start_response):\n"
+                "    start_response('200 OK', [])\n"
+                "    return [b'snake']\n")
     with open(os.path.join(folder, "cardea.conf"), "w", encoding="utf-8") as f:
         f.write('module hello { run "./hello" }\n'
                 "module env { exec \"printf 'Content-Type: a/b\\\\n\\\\nok'\" }\n"
                 f'set run-folder "{folder}/run"\n'
                 f'set state-folder "{folder}/state"\n'
+                + ('module snake { wsgi "hello.py" }\n' if python else "") +
                 "forward http 127.0.0.1:0 to {\n"
-                "    map GET /hello to hello\n    map GET /env to env\n}\n")
+                "    map GET /hello to hello\n    map GET /env to env\n"
+                + ("    map GET /snake to snake\n" if python else "") + "}\n")
     child = subprocess.Popen(
         [os.path.join(root, "bin", "cardea"), "run", "-f",
          os.path.join(folder, "cardea.conf")], stdin=subprocess.DEVNULL,
@@ -178,7 +185,8 @@ def serve_faults(root, folder):
             child.terminate()
             return [f"not ready: {line}{child.communicate()[1].decode()}"]
         for path, want in (("hello", b"Well, hello to you too!\n"),
-                           ("env", b"ok")):
+                           ("env", b"ok"),
+                           *([("snake", b"snake")] if python else [])):
             got = fetch(url.group(1) + path)
             if got != want:
                 faults.append(f"/{path}: {got}")

@@ -255,7 +255,7 @@ def test_wsgiref_validate_is_content(server):
                            body=b"one\ntwo\nthree\nfour")
     assert (reply.status, reply.text) == (
         200, "[b'one', b'\\n', b'two\\n', b'three\\n', b'four']")
-    server.wait_log(r"module=checked .*request [0-9a-f]+: checked 5")
+    server.wait_log(r'module=checked .*request=[0-9a-f]+ text="checked 5"')
 
 
 def failed(server, path, status=500):
@@ -267,7 +267,7 @@ def failed(server, path, status=500):
     assert "b'" not in reply.text and "xxx" not in reply.text
     assert server.request("/hello").status == 200
     return lambda pattern: server.wait_log(
-        rf"request {request}: .*{pattern}", start=start)
+        rf"event=output .*request={request} text=.*{pattern}", start=start)
 
 
 @pytest.mark.parametrize("path, word", [
@@ -335,7 +335,7 @@ def test_a_body_larger_than_the_reply_memory_arrives(server):
 def test_an_error_in_close_leaves_the_answer(server):
     start = server.lines()
     assert server.request("/answers/closing").body == b"complete"
-    server.wait_log(r"request [0-9a-f]+: ValueError: in close", start=start)
+    server.wait_log(r'request=[0-9a-f]+ text="ValueError: in close', start=start)
 
 
 def test_more_than_was_announced_is_left_out(server):
@@ -381,7 +381,7 @@ def test_what_only_has_a_file_below_is_read(server):
 def test_exit_in_a_call_is_502_for_that_client_alone(server):
     start = server.lines()
     assert server.request("/answers/leaves").status == 502
-    server.wait_log(r"request [0-9a-f]+: the application left in a call, "
+    server.wait_log('request=[0-9a-f]+ text="the application left in a call, '
                     "with 'enough'", start=start)
     assert server.request("/answers/ends").status == 502
     until(lambda: server.request("/answers/tuples").status == 200)

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import signal
 import sys
+import time
 import traceback
 
 from cardea import wsgi
@@ -89,6 +90,9 @@ def load(target):
 
 def prepare():
     """What an application may expect of its process."""
+    # A compiled file is told from a newer source by the second and the size:
+    # one that is written twice in a second would be served as it was before.
+    sys.dont_write_bytecode = True
     while True:
         null = os.open(os.devnull, os.O_RDWR)
         if null > 2:
@@ -103,14 +107,31 @@ def prepare():
 
 
 def threads():
-    """How many threads this process has."""
-    return len(os.listdir("/proc/self/task"))
+    """How many threads this process has. One that has just been waited for may
+    still be on its way out, as the watchdog's: it gets a second."""
+    end = time.monotonic() + 1
+    while True:
+        there = len(os.listdir("/proc/self/task"))
+        if there == 1 or time.monotonic() > end:
+            return there
+        time.sleep(0.001)
+
+
+def age():
+    """Seconds since this process was made."""
+    with open("/proc/self/stat", encoding="latin-1") as f:
+        ticks = int(f.read().rpartition(")")[2].split()[19])
+    return (time.clock_gettime(time.CLOCK_BOOTTIME)
+            - ticks / os.sysconf("SC_CLK_TCK"))
 
 
 def load_in_time(target, limit):
     """The application, loaded within LIMIT seconds: else the process ends, and
-    the log says where it hung."""
-    if limit:
+    the log says where it hung. A keeper ends it itself, and counts from an
+    earlier moment: then the log has to have it before."""
+    if limit and os.environ.get("CARDEA_MODULE"):
+        faulthandler.dump_traceback_later(max(limit * 0.8 - age(), 0.001))
+    elif limit:
         faulthandler.dump_traceback_later(limit, exit=True)
     try:
         return load(target)
@@ -150,4 +171,13 @@ def main(words):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.collect()
     gc.freeze()  # so that collecting does not touch what copies share
-    return wsgi.serve(application)
+    there = threads()
+    if there > 1:
+        say(f"{options.target}: started {there - 1} threads when it was loaded, "
+            "so no copies of it can be made: it is served by threads, one call "
+            "in each")
+    for name, value in (("CARDEA_COPIES", options.copies),
+                        ("CARDEA_START_TIMEOUT", options.start_timeout)):
+        if value is not None:
+            os.environ[name] = str(value)
+    return wsgi.serve(application, there == 1)

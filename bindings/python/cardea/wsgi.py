@@ -6,7 +6,7 @@ import os
 import stat
 import traceback
 
-from cardea import __version__, _door
+from cardea import __version__, _door, life
 
 
 class FileWrapper:
@@ -77,7 +77,10 @@ def template(copies):
     }
 
 
-def serve(application):
-    """Serves until the process is ended; a status on failure."""
-    return _door.serve(application, template(False), FileWrapper, place,
-                       report)
+def serve(application, copies):
+    """Serves until the process is ended; a status on failure. COPIES: each
+    call in a forked copy of this process, which has one thread; else each in
+    a thread of it."""
+    made = life.Life()
+    return _door.serve(application, template(copies), FileWrapper, place,
+                       report, made.before, made.start, made.end, copies)
