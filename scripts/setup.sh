@@ -45,10 +45,14 @@ test  zsh            zsh         completes words, for the test of that
 test  libpython3-dev pc:python3  the Python package
 test  python3-flask  py:flask    an application that runs unchanged
 test  python3-django py:django   another one
+test  php-fpm        file:/usr/sbin/php-fpm*  a program behind FastCGI
+test  php-cgi        php-cgi     another one
+test  nodejs         node        a program behind HTTP
 bench nginx-light    nginx       the peer in the figures
 bench apache2        apache2     the peer of CGI scripts
 bench fcgiwrap       fcgiwrap    another one, behind nginx
 bench libpython3-dev pc:python3  the Python package
+bench php-fpm        file:/usr/sbin/php-fpm*  PHP, for us and for nginx
 bench gunicorn       gunicorn    the peer of Python applications
 bench uwsgi-plugin-python3 file:/usr/lib/uwsgi/plugins/python3*_plugin.so  another one
 END

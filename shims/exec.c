@@ -5,6 +5,7 @@
  *
  * Whatever goes wrong with a command is said in one line on standard error,
  * which Cardea puts in its log, and the client gets 502, 503 or 504. */
+#include "answer.h"
 #include "cgi.h"
 #include "groups.h"
 #include "inherit.h"
@@ -66,13 +67,6 @@ say_of(const struct cardea_request *r, const char *format, ...)
 
 /* ----- one request ----- */
 
-static void
-refuse(struct cardea_request *r, int status, const char *text)
-{
-    cardea_status(r, status);
-    cardea_printf(r, "%s\nRequest id: %s\n", text, cardea_id(r));
-}
-
 static int
 request_gone(void *arg)
 {
@@ -85,113 +79,17 @@ request_env(struct cardea_request *r, const struct script *script,
             size_t body_len)
 {
     struct cgi_field fields[HTTP_MAX_FIELDS];
-    struct cgi_request req = {
-        .method = cardea_method(r),
-        .target = cardea_target(r),
-        .query = cardea_query(r),
-        .host = cardea_host(r),
-        .peer = cardea_peer(r),
-        .peer_port = cardea_peer_port(r),
-        .id = cardea_id(r),
-        .route = script != NULL ? script->route : cardea_route(r),
-        .rest = script != NULL ? script->info : cardea_rest(r),
-        .script = script != NULL ? script->path : NULL,
-        .fields = fields,
-        .body_len = body_len,
-        .inherit = setup.inherit.env,
-    };
+    struct cgi_request req;
 
-    while (req.n_fields < HTTP_MAX_FIELDS &&
-           cardea_header_at(r, req.n_fields, &fields[req.n_fields].name,
-                            &fields[req.n_fields].value) == 0) {
-        req.n_fields++;
+    answer_describe(r, fields, &req);
+    req.body_len = body_len;
+    req.inherit = setup.inherit.env;
+    if (script != NULL) {
+        req.route = script->route;
+        req.rest = script->info;
+        req.script = script->path;
     }
     return cgi_env_new(&req);
-}
-
-/* One field of the command's head, made a string in place: behind a name stands
- * a colon and behind a value at least its line's end. Content-Type waits in
- * *P_TYPE. */
-static int
-field_send(struct cardea_request *r, char *out, const struct http_field *f,
-           const char **p_type)
-{
-    char *name = out + f->name.off, *value = out + f->value.off;
-
-    if (!http_field_is_free(name, f->name.len)) {
-        return 0; /* Cardea sets it itself */
-    }
-    name[f->name.len] = '\0';
-    value[f->value.len] = '\0';
-    if (strcasecmp(name, "Content-Type") == 0) {
-        *p_type = value;
-        return 0;
-    }
-    return cardea_set(r, name, value);
-}
-
-/* More than was announced is still all that there is, and is sent: a program
- * may have counted characters. Less is an answer that was torn off. */
-static bool
-length_is_wrong(const struct cardea_request *r, const struct cgi_answer *answer)
-{
-    return answer->head.has_length &&
-           answer->head.content_length != answer->body_len &&
-           strcmp(cardea_method(r), "HEAD") != 0 && answer->status != 304;
-}
-
-/* The body. To HEAD a command writes none and may say how long it would be:
- * then there is room of that length, never written and never sent, so that the
- * client is told the length that GET would have. */
-static int
-body_send(struct cardea_request *r, const struct cgi_answer *answer)
-{
-    uint64_t announced = answer->head.content_length;
-
-    if (strcmp(cardea_method(r), "HEAD") != 0 || !answer->head.has_length ||
-        answer->body_len > 0 || announced > OUT_MAX ||
-        cardea_room(r, announced) == NULL) {
-        return cardea_write(r, answer->body, answer->body_len);
-    }
-    return cardea_commit(r, announced);
-}
-
-/* The type comes last: it must not be there if a text of ours has to replace
- * the command's. */
-static void
-answer_send(struct cardea_request *r, char *out, struct cgi_answer *answer)
-{
-    const struct http_response *head = &answer->head;
-    const char *type = NULL;
-    int rc = 0;
-    uint32_t i;
-
-    if (length_is_wrong(r, answer)) {
-        say_of(r, "the command announced %llu bytes and wrote %zu",
-               (unsigned long long)head->content_length, answer->body_len);
-        if (answer->body_len < head->content_length) {
-            refuse(r, 502, "The program behind this page gave half an answer.");
-            return;
-        }
-    }
-    for (i = 0; i < head->n_fields && rc == 0; i++) {
-        rc = field_send(r, out, &head->fields[i], &type);
-    }
-    if (rc == 0) {
-        rc = body_send(r, answer);
-    }
-    if (rc == 0 && type != NULL) {
-        rc = cardea_type(r, type);
-    }
-    if (rc == 0) {
-        rc = cardea_status(r, answer->status);
-    }
-    if (rc < 0) {
-        say_of(r, "the command's answer cannot be sent: %s", strerror(errno));
-        refuse(r, 502,
-               "The program behind this page gave an answer that "
-               "cannot be sent.");
-    }
 }
 
 /* Of a command that need not know of CGI. Its text is no page, whatever a
@@ -208,7 +106,7 @@ plain_send(struct cardea_request *r, struct runner_result *res)
         /* not reached: memory is gone */
         say_of(r, "no memory");
     }
-    answer_send(r, res->out, &answer);
+    answer_send(r, NAME, res->out, &answer);
 }
 
 /* The command ended by itself. */
@@ -221,7 +119,7 @@ exited_send(struct cardea_request *r, struct runner_result *res)
     if (res->signal != 0) {
         say_of(r, "the command was ended by signal %d (%s)", res->signal,
                strsignal(res->signal));
-        refuse(r, 502, "The program behind this page crashed.");
+        answer_refuse(r, 502, "The program behind this page crashed.");
         return;
     }
     if (res->exit_code != 0) {
@@ -233,10 +131,11 @@ exited_send(struct cardea_request *r, struct runner_result *res)
     }
     if (cgi_answer_parse(res->out, res->out_len, &answer, why) != 0) {
         say_of(r, "not a CGI answer: %s", why);
-        refuse(r, 502, "The program behind this page gave no valid answer.");
+        answer_refuse(r, 502,
+                      "The program behind this page gave no valid answer.");
         return;
     }
-    answer_send(r, res->out, &answer);
+    answer_send(r, NAME, res->out, &answer);
 }
 
 static void
@@ -253,21 +152,21 @@ result_send(struct cardea_request *r, const char *command,
         is_short = res->error == EAGAIN || res->error == ENOMEM ||
                    res->error == EMFILE || res->error == ENFILE;
         say_of(r, "cannot run %s: %s", command, strerror(res->error));
-        refuse(r, is_short ? 503 : 502,
-               "The program behind this page cannot be run.");
+        answer_refuse(r, is_short ? 503 : 502,
+                      "The program behind this page cannot be run.");
         break;
     case RUNNER_LATE:
         say_of(r, "the command was killed: its time was over");
-        refuse(r, 504, "The program behind this page took too long.");
+        answer_refuse(r, 504, "The program behind this page took too long.");
         break;
     case RUNNER_GONE:
         say_of(r, "the command was killed: the client has gone");
-        refuse(r, 504, "Nobody waits for this answer.");
+        answer_refuse(r, 504, "Nobody waits for this answer.");
         break;
     case RUNNER_BIG:
         say_of(r, "the command was killed: more than %zu bytes of output",
                OUT_MAX);
-        refuse(r, 502, "The program behind this page wrote too much.");
+        answer_refuse(r, 502, "The program behind this page wrote too much.");
         break;
     }
 }
@@ -300,7 +199,7 @@ command_run(struct cardea_request *r, char *const *argv,
     plan.envp = env = request_env(r, script, plan.in_len);
     if (env == NULL) {
         say_of(r, "no memory");
-        refuse(r, 503, "No memory left for this request.");
+        answer_refuse(r, 503, "No memory left for this request.");
         return;
     }
     snprintf(mark, sizeof(mark), "CARDEA_REQUEST_ID=%s", cardea_id(r));
@@ -327,12 +226,12 @@ script_run(struct cardea_request *r)
     } else if (status == 403) {
         say_of(r, "%s is not executable for this user: chmod +x may help",
                script.path);
-        refuse(r, 403, "This program may not be run.");
+        answer_refuse(r, 403, "This program may not be run.");
     } else if (status == 404) {
-        refuse(r, 404, "There is no such program.");
+        answer_refuse(r, 404, "There is no such program.");
     } else {
         say_of(r, "no memory");
-        refuse(r, 503, "No memory left for this request.");
+        answer_refuse(r, 503, "No memory left for this request.");
     }
     script_clear(&script);
 }

@@ -19,7 +19,7 @@ PREFIX = "/opt/cardea"
 FOLDER = "build-install"
 FILES = {
     "bin/cardea", "libexec/cardea/cardea-exec",
-    "libexec/cardea/cardea-inetd",
+    "libexec/cardea/cardea-inetd", "libexec/cardea/cardea-backend",
     "include/cardea/cardea.h", "include/cardea/door.h",
     "include/cardea/stropts.h", "include/cardea/sys/stat.h",
     "include/cardea/synch.h", "include/cardea/thread.h", "include/cardea/ucred.h",
@@ -99,6 +99,7 @@ def library_faults(root):
             faults.append(f"{link} does not lead to {to}")
     for name in ("bin/cardea", "libexec/cardea/cardea-exec",
                  "libexec/cardea/cardea-inetd",
+                 "libexec/cardea/cardea-backend",
                  "lib/libdoor.so.0.1.0"):
         more = set(dynamic(os.path.join(root, name), "NEEDED")) - LIBC
         if more:
