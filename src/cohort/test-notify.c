@@ -107,8 +107,8 @@ test_what_cannot_be(void **state)
         "@",
         "relative",
         "vsock:2:1",
-        "/a-path-of-more-than-a-hundred-and-eight-bytes/xxxxxxxxxxxxxxxxxxxxxx"
-        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"};
+        ("/a-path-of-more-than-a-hundred-and-eight-bytes/xxxxxxxxxxxxxxxxxxxxxx"
+         "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")};
     static const char *const times[] = {"", "-1", "x", "1x",
                                         "99999999999999999999"};
     struct notify notify;
