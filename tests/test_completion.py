@@ -44,7 +44,7 @@ def with_files(folder):
 @pytest.mark.parametrize("words, offered", [
     (["st"], ["status", "stop"]),
     (["chec"], ["check"]),
-    ([""], ["run", "check", "status", "stop", "call", "doors", "doctor",
+    ([""], ["run", "serve", "save", "check", "status", "stop", "call", "doors", "doctor",
             "version", "help", "--help", "--version"]),
     (["status", "--"], ["--json", "--modules", "--help"]),
     (["stop", "--n"], ["--now"]),

@@ -11,6 +11,7 @@ import pytest
 
 from lib.server import Server, until
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HELLO = '#!/bin/sh\necho "Hello, $REQUEST_METHOD"\n'
 
 
@@ -190,6 +191,25 @@ def test_each_kind_is_told_and_answers(serve, build, folder, name, text, word,
     assert (reply.status, reply.body) == (200, body), server.dump()
     if more:
         assert "    copies 2" in server.log
+
+
+@pytest.mark.parametrize("library", ["libdoor.a", "libdoor.so"])
+def test_a_stripped_program_is_still_told_by_its_library(cli, build, folder,
+                                                         library):
+    source = put(folder, "a.c", "#include <cardea.h>\n"
+                 "static void f(struct cardea_request *r) { (void)r; }\n"
+                 "int main(void) { return cardea_serve_threads(f); }\n")
+    with open(os.path.join(build, "build.ninja"), encoding="utf-8") as f:
+        sanitized = "-fsanitize=address,undefined" in f.read()
+    done = subprocess.run(
+        ["cc", source, "-s", "-I", os.path.join(ROOT, "include"),
+         *(["-fsanitize=address,undefined"] if sanitized else []),
+         "-o", os.path.join(folder, "a.out"), os.path.join(build, library),
+         "-pthread"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = cli("serve", "--print", "a.out")
+    assert told.stdout.startswith("# a.out: a program that serves a door\n")
+    assert f'    run "{folder}/a.out"' in told.stdout.splitlines()
 
 
 def test_a_program_that_prints_is_served(serve, folder):

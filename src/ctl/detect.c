@@ -350,6 +350,13 @@ no_program(struct detect_found *found, const char *word)
                                  "cardea) -o PROGRAM)"
                                : "");
     }
+    if (strcmp(suffix, ".ru") == 0 || strcmp(suffix, ".psgi") == 0) {
+        return detect_fail(
+            found, CTL_CONFIG,
+            "it needs %s, which speaks HTTP; write a script that "
+            "runs it, and serve that --as http",
+            strcmp(suffix, ".ru") == 0 ? "rackup" : "plackup");
+    }
     if (strcmp(suffix, ".conf") == 0) {
         return detect_fail(found, CTL_CONFIG,
                            "it is no program; a configuration is served by "

@@ -112,6 +112,8 @@ static const struct row {
      "", ""},
     {"s/.x", "", 0644, "s", 78, 0, NULL, "", ""},
     {"a.go", "", 0644, "a.go", 78, 0, NULL, "", ""},
+    {"config.ru", "", 0644, "config.ru", 78, 0, NULL, "", ""},
+    {"app.psgi", "", 0644, "app.psgi", 78, 0, NULL, "", ""},
     {"a", "text", 0644, "b", 78, 0, NULL, "", ""},
     {"a",
      "\x7f"
