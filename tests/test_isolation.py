@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from lib.python import need_extension, write_apps
 from lib.server import Server, alive, until
 
 ROOT = os.geteuid() == 0
@@ -250,6 +251,32 @@ def test_a_shim_and_its_command_work_within_their_paths(start, folder):
     reply = server.request("/")
     assert (reply.status, reply.text) == (200, "data yes\nother no\n")
     server.wait_log("to the log")
+
+
+@NEEDS_LANDLOCK
+def test_a_python_application_works_within_its_paths(start, build, folder):
+    need_extension(build)
+    secret_file(folder)
+    os.mkdir(os.path.join(folder, "data"))
+    write_apps(folder, {"app.py": """
+import os
+def application(environ, start_response):
+    try:
+        got = os.listdir("/srv")
+    except PermissionError:
+        got = "closed"
+    key = os.pread(int(os.environ["CARDEA_SECRET_KEY"]), 100, 0)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{got} {key}".encode()]
+"""})
+    server = start("""
+        module m {
+            wsgi "$DIR/app.py:application"; read $DIR/data
+            secret key from $DIR/key; environment TMPDIR=/nowhere
+        }
+        forward http 127.0.0.1:$PORT to m
+        """)
+    assert server.request("/").text == "closed b'hush-7b1d\\n'"
 
 
 @NEEDS_LANDLOCK

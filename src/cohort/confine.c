@@ -74,6 +74,71 @@ add_folder(struct list *list, const char *path, bool up)
     add(list, copy[0] != '\0' ? copy : "/", LOOK, true);
 }
 
+/* The value of NAME ("PATH=") in M's environment, or NULL. */
+static const char *
+variable(const struct keeper_module *m, const char *name)
+{
+    for (char **e = m->envp; *e != NULL; e++) {
+        if (strncmp(*e, name, strlen(name)) == 0) {
+            return *e + strlen(name);
+        }
+    }
+    return NULL;
+}
+
+/* Where python3 lies, as execvp finds it. NULL: nowhere. The caller frees it.
+ */
+static char *
+find_python(const struct keeper_module *m)
+{
+    const char *at = variable(m, "PATH=");
+
+    while (at != NULL && *at != '\0') {
+        size_t len = strcspn(at, ":");
+        char *path;
+
+        if (asprintf(&path, "%.*s/python3", (int)len, at) < 0) {
+            return NULL;
+        }
+        if (access(path, X_OK) == 0) {
+            return path;
+        }
+        free(path);
+        at += len + (at[len] == ':');
+    }
+    return NULL;
+}
+
+/* The interpreter of a `wsgi` module where it was installed, which need not be
+ * in /usr: BIN/../lib has what it cannot start without, and a virtual
+ * environment leads to another's. */
+static void
+add_python(struct list *list, const struct keeper_module *m)
+{
+    static const char *const parts[] = {"bin", "lib"};
+    CLEAN_FREE char *found =
+        m->conf->python != NULL ? strdup(m->conf->python) : find_python(m);
+    CLEAN_FREE char *real = found != NULL ? realpath(found, NULL) : NULL;
+    char *slash = real != NULL ? strrchr(real, '/') : NULL;
+
+    if (slash != NULL) {
+        *slash = '\0';
+        slash = strrchr(real, '/');
+    }
+    for (size_t i = 0; slash != NULL && i < ARRAY_LEN(parts); i++) {
+        char *path;
+
+        if (list->n_made == OWN_MAX ||
+            asprintf(&path, "%.*s/%s", (int)(slash - real), real, parts[i]) <
+                0) {
+            list->failed = true;
+            return;
+        }
+        add(list, path, LOOK, true);
+        list->made[list->n_made++] = path;
+    }
+}
+
 /* The program, its interpreter, a script or a file of settings: what the
  * command names. Folders that it names it gets by `read` or `write`, but for
  * those of our own package. */
@@ -105,12 +170,9 @@ static void
 add_own(struct list *list, const struct keeper_module *m)
 {
     const struct conf_module *conf = m->conf;
-    const char *temporary = "/tmp";
+    const char *temporary = variable(m, "TMPDIR=");
 
-    for (char **e = m->envp; *e != NULL; e++) {
-        temporary = strncmp(*e, "TMPDIR=", 7) == 0 ? *e + 7 : temporary;
-    }
-    add(list, temporary, CHANGE, true);
+    add(list, temporary != NULL ? temporary : "/tmp", CHANGE, true);
     add_folder(list, m->door, false); /* before the command: always room */
     list->paths[list->n - 1].rights = CHANGE;
     if (m->state != NULL) {
@@ -127,6 +189,9 @@ add_own(struct list *list, const struct keeper_module *m)
     }
     if (conf->python != NULL) { /* a virtual environment: BIN/.. */
         add_folder(list, conf->python, true);
+    }
+    if (conf->kind == CONF_MODULE_WSGI) {
+        add_python(list, m);
     }
     add_command(list, m);
 }
