@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from conftest import ROOT
-from lib.python import need_extension, write_apps
+from lib.python import loaded, need_extension, write_apps
 
 FLASK = '''
 import io
@@ -125,6 +125,7 @@ def test_flask_runs_unchanged(cardea, folder, debian):
             map POST /flask to site
         }}
     """)
+    loaded(server, "/flask/none")
     assert server.request("/flask/?q=%C3%A4").text == \
         '{"query":"\\u00e4","root":"/flask"}\n'
     body = (b"--x\r\nContent-Disposition: form-data; name=name\r\n\r\nwe\r\n"
@@ -158,6 +159,7 @@ def test_django_runs_unchanged(cardea, folder, debian):
             map POST /dj to site
         }}
     """)
+    loaded(server, "/dj/a/b/c")
     assert server.request("/dj/we/?q=1").text == "hello we 1 /dj/we/"
     assert [server.request("/dj/count/").text for _ in range(3)] == \
         ["1", "2", "3"]
@@ -205,6 +207,7 @@ def application(environ, start_response):
                      for v in there)
     server = cardea(f"{modules}\nforward http 127.0.0.1:$PORT to {{\n"
                     f"{maps}\n}}")
+    loaded(server, *[f"/{v}" for v in there])
     assert {v: server.request(f"/{v}").text for v in there} == \
         {v: v for v in there}
 
@@ -234,7 +237,7 @@ def application(environ, start_response):
         module app { wsgi "where.py:application"; python "$DIR/venv/bin/python" }
         forward http 127.0.0.1:$PORT to app
     """)
-    package, first = server.request("/").text.split()
+    package, first = loaded(server, "/").request("/").text.split()
     assert package.startswith(venv) and first == folder
 
 
@@ -256,6 +259,7 @@ def application(environ, start_response):
         }}
         forward http 127.0.0.1:$PORT to look
     """)
+    loaded(server, "/")
     assert server.request(f"/?{folder}/data.txt").text == "inside"
     if not any("event=not-isolated" in line for line in server.log):
         assert server.request("/?/var/lib/dpkg/status").text == \

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from lib.python import need_extension, write_apps
+from lib.python import loaded, need_extension, write_apps
 from lib.server import until
 
 APPS = {
@@ -191,8 +191,8 @@ module answers { wsgi "answers.py:application" }
 forward http 127.0.0.1:$PORT to {
     map GET  /hello   to hello
     map GET  /show    to show
-    map POST /echo    to echo
-    map POST /checked to checked
+    map any  /echo    to echo
+    map any  /checked to checked
     map GET  /answers to answers
 }
 """
@@ -202,7 +202,8 @@ forward http 127.0.0.1:$PORT to {
 def server(build, shared, shared_folder):
     need_extension(build)
     write_apps(shared_folder, APPS)
-    return shared(CONF)
+    return loaded(shared(CONF), "/hello", "/show", "/echo",
+                  "/checked", "/answers/tuples")
 
 
 def shown(reply):
@@ -267,7 +268,8 @@ def failed(server, path, status=500):
     assert "b'" not in reply.text and "xxx" not in reply.text
     assert server.request("/hello").status == 200
     return lambda pattern: server.wait_log(
-        rf"event=output .*request={request} text=.*{pattern}", start=start)
+        rf"event=output .*pid=\d+ request={request} text=.*{pattern}",
+        start=start)
 
 
 @pytest.mark.parametrize("path, word", [
@@ -335,7 +337,8 @@ def test_a_body_larger_than_the_reply_memory_arrives(server):
 def test_an_error_in_close_leaves_the_answer(server):
     start = server.lines()
     assert server.request("/answers/closing").body == b"complete"
-    server.wait_log(r'request=[0-9a-f]+ text="ValueError: in close', start=start)
+    server.wait_log(r'request=[0-9a-f]+ text="ValueError: in close',
+                    start=start)
 
 
 def test_more_than_was_announced_is_left_out(server):

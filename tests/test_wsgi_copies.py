@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lib.python import need_extension, write_apps
+from lib.python import loaded, need_extension, write_apps
 from lib.server import until
 
 COPIES = '''
@@ -108,9 +108,10 @@ def copies(build, cardea, folder):
     """copies(text of the application, more options): a server."""
     need_extension(build)
 
-    def start(text=COPIES, more=""):
+    def start(text=COPIES, more="", wait=True):
         write_apps(folder, {"copies.py": text})
-        return cardea(COPIES_CONF.format(more=more))
+        server = cardea(COPIES_CONF.format(more=more))
+        return loaded(server, "/pid") if wait else server
     return start
 
 
@@ -215,6 +216,15 @@ def test_the_end_of_a_copy_in_a_call_is_502_for_that_client_alone(copies):
     assert int(loaded) == parent_of(server) != int(mine)
 
 
+def test_a_copy_that_had_its_calls_leaves_in_order(copies):
+    server = copies(more="; recycle calls 4")
+    found = [server.request("/pid").text.split()[0] for _ in range(12)]
+    assert len(set(found)) > 1
+    first = server.wait_log(r'text="?retired (\d+) (\d+)')
+    assert first.group(1) in found
+    assert 3 <= int(first.group(2)) <= 5  # a tenth more or less
+
+
 def test_a_killed_parent_is_replaced_by_one_with_the_new_code(copies):
     server = copies()
     parent = parent_of(server)
@@ -280,13 +290,13 @@ def test_a_hook_that_fails_ends_the_copy_and_is_told(copies):
 @cardea.after_fork
 def fails():
     raise ValueError("no database")
-""")
+""", wait=False)
     server.wait_log("ValueError: no database")
 
 
 def test_an_application_that_hangs_at_its_start_is_ended(copies):
     server = copies("import time\ntime.sleep(1000)\n",
-                    "; start-timeout 3s")
+                    "; start-timeout 3s", wait=False)
     server.wait_log("Timeout ")
     server.wait_log(r'copies\.py\\?", line 2 in <module>')
     server.wait_log(r"event=died module=app .*cause=late")
@@ -301,4 +311,4 @@ def test_an_application_that_hangs_at_its_start_is_ended(copies):
     ("import sys; sys.exit(3)", "left with 3 when it was loaded"),
 ])
 def test_an_application_that_cannot_be_loaded_says_why(copies, text, word):
-    copies(text + "\n").wait_log(word)
+    copies(text + "\n", wait=False).wait_log(word)

@@ -192,7 +192,8 @@ wsgi_input_end(PyObject *self)
 
 /* ----- wsgi.errors ----- */
 
-/* One line, in one write, so that lines of several processes do not mix. */
+/* One line, in one write, so that lines of several processes do not mix. What
+ * it begins with is as cardea_log(3) has it. */
 static void
 line_write(const struct cardea_request *r, const char *text, size_t len)
 {
@@ -200,7 +201,8 @@ line_write(const struct cardea_request *r, const char *text, size_t len)
     int n = 0;
 
     if (r != NULL) {
-        n = snprintf(line, 100, "request %s: ", cardea_id(r));
+        n = snprintf(line, 100, "request %s [%d]: ", cardea_id(r),
+                     (int)getpid());
         n = n < 100 ? n : 99;
     }
     len = len < LINE_MAX_LEN ? len : LINE_MAX_LEN;

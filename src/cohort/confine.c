@@ -157,7 +157,7 @@ add_command(struct list *list, const struct keeper_module *m)
         }
         if (list->n_made == OWN_MAX || stat(path, &st) < 0 ||
             (!S_ISREG(st.st_mode) &&
-             (m->conf->kind != CONF_MODULE_WSGI || word != m->plan.argv + 1))) {
+             (m->conf->kind != CONF_MODULE_WSGI || word != m->plan.argv + 2))) {
             continue;
         }
         add(list, path, LOOK, true);

@@ -155,6 +155,7 @@ add_python(struct args *args, const struct conf_module *module,
 
     args_add(args, module->python != NULL ? module->python : "python3");
     if (package != NULL) {
+        args_add(args, "-B"); /* nothing is written into its folder */
         args_add(args, package);
     } else {
         args_option(args, "-m", "cardea");
