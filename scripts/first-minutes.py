@@ -32,7 +32,8 @@ class Terminal:
     def __init__(self, folder, path):
         self.socket = os.path.join(folder, ".tmux")
         self.environment = {"PATH": path, "HOME": folder, "PS1": "$ ",
-                            "TERM": "screen", "SHELL": "/bin/sh", "LANG": "C.UTF-8",
+                            "TERM": "screen", "SHELL": "/bin/sh",
+                            "LANG": "C.UTF-8",
                             "XDG_RUNTIME_DIR": os.path.join(folder, ".run")}
         os.mkdir(self.environment["XDG_RUNTIME_DIR"], 0o700)
         for name in ("serves", "asks"):

@@ -30,8 +30,8 @@ def test_version_is_one_line(cli):
 def test_help_names_every_verb(cli):
     done = cli("help")
     assert done.returncode == 0
-    for verb in ("run", "serve", "save", "check", "status", "stop", "call", "doctor",
-                 "version", "help"):
+    for verb in ("run", "serve", "save", "check", "status", "stop", "call",
+                 "doctor", "version", "help"):
         assert re.search(rf"\b{verb}\b", done.stdout)
 
 

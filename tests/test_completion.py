@@ -44,8 +44,8 @@ def with_files(folder):
 @pytest.mark.parametrize("words, offered", [
     (["st"], ["status", "stop"]),
     (["chec"], ["check"]),
-    ([""], ["run", "serve", "save", "check", "status", "stop", "call", "doors", "doctor",
-            "version", "help", "--help", "--version"]),
+    ([""], ["run", "serve", "save", "check", "status", "stop", "call", "doors",
+            "doctor", "version", "help", "--help", "--version"]),
     (["status", "--"], ["--json", "--modules", "--help"]),
     (["stop", "--n"], ["--now"]),
     (["stop", "--wait", ""], []),
