@@ -25,6 +25,8 @@ http-path     10 -max_len=1024
 conf          60 -max_len=4096
 http-cgi      30 -max_len=4096
 cgi           30 -max_len=1024
+fcgi          10 -max_len=1024
+hop           20 -max_len=4096
 door-hello    30 -max_len=192 -detect_leaks=0
 door-welcome  30 -max_len=768
 door-ring     30 -max_len=768
