@@ -35,11 +35,8 @@ needs_of_modules(const struct conf *conf, struct needs *needs)
 
         needs->other_user =
             needs->other_user || module->user != NULL || module->group != NULL;
-        needs->compiles = needs->compiles ||
-                          module->kind == CONF_MODULE_FASTCGI ||
-                          module->kind == CONF_MODULE_HTTP ||
-                          module->kind == CONF_MODULE_WSGI ||
-                          module->kind == CONF_MODULE_SCGI;
+        /* of commands nobody knows what interpreter they begin */
+        needs->compiles = needs->compiles || module->kind != CONF_MODULE_RUN;
         needs->home = needs->home || is_in_home(module->folder) ||
                       is_in_home(module->root) || is_in_home(module->app) ||
                       (module->argv != NULL && is_in_home(module->argv[0]));
@@ -192,7 +189,8 @@ print_filters(const struct needs *needs, FILE *out)
           "landlock_add_rule landlock_restrict_self\n",
           out);
     if (!needs->other_user) {
-        fputs("SystemCallFilter=~@privileged\n", out);
+        /* its own folders it gives to itself */
+        fputs("SystemCallFilter=~@privileged\nSystemCallFilter=@chown\n", out);
     }
 }
 
