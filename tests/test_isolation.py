@@ -650,6 +650,38 @@ def test_a_copy_is_open_to_its_users_strace(sleeper):
         strace.communicate()
 
 
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+def test_a_plain_users_module_is_open_to_that_users_strace(plain_build, folder):
+    if not debuggers_work():
+        pytest.skip("kernel.yama.ptrace_scope forbids it to everybody")
+    server = Server(plain_build, folder, """
+        module m { run "/bin/sleep 1000" }
+        """ + FORWARD)
+    words = []
+    if ROOT:
+        words = ["setpriv", f"--reuid={GUEST}", f"--regid={GUEST}",
+                 "--clear-groups"]
+        server.prefix = words
+        for top, _, names in os.walk(folder):
+            for name in [top] + [os.path.join(top, n) for n in names]:
+                os.chown(name, GUEST, GUEST)
+    try:
+        server.start()
+        pid = server.wait_log(r"event=start module=m pid=(\d+)").group(1)
+        with subprocess.Popen(
+                [*words, "strace", "-f", "-p", pid], cwd="/", text=True,
+                stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as strace:
+            said = strace.stderr.readline()
+            strace.terminate()
+        assert f"Process {pid} attached" in said
+        keeper = subprocess.run(
+            [*words, "strace", "-p", str(server.pid)], cwd="/", text=True,
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        assert "Operation not permitted" in keeper.stderr
+    finally:
+        server.destroy()
+
+
 @pytest.mark.skipif(not shutil.which("gdb"), reason="needs gdb")
 def test_a_copy_is_open_to_its_users_gdb(sleeper):
     _, pid = sleeper
