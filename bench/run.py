@@ -25,13 +25,14 @@ sys.dont_write_bytecode = True
 import cgibin  # noqa: E402
 import many  # noqa: E402
 import memory  # noqa: E402
+import php  # noqa: E402
 import python  # noqa: E402
 import servers  # noqa: E402
 import stats  # noqa: E402
 
 ROWS = ("floors", "door-call", "hello-64", "hello-1", "hello-1-spin",
         "burst-200", "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop",
-        "cgi", "wsgi-4", "wsgi-start")
+        "cgi", "wsgi-4", "wsgi-start", "php-4")
 PROGRAMS = ("load", "floor-epoll", "floor-futex", "floor-line", "floor-park",
             "crowd", "pace", "app-crash", "door-call")
 BURST = 200
@@ -411,7 +412,8 @@ class Bench:
                 "crash-loop": lambda: many.crash_loop(self),
                 "cgi": lambda: cgibin.cgi(self),
                 "wsgi-4": lambda: python.wsgi_cpu(self, 4, "wsgi-4"),
-                "wsgi-start": lambda: python.wsgi_start(self, "wsgi-start")}
+                "wsgi-start": lambda: python.wsgi_start(self, "wsgi-start"),
+                "php-4": lambda: php.php_cpu(self, "php-4")}
         for row in ROWS:
             if row in rows:
                 try:
