@@ -67,7 +67,8 @@ def test_no_door_is_503(server):
 def test_a_crash_in_the_call_is_502(server):
     assert server.request("/crash").status == 200
     assert server.request("/crash?now=1").status == 502
-    server.wait_log("event=died")  # or its end would be one of the stop
+    server.wait_log("event=died module=crash .*count=2")  # or its end would be
+    # one of the stop
 
 
 def test_a_module_that_crashed_comes_back(server):
@@ -90,7 +91,7 @@ def test_a_connection_stays_open_after_a_502(server):
     with server.wire() as wire:
         assert wire.request("/crash?now=1").status == 502
         wire.assert_open()
-    server.wait_log("event=died")
+    server.wait_log("event=died module=crash .*count=2")
 
 
 def test_no_answer_in_time_is_504(server):

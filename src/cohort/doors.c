@@ -18,7 +18,9 @@
 
 #include "base/util.h"
 
-#define PROMPT_GAP (2 * NS_PER_MS) /* between tries that inotify asks for */
+#define PROMPT_GAP (2 * NS_PER_MS)   /* between tries that inotify asks for */
+#define SOON       (2 * NS_PER_SEC)  /* from a start until it is ready */
+#define SOON_AGAIN (700 * NS_PER_MS) /* and until it is started again */
 #define TELL_AFTER                                                             \
     (600 * NS_PER_MS) /* back-off from which waiting is logged                 \
                        */
@@ -29,6 +31,7 @@ static const char *const cause_names[] = {
     [WORKER_CAUSE_LIED] = "lied",
     [WORKER_CAUSE_STUCK] = "stuck",
     [WORKER_CAUSE_IDLE] = "idle",
+    [WORKER_CAUSE_PARKED] = "parked",
 };
 
 static const char *
@@ -97,24 +100,57 @@ announce(struct keeper *k, struct keeper_target *t)
     keeper_log_end(k, &line);
 }
 
+/* Shall calls wait at the workers for the door of T, which is not there? */
+static bool
+is_coming(const struct keeper *k, const struct keeper_target *t)
+{
+    const struct restart *unit;
+
+    if (t->module == NULL) {
+        return false;
+    }
+    unit = &t->module->unit;
+    switch (unit->state) {
+    case RESTART_STARTING:
+        return life_parks(t->module) || keeper_now(k) - unit->started_at < SOON;
+    case RESTART_WAITING:
+        return unit->wait_ns <= SOON_AGAIN;
+    case RESTART_RUNNING: /* the worker's word may come before its end */
+    case RESTART_PARKING:
+    case RESTART_PARKED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Tells WORKER, once, that calls of T are not to wait. */
+static void
+tell_none(struct keeper *k, struct keeper_target *t, int worker)
+{
+    struct keeper_link *link = &t->links[worker];
+    struct worker_message none = {
+        .kind = WORKER_DOOR_NONE,
+        .target = (uint32_t)(t - k->targets),
+    };
+
+    if (!link->told_none && !is_coming(k, t)) {
+        link->told_none = worker_send(&k->workers[worker], &none, -1) == 0;
+    }
+}
+
 /* The try at LINK gave ERROR. */
 static void
 postpone(struct keeper *k, struct keeper_target *t, int worker, int error)
 {
     struct keeper_link *link = &t->links[worker];
     uint64_t wait = backoff_next(&link->backoff, 0);
-    struct worker_message none = {
-        .kind = WORKER_DOOR_NONE,
-        .target = (uint32_t)(t - k->targets),
-    };
     struct log_line line;
 
     link->deadline = link->tried_at + wait;
     link->renews = false;
     t->announced = false;
-    if (!link->told_none) {
-        link->told_none = worker_send(&k->workers[worker], &none, -1) == 0;
-    }
+    tell_none(k, t, worker);
     if (wait >= TELL_AFTER && !t->waiting_told) {
         t->waiting_told = true;
         log_target(k, &line, LOG_WARN, "door-wait", t);
@@ -287,6 +323,81 @@ doors_module_started(struct keeper_module *m)
     }
 }
 
+void
+doors_module_died(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct keeper_target *t = &k->targets[i];
+
+        for (int w = 0; t->module == m && w < k->n_workers; w++) {
+            if (!t->links[w].open) {
+                tell_none(k, t, w);
+            }
+        }
+    }
+}
+
+void
+doors_ask_back(struct keeper_module *m, bool drain)
+{
+    struct keeper *k = m->keeper;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct keeper_target *t = &k->targets[i];
+        struct worker_message park = {
+            .kind = drain ? WORKER_DRAIN : WORKER_PARK,
+            .target = (uint32_t)i,
+        };
+
+        for (int w = 0; t->module == m && w < k->n_workers; w++) {
+            if (t->links[w].open) {
+                worker_send(&k->workers[w], &park, -1);
+            } else {
+                t->links[w].deadline = UINT64_MAX;
+            }
+        }
+    }
+}
+
+bool
+doors_are_back(const struct keeper_module *m)
+{
+    const struct keeper *k = m->keeper;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        const struct keeper_target *t = &k->targets[i];
+
+        for (int w = 0; t->module == m && w < k->n_workers; w++) {
+            if (t->links[w].open) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+void
+doors_give_again(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct keeper_target *t = &k->targets[i];
+        struct worker_message keep = {.kind = WORKER_KEEP,
+                                      .target = (uint32_t)i};
+
+        for (int w = 0; t->module == m && w < k->n_workers; w++) {
+            if (!t->links[w].open) {
+                t->links[w].deadline = keeper_now(k);
+            } else {
+                worker_send(&k->workers[w], &keep, -1);
+            }
+        }
+    }
+}
+
 /* The server of T misbehaves: ours is replaced, if it is still the process that
  * the worker spoke with. */
 static void
@@ -296,7 +407,8 @@ replace_server(struct keeper *k, struct keeper_target *t,
     struct log_line line;
 
     if (cause == WORKER_CAUSE_GONE || cause == WORKER_CAUSE_IDLE ||
-        t->module == NULL || !restart_is_up(&t->module->unit) ||
+        cause == WORKER_CAUSE_PARKED || t->module == NULL ||
+        !restart_is_up(&t->module->unit) ||
         t->module->unit.n_starts != link->incarnation) {
         return;
     }
@@ -333,7 +445,10 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
     uint64_t wait;
 
     if (target >= k->conf->n_targets || k->targets[target].path == NULL ||
-        cause < WORKER_CAUSE_GONE || cause > WORKER_CAUSE_IDLE) {
+        cause < WORKER_CAUSE_GONE || cause > WORKER_CAUSE_PARKED ||
+        (cause == WORKER_CAUSE_PARKED &&
+         (k->targets[target].module == NULL ||
+          !life_is_parking(k->targets[target].module)))) {
         return -EPROTO;
     }
     t = &k->targets[target];
@@ -342,7 +457,13 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
         return 0; /* known already */
     }
     link->open = false;
-    link->told_none = !fresh; /* it knows */
+    link->told_none = !fresh && t->module == NULL; /* it knows */
+    if (cause == WORKER_CAUSE_PARKED) {
+        link->deadline = UINT64_MAX;
+        t->announced = false;
+        t->causes[cause]++;
+        return 0;
+    }
     wait = fresh ? 0 : backoff_next(&link->backoff, now - link->opened_at);
     link->deadline = now + wait;
     link->renews = fresh;
@@ -350,6 +471,7 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
     if (!fresh) {
         t->announced = false;
         tell_lost(k, t, worker, cause, wait);
+        tell_none(k, t, worker);
     }
     replace_server(k, t, link, cause);
     return 0;

@@ -78,6 +78,13 @@ struct keeper_life {
     bool frozen;      /* stopped by a signal, and not continued */
     bool told_traced;
     uint64_t cpu_ticks; /* when it was told of that it takes no calls */
+    uint64_t idle_at;   /* next look at its calls; UINT64_MAX: none */
+    uint64_t idle_since, n_calls; /* as many since then */
+    uint64_t back_by; /* its doors were asked back, until then; 0: not */
+    enum restart_recycled recycled; /* ... for that; 0: to park it */
+    uint64_t recycle_at;            /* next look; UINT64_MAX: none */
+    uint64_t n_calls_begin;         /* of its earlier processes */
+    uint64_t jitter;                /* thousandths more than configured */
 };
 
 struct keeper_module {
@@ -117,7 +124,7 @@ struct keeper_target {
     bool waiting_told;
     uint64_t
         no_descs_told; /* the start of its module, or 1, told of; 0: none */
-    uint64_t causes[WORKER_CAUSE_IDLE + 1];
+    uint64_t causes[WORKER_CAUSE_PARKED + 1];
 };
 
 enum keeper_phase {
@@ -315,6 +322,16 @@ int confine_make(struct keeper_module *m, int *p_fd);
 void life_init(struct keeper_module *m);
 void life_tick(struct keeper *k, uint64_t now);
 uint64_t life_deadline(const struct keeper *k);
+/* Is M one that is ended when nobody calls it, and started by a call? */
+bool life_parks(const struct keeper_module *m);
+/* First start, or none yet. */
+enum restart_act life_begin(struct keeper_module *m);
+/* Is it without a process until a call comes? And: are its doors asked back? */
+bool life_is_parked(const struct keeper_module *m);
+bool life_is_parking(const struct keeper_module *m);
+/* A call waits at a worker for TARGET (checked here). 0, or -EPROTO if the
+ * message cannot be. */
+int life_wanted(struct keeper *k, uint32_t target);
 /* Its door was dialled: it is ready. */
 void life_ready(struct keeper_module *m);
 /* Its process was started, or not, or has ended and was reaped. */
@@ -334,6 +351,13 @@ uint64_t doors_deadline(const struct keeper *k);
 void doors_worker_started(struct keeper *k, int worker);
 void doors_worker_died(struct keeper *k, int worker);
 void doors_module_started(struct keeper_module *m);
+/* M has no process: workers are told if that is for long. */
+void doors_module_died(struct keeper_module *m);
+/* Asks all workers to give M's doors back, where no call uses them (DRAIN: when
+ * none does any more); have they all? Or gives them out once more. */
+void doors_ask_back(struct keeper_module *m, bool drain);
+bool doors_are_back(const struct keeper_module *m);
+void doors_give_again(struct keeper_module *m);
 /* Worker WORKER lost the door of TARGET (checked here). 0, or -EPROTO if the
  * message cannot be: the worker is not to be trusted. */
 int doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause);

@@ -16,6 +16,14 @@
 #define VERSION_GAP     (250 * NS_PER_MS) /* between looks at a program file */
 #define FROZEN_PATIENCE (5 * NS_PER_SEC)
 #define WEDGED_GAP      (1 * NS_PER_SEC) /* a quarter of it it must compute */
+#define PARK_GRACE      (5 * NS_PER_SEC)
+#define PARK_PATIENCE   (1 * NS_PER_SEC)  /* with workers */
+#define DRAIN_PATIENCE  (500 * NS_PER_MS) /* for which calls wait */
+#define DRAIN_AGAIN     (5 * NS_PER_SEC)
+#define RECYCLE_GAP     (1 * NS_PER_SEC)
+#define JITTER          100 /* thousandths */
+#define IDLE_GAP_MIN    (100 * NS_PER_MS)
+#define IDLE_GAP_MAX    (10 * NS_PER_SEC)
 #define TRACED_GAP      (1 * NS_PER_SEC)
 
 /* Does a listener or a route lead to the door of M? Else nobody dials it. */
@@ -51,11 +59,235 @@ version_of(const struct keeper_module *m)
     return version;
 }
 
+static void
+forget(struct keeper_module *m)
+{
+    memset(&m->life, 0, sizeof(m->life));
+    m->life.look_at = m->life.idle_at = m->life.recycle_at = UINT64_MAX;
+}
+
+/* --- Without calls ---------------------------------------------------- */
+
+bool
+life_parks(const struct keeper_module *m)
+{
+    const struct conf *conf = m->keeper->conf;
+
+    if (!m->conf->has_idle || !is_dialled(m)) {
+        return false;
+    }
+    for (size_t i = 0; i < conf->n_listens; i++) {
+        /* It accepts for itself: nobody sees its calls. */
+        if (conf->listens[i].protocol == CONF_TCP_WAIT &&
+            m->keeper->conf->targets[conf->listens[i].routes[0].target]
+                    .module == (size_t)(m - m->keeper->modules)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum restart_act
+life_begin(struct keeper_module *m)
+{
+    if (life_parks(m)) {
+        restart_park(&m->unit, 0, keeper_now(m->keeper));
+        return RESTART_NOTHING;
+    }
+    return restart_start(&m->unit, keeper_now(m->keeper));
+}
+
+bool
+life_is_parked(const struct keeper_module *m)
+{
+    return m->unit.state == RESTART_PARKED || m->unit.state == RESTART_PARKING;
+}
+
+bool
+life_is_parking(const struct keeper_module *m)
+{
+    return m->life.back_by != 0;
+}
+
+/* All calls of M so far; *P_BUSY: one is not answered. */
+static uint64_t
+calls_of(const struct keeper_module *m, bool *p_busy)
+{
+    const struct keeper *k = m->keeper;
+    uint64_t n = 0;
+
+    *p_busy = false;
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        if (k->targets[i].module == m) {
+            struct tally_sum sum = tallies_sum(&k->tallies, i);
+
+            n += sum.calls;
+            *p_busy |= sum.in_flight > 0;
+        }
+    }
+    return n;
+}
+
+/* Its idle time begins, or goes on. */
+static void
+look_again(struct keeper_module *m, uint64_t now)
+{
+    uint64_t gap = MAX_OF(m->conf->idle_ns / 4, IDLE_GAP_MIN);
+
+    m->life.idle_at = now + MIN_OF(gap, IDLE_GAP_MAX);
+}
+
+/* The workers keep some of its doors, or a call came: it stays. */
+static void
+stay(struct keeper_module *m, uint64_t now)
+{
+    m->life.back_by = 0;
+    m->life.idle_since = now;
+    doors_give_again(m);
+    if (m->life.recycle_at != UINT64_MAX) {
+        m->life.recycle_at = now + DRAIN_AGAIN;
+    }
+    if (life_parks(m)) {
+        look_again(m, now);
+    }
+}
+
+/* No worker has a door of M: its process may end. */
+static void
+end_unused(struct keeper_module *m, uint64_t now)
+{
+    struct restart_cause cause = {RESTART_RECYCLED, (int)m->life.recycled, 0};
+    char text[RESTART_CAUSE_MAX];
+    struct log_line line;
+
+    keeper_log_begin(m->keeper, &line, LOG_INFO,
+                     m->life.recycled != 0 ? "recycle" : "park");
+    log_text(&line, "module", m->conf->name);
+    log_num(&line, "pid", (uint64_t)m->unit.pid);
+    if (m->life.recycled != 0) {
+        restart_cause_text(&cause, text);
+        log_text(&line, "cause", text);
+        restart_recycle(&m->unit, m->life.recycled, PARK_GRACE, now);
+    } else {
+        log_ms(&line, "idle_ms", now - m->life.idle_since);
+        restart_park(&m->unit, PARK_GRACE, now);
+    }
+    keeper_log_end(m->keeper, &line);
+    forget(m);
+}
+
+/* Its doors were asked back. */
+static void
+wait_for_doors(struct keeper_module *m, uint64_t now)
+{
+    if (m->keeper->phase != PHASE_RUN) {
+        m->life.back_by = 0;
+    } else if (doors_are_back(m)) {
+        end_unused(m, now);
+    } else if (now >= m->life.back_by) {
+        stay(m, now);
+    }
+}
+
+/* M runs, and is parked when nobody calls it. Its end is safe once no worker
+ * has its door: a call that comes then waits, and asks for it. */
+static void
+judge_idle(struct keeper_module *m, uint64_t now)
+{
+    bool busy;
+    uint64_t n_calls;
+
+    n_calls = calls_of(m, &busy);
+    if (busy || n_calls != m->life.n_calls) {
+        m->life.n_calls = n_calls;
+        m->life.idle_since = now;
+    }
+    if (busy || now - m->life.idle_since < m->conf->idle_ns) {
+        look_again(m, now);
+        return;
+    }
+    m->life.back_by = now + PARK_PATIENCE;
+    m->life.idle_at = UINT64_MAX;
+    m->life.recycled = 0;
+    doors_ask_back(m, false);
+}
+
+/* --- Recycling -------------------------------------------------------- */
+
+/* Is VALUE above what AMOUNT says, with M's jitter? */
+static bool
+is_above(const struct keeper_module *m, enum conf_amount amount, uint64_t value)
+{
+    uint64_t most = m->conf->amounts[amount];
+
+    return most > 0 && value >= most + most / 1000 * m->life.jitter +
+                                    most % 1000 * m->life.jitter / 1000;
+}
+
+static void
+begin_recycling(struct keeper_module *m, uint64_t now)
+{
+    const uint64_t *amounts = m->conf->amounts;
+    bool busy;
+
+    if (amounts[CONF_RECYCLE_CALLS] == 0 && amounts[CONF_RECYCLE_MEMORY] == 0 &&
+        amounts[CONF_RECYCLE_AGE] == 0) {
+        return;
+    }
+    m->life.n_calls_begin = calls_of(m, &busy);
+    /* Only to differ from one process to the next. */
+    m->life.jitter = (now / 1000 + (uint64_t)m->unit.pid * 7919) % JITTER;
+    m->life.recycle_at = now + RECYCLE_GAP;
+}
+
+/* M runs. Is its process to be replaced? */
+static void
+judge_recycling(struct keeper_module *m, uint64_t now)
+{
+    bool busy;
+
+    m->life.recycle_at = now + RECYCLE_GAP;
+    if (m->keeper->phase != PHASE_RUN) {
+        return;
+    }
+    if (is_above(m, CONF_RECYCLE_CALLS,
+                 calls_of(m, &busy) - m->life.n_calls_begin)) {
+        m->life.recycled = RESTART_BY_CALLS;
+    } else if (is_above(m, CONF_RECYCLE_AGE, now - m->unit.started_at)) {
+        m->life.recycled = RESTART_BY_AGE;
+    } else if (is_above(m, CONF_RECYCLE_MEMORY, procs_memory(m->unit.pid))) {
+        m->life.recycled = RESTART_BY_MEMORY;
+    } else {
+        return;
+    }
+    m->life.back_by = now + DRAIN_PATIENCE;
+    doors_ask_back(m, true);
+}
+
+int
+life_wanted(struct keeper *k, uint32_t target)
+{
+    uint64_t now = keeper_now(k);
+    struct keeper_module *m;
+
+    if (target >= k->conf->n_targets || k->targets[target].path == NULL ||
+        k->targets[target].module == NULL) {
+        return -EPROTO;
+    }
+    m = k->targets[target].module;
+    if (m->life.back_by != 0) {
+        stay(m, now);
+    }
+    restart_want(&m->unit, now);
+    return 0;
+}
+
+/* --- Starts and ends -------------------------------------------------- */
+
 void
 life_init(struct keeper_module *m)
 {
-    memset(&m->life, 0, sizeof(m->life));
-    m->life.look_at = UINT64_MAX;
+    forget(m);
     m->unit.start_timeout_ns = is_dialled(m) ? m->conf->start_timeout_ns : 0;
     m->unit.version = version_of(m);
 }
@@ -75,13 +307,17 @@ life_ready(struct keeper_module *m)
     log_num(&line, "pid", (uint64_t)m->unit.pid);
     log_ms(&line, "took_ms", keeper_now(k) - m->unit.started_at);
     keeper_log_end(k, &line);
+    begin_recycling(m, keeper_now(k));
+    if (life_parks(m)) {
+        m->life.idle_since = keeper_now(k);
+        look_again(m, m->life.idle_since);
+    }
 }
 
 void
 life_changed(struct keeper_module *m)
 {
-    memset(&m->life, 0, sizeof(m->life));
-    m->life.look_at = UINT64_MAX;
+    forget(m);
     if (m->unit.state == RESTART_WAITING) {
         m->life.look_at = keeper_now(m->keeper) + VERSION_GAP;
     }
@@ -172,6 +408,18 @@ judge(struct keeper_module *m, uint64_t now)
     }
 }
 
+static void
+run_tick(struct keeper_module *m, uint64_t now)
+{
+    if (m->life.back_by != 0) {
+        wait_for_doors(m, now);
+    } else if (m->life.idle_at <= now) {
+        judge_idle(m, now);
+    } else if (m->life.recycle_at <= now) {
+        judge_recycling(m, now);
+    }
+}
+
 void
 life_tick(struct keeper *k, uint64_t now)
 {
@@ -179,6 +427,9 @@ life_tick(struct keeper *k, uint64_t now)
         struct keeper_module *m = &k->modules[i];
         bool waits = m->unit.state == RESTART_WAITING;
 
+        if (m->unit.state == RESTART_RUNNING) {
+            run_tick(m, now);
+        }
         if (m->life.look_at > now && !(waits && m->unit.deadline <= now)) {
             continue;
         }
@@ -200,6 +451,11 @@ life_deadline(const struct keeper *k)
 
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         first = MIN_OF(first, k->modules[i].life.look_at);
+        first = MIN_OF(first, k->modules[i].life.idle_at);
+        first = MIN_OF(first, k->modules[i].life.recycle_at);
+        if (k->modules[i].life.back_by != 0) {
+            first = MIN_OF(first, k->modules[i].life.back_by);
+        }
     }
     return first;
 }

@@ -246,8 +246,7 @@ void
 modules_start(struct keeper *k)
 {
     for (size_t i = 0; i < k->conf->n_modules; i++) {
-        act_on(&k->modules[i],
-               restart_start(&k->modules[i].unit, keeper_now(k)));
+        act_on(&k->modules[i], life_begin(&k->modules[i]));
     }
 }
 
@@ -278,15 +277,22 @@ module_reaped(struct keeper_module *m, int status)
     bool killed = m->unit.state == RESTART_KILLED;
     uint64_t now = keeper_now(k);
     struct log_line line;
-    bool asked;
+    enum restart_why why;
+    bool asked, fine;
 
     output_drain(m);
     stop_note_end(k, &m->unit, status, killed);
     restart_died(&m->unit, status, now);
     life_changed(m);
+    doors_module_died(m);
+    why = m->unit.causes[m->unit.last].why;
     asked = m->unit.state == RESTART_STOPPED;
-    keeper_log_begin(k, &line, asked ? LOG_INFO : LOG_ERROR,
-                     asked ? "stopped" : "died");
+    fine = asked || why == RESTART_UNUSED || why == RESTART_RECYCLED;
+    keeper_log_begin(k, &line, fine ? LOG_INFO : LOG_ERROR,
+                     asked                     ? "stopped"
+                     : why == RESTART_UNUSED   ? "parked"
+                     : why == RESTART_RECYCLED ? "recycled"
+                                               : "died");
     log_text(&line, "module", m->conf->name);
     keeper_log_cause(&line, &m->unit);
     log_ms(&line, "ran_ms", now - m->unit.started_at);

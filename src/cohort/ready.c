@@ -17,7 +17,9 @@ static bool
 module_doors_open(const struct keeper *k)
 {
     for (size_t i = 0; i < k->conf->n_targets; i++) {
-        if (k->targets[i].module != NULL && !doors_open_all(k, i)) {
+        const struct keeper_module *m = k->targets[i].module;
+
+        if (m != NULL && !life_is_parked(m) && !doors_open_all(k, i)) {
             return false;
         }
     }
@@ -30,7 +32,9 @@ print_waiting(const struct keeper *k, FILE *out)
     const char *before = " waiting=";
 
     for (size_t i = 0; i < k->conf->n_targets; i++) {
-        if (!doors_open_all(k, i)) {
+        const struct keeper_module *m = k->targets[i].module;
+
+        if (!(m != NULL && life_is_parked(m)) && !doors_open_all(k, i)) {
             fprintf(out, "%s%s", before, k->targets[i].name);
             before = ",";
         }

@@ -160,6 +160,18 @@ restart_park(struct restart *r, uint64_t grace_ns, uint64_t now)
 }
 
 void
+restart_recycle(struct restart *r, enum restart_recycled code,
+                uint64_t grace_ns, uint64_t now)
+{
+    if (r->state == RESTART_RUNNING && r->ending.why == RESTART_EXIT) {
+        restart_park(r, grace_ns, now);
+        r->ending.why = RESTART_RECYCLED;
+        r->ending.code = (int)code;
+        r->wanted = true;
+    }
+}
+
+void
 restart_want(struct restart *r, uint64_t now)
 {
     if (r->state == RESTART_PARKED) {
@@ -267,7 +279,7 @@ restart_stop(struct restart *r, int signal, uint64_t grace_ns, uint64_t now)
     case RESTART_RUNNING:
     case RESTART_PARKING:
         r->state = RESTART_STOPPING;
-        r->ending.why = RESTART_EXIT;
+        memset(&r->ending, 0, sizeof(r->ending)); /* RESTART_EXIT */
         r->deadline = deadline;
         break;
     case RESTART_STOPPING:

@@ -119,6 +119,11 @@ void restart_version(struct restart *r, uint64_t version, uint64_t now);
  * as unused. Nothing in other states. */
 void restart_park(struct restart *r, uint64_t grace_ns, uint64_t now);
 
+/* The same of a process that is replaced for CODE: it is counted as recycled,
+ * and the next one is due at its end. */
+void restart_recycle(struct restart *r, enum restart_recycled code,
+                     uint64_t grace_ns, uint64_t now);
+
 /* Somebody wants the process. In PARKED it is due at once (restart_tick); what
  * is being parked is started again after its end. Nothing in other states. */
 void restart_want(struct restart *r, uint64_t now);

@@ -511,7 +511,8 @@ text_modules(const struct keeper *k, FILE *out)
         if (last != NULL) {
             fprintf(out, "  last end: %s\n", last);
         }
-        if (t != NULL && strcmp(door_state(k, t), "open") != 0) {
+        if (t != NULL && !life_is_parked(m) &&
+            strcmp(door_state(k, t), "open") != 0) {
             fprintf(out, "  its door is not open%s yet\n",
                     strcmp(door_state(k, t), "partly") == 0 ? " everywhere"
                                                             : "");

@@ -519,6 +519,33 @@ test_wanted_start_fails(void **state)
     assert_int_equal(restart_tick(&r, s.now), RESTART_NOTHING);
 }
 
+/* One that is replaced without a fault: the next is due at its end, whatever
+ * the back-off. */
+static void
+test_recycle(void **state)
+{
+    struct sim s;
+    struct restart r;
+
+    sim_init(&s, &r, true);
+    restart_start(&r, s.now);
+    for (int i = 1; i <= 100; i++) {
+        restart_recycle(&r, RESTART_BY_AGE, SEC, s.now);
+        assert_int_equal(r.state, RESTART_PARKING);
+        assert_int_equal(s.last_signal, SIGTERM);
+        restart_recycle(&r, RESTART_BY_CALLS, SEC, s.now);
+        assert_int_equal(s.kills, i);
+        restart_died(&r, SIGTERM, s.now);
+        check_cause(&r, "recycled-age", (uint64_t)i);
+        assert_int_equal(restart_tick(&r, s.now), RESTART_STARTED);
+    }
+    restart_recycle(&r, RESTART_BY_AGE, SEC, s.now);
+    restart_stop(&r, SIGTERM, SEC, s.now);
+    restart_died(&r, SIGTERM, s.now);
+    check_cause(&r, "signal-TERM", 1);
+    assert_int_equal(r.state, RESTART_STOPPED);
+}
+
 /* Each cause of ours is counted under its own name. */
 static void
 test_own_causes(void **state)
@@ -567,6 +594,7 @@ main(void)
         cmocka_unit_test(test_version),
         cmocka_unit_test(test_park),
         cmocka_unit_test(test_wanted_start_fails),
+        cmocka_unit_test(test_recycle),
         cmocka_unit_test(test_own_causes),
         cmocka_unit_test(test_names),
     };

@@ -439,6 +439,8 @@ take_message(struct keeper_worker *w, const struct worker_message *m)
         return doors_lost(w->keeper, w->index, m->target, m->cause);
     case WORKER_NO_DESCS:
         return doors_no_descs(w->keeper, m->target);
+    case WORKER_WANTED:
+        return life_wanted(w->keeper, m->target);
     case WORKER_STALLED:
         return life_stalled(w->keeper, w->index, m->target);
     default:

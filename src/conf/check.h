@@ -8,7 +8,7 @@
 #include "conf/report.h"
 #include "conf/tree.h"
 
-#define CONF_MODULES_MAX 256
+#define CONF_MODULES_MAX 1000
 #define CONF_TARGETS_MAX 1024
 
 struct conf_check {

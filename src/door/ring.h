@@ -66,8 +66,11 @@ struct ring {
     uint32_t ticks; /* the loop's own, as are the next two: */
     uint32_t quiet; /* for how many ticks nothing was published */
     uint32_t quiet_pub;
-    bool lied;   /* the loop's own: an answer could not be */
-    bool absent; /* the loop's own: closed, and no door is on its way */
+    bool lied;         /* the loop's own: an answer could not be */
+    bool absent;       /* the loop's own: closed, and no door is on its way */
+    bool draining;     /* the loop's own: makes no more calls */
+    bool asked;        /* the loop's own: somebody was told that it is wanted */
+    uint32_t n_queued; /* the loop's own: calls that began to wait for it */
     uint64_t cookie;
     uint64_t waiting_since; /* when the oldest unclaimed call was seen */
     uint32_t waiting_head;  /* and which it was */

@@ -312,7 +312,11 @@ refuse(struct worker *w, uint32_t i, int status, enum reply_cause cause,
 void
 call_give_up(struct worker *w, uint32_t i)
 {
-    refuse(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
+    if (request_of(w, &w->conns[i])->retried) {
+        refuse(w, i, 502, CAUSE_CRASH, NULL); /* what came of its call */
+    } else {
+        refuse(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
+    }
 }
 
 static bool
@@ -363,13 +367,12 @@ call_door(struct worker *w, uint32_t i, const struct http_request *h,
     struct request *r = request_of(w, c);
     struct ring *g = &w->rings[c->ring];
 
-    if (g->state == RING_GREETING || (g->state == RING_CLOSED && !g->absent)) {
-        c->state = CONN_WAIT;
-        worker_arm(w, i, 2 * NS_PER_SEC);
+    if (ring_is_coming(w, r->target)) {
+        ring_queue(w, i);
         return;
     }
     if (g->state != RING_READY) {
-        refuse(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
+        call_give_up(w, i);
         return;
     }
     int e = g->features & DOOR_FEATURE_HTTP ? build_http(w, c, h, t, route)
@@ -383,6 +386,7 @@ call_door(struct worker *w, uint32_t i, const struct http_request *h,
         return;
     }
     c->state = CONN_BODY;
+    r->due = 0; /* how long the body takes is its own */
     r->body_began = w->now;
     worker_arm(w, i, w->conf->body_timeout_ns);
 }
@@ -475,8 +479,8 @@ call_route(struct worker *w, uint32_t i, const struct http_request *h)
 
 /* ---- publishing and answers ---- */
 
-static uint64_t
-timeout_of(const struct worker *w, uint32_t target)
+uint64_t
+call_timeout(const struct worker *w, uint32_t target)
 {
     const struct conf_target *t = &w->conf->targets[target];
 
@@ -497,7 +501,12 @@ call_publish(struct worker *w, uint32_t i)
         reply_error(w, i, 503, CAUSE_FULL, "Retry-After: 1\r\n");
         return;
     }
-    uint64_t timeout = timeout_of(w, r->target);
+    /* Of one that waited before, what is left. */
+    uint64_t timeout = call_timeout(w, r->target);
+    if (r->due != 0) {
+        timeout = r->due > w->now ? r->due - w->now : NS_PER_MS;
+    }
+    r->due = w->now + timeout;
     struct ring_entry *e = ring_entry(g, (uint32_t)slot);
     if (r->length_at != 0) {
         char digits[24];
@@ -506,7 +515,7 @@ call_publish(struct worker *w, uint32_t i)
         memcpy(ring_at(g, r->length_at), digits, 20);
     }
     e->kind = r->kind;
-    e->deadline = w->now + timeout;
+    e->deadline = r->due;
     e->args_off = r->args_off;
     /* To a plain door the body is simply what follows the head. */
     e->args_len = r->args_len + (r->kind == RING_KIND_BYTES ? r->body_have : 0);

@@ -17,7 +17,7 @@ enum conn_state {
     CONN_IDLE,   /* no byte of a request yet: no segment */
     CONN_HEAD,   /* part of a head is there */
     CONN_BODY,   /* the head is understood, its body arrives */
-    CONN_WAIT,   /* complete; the door's ring is being set up */
+    CONN_WAIT,   /* complete; the door is on its way */
     CONN_CALL,   /* published: slot names the call */
     CONN_SEND,   /* the reply is leaving */
     CONN_LINGER, /* answered early: what still comes is dropped, then close */
@@ -72,6 +72,7 @@ struct request {
     uint8_t method, minor;
     bool head_only, wants_json, chunked, continued, parsed, routed, has_slot;
     bool raw;                                /* of forward tcp */
+    bool retried;                            /* called once more */
     bool passed, handed;                     /* sent to the door; it alone */
     uint8_t tries;                           /* to send it */
     uint8_t cause;                           /* enum reply_cause, for the log */
@@ -80,6 +81,7 @@ struct request {
     uint32_t head_len;
     uint32_t number; /* of the call, as it was published */
     uint32_t claims; /* and how many the door had taken then */
+    uint64_t due;    /* the call's deadline; 0: not in a queue yet */
     /* The body on its way in. */
     uint64_t area_off, area_len; /* in the ring's memory; 0: none */
     uint64_t args_off, args_len;

@@ -29,6 +29,9 @@ control_say(struct worker *w, const struct worker_message *m)
     if (say(w, m) || m->kind == WORKER_AWAKE) {
         return; /* a full pipe has woken the keeper too */
     }
+    if (m->kind == WORKER_WANTED) {
+        return; /* the next slow tick asks again while calls wait */
+    }
     if (!w->unsaid) {
         worker_event(w, LOG_WARN, "keeper-deaf", NULL, NULL);
     }
@@ -113,12 +116,24 @@ obey(struct worker *w, const struct worker_message *m, int fd)
         rings_look(w);
         control_say(w, &(struct worker_message){.kind = WORKER_LOOKED});
         break;
+    case WORKER_PARK:
+        if (is_target) {
+            ring_park(w, m->target);
+        }
+        break;
+    case WORKER_DRAIN:
+    case WORKER_KEEP:
+        if (is_target) {
+            ring_drain(w, m->target, m->kind == WORKER_DRAIN);
+        }
+        break;
     case WORKER_READY:
     case WORKER_DOOR_LOST:
     case WORKER_LOOKED:
     case WORKER_AWAKE:
     case WORKER_NO_DESCS:
     case WORKER_STALLED:
+    case WORKER_WANTED:
     default:
         w->leaving = 1;
         break;

@@ -328,9 +328,8 @@ raw_go(struct worker *w, uint32_t i)
         return false;
     }
     const struct ring *g = &w->rings[c->ring];
-    if (g->state == RING_GREETING || (g->state == RING_CLOSED && !g->absent)) {
-        c->state = CONN_WAIT;
-        worker_arm(w, i, 2 * NS_PER_SEC);
+    if (ring_is_coming(w, c->ring)) {
+        ring_queue(w, i);
         return false;
     }
     if (g->state != RING_READY) {

@@ -16,9 +16,70 @@
 #define LEAN_SEGMENTS 16u /* and when nothing was called for longer */
 #define LEAN_TICKS    10
 
+/* Calls of one worker that may wait for one door. */
+#define QUEUE_MAX  1024u
+#define QUEUE_TIME (2 * NS_PER_SEC) /* for one that should be there soon */
+
+static const struct conf_module *
+module_of(const struct worker *w, uint32_t target)
+{
+    const struct conf_target *t = &w->conf->targets[target];
+
+    return t->kind == CONF_TARGET_MODULE ? &w->conf->modules[t->module] : NULL;
+}
+
+/* A module that is started by its calls may be parked: the keeper knows. */
+static void
+want(struct worker *w, uint32_t target)
+{
+    struct ring *g = &w->rings[target];
+    const struct conf_module *m = module_of(w, target);
+    struct worker_message wanted = {.kind = WORKER_WANTED, .target = target};
+
+    if (m != NULL && m->has_idle && g->state == RING_CLOSED && !g->asked) {
+        g->asked = true;
+        control_say(w, &wanted);
+    }
+}
+
+bool
+ring_is_coming(const struct worker *w, uint32_t target)
+{
+    const struct ring *g = &w->rings[target];
+
+    return g->state == RING_GREETING ||
+           (g->state == RING_READY && g->draining) ||
+           (g->state == RING_CLOSED && !g->absent);
+}
+
+void
+ring_queue(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+    struct ring *g = &w->rings[c->ring];
+    const struct conf_module *m = module_of(w, c->ring);
+    uint64_t left;
+
+    if (g->n_queued >= QUEUE_MAX) {
+        call_give_up(w, i);
+        return;
+    }
+    g->n_queued++;
+    if (r->due == 0) {
+        r->due = w->now + call_timeout(w, r->target);
+    }
+    left = r->due > w->now ? r->due - w->now : NS_PER_MS;
+    c->state = CONN_WAIT;
+    worker_arm(w, i,
+               m != NULL && m->has_idle ? left : MIN_OF(left, QUEUE_TIME));
+    want(w, c->ring);
+}
+
 static void
 wait_over(struct worker *w, uint32_t target, bool ready)
 {
+    w->rings[target].n_queued = 0;
     for (uint32_t i = 0; i < w->core->top; i++) {
         struct conn *c = &w->conns[i];
         if (c->state != CONN_WAIT || c->ring != target) {
@@ -59,6 +120,11 @@ end_ring(struct worker *w, uint32_t target)
 {
     epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, w->rings[target].conn, NULL);
     ring_close(&w->rings[target]);
+    w->rings[target].asked = false;
+    if (w->rings[target].draining) {
+        w->rings[target].draining = false;
+        w->n_draining--;
+    }
     w->active[target / 64] &= ~(1ull << (target % 64));
     tally_in_flight(tally_of(w, target), 0);
 }
@@ -128,12 +194,54 @@ ring_take_door(struct worker *w, uint32_t target, int fd)
     }
 }
 
+/* May the call of C, which no longer is in its ring, be made once more? Not
+ * taken: it never began. Taken: only a safe method (RFC 9110, 9.2.1), once, and
+ * nothing of an answer was sent. A body went with the ring's memory. */
+static bool
+may_call_again(const struct worker *w, const struct conn *c, bool taken,
+               enum worker_cause cause)
+{
+    const struct request *r = request_of(w, c);
+    bool safe = r->method == HTTP_GET || r->method == HTTP_HEAD ||
+                r->method == HTTP_OPTIONS;
+
+    return !r->raw && r->body_want == 0 && r->due > w->now &&
+           !w->core->stopping && module_of(w, c->ring) != NULL &&
+           (!taken || (safe && !r->retried && cause != WORKER_CAUSE_LIED));
+}
+
+/* The call of connection I ended with its door. */
+static void
+fail_call(struct worker *w, uint32_t i, enum worker_cause cause)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+    bool taken = ring_was_claimed(&w->rings[c->ring], r->number);
+
+    /* A ring that is not mapped here (an heir's) does not say. */
+    bool began = taken || w->rings[c->ring].reply == NULL;
+
+    r->has_slot = false;
+    if (may_call_again(w, c, began, cause)) {
+        r->retried |= began;
+        r->area_off = 0;
+        c->slot = RING_NO_OWNER;
+        ring_queue(w, i);
+        conn_go(w, i);
+        return;
+    }
+    reply_error(w, i, taken ? 502 : 503,
+                !taken                       ? CAUSE_NO_DOOR
+                : cause == WORKER_CAUSE_LIED ? CAUSE_LIED
+                                             : CAUSE_CRASH,
+                taken ? NULL : "Retry-After: 1\r\n");
+    conn_go(w, i);
+}
+
 /* What a connection that waits for this door is answered. */
 static void
 fail_calls(struct worker *w, uint32_t target, enum worker_cause cause)
 {
-    struct ring *g = &w->rings[target];
-
     for (uint32_t i = 0; i < w->core->top; i++) {
         struct conn *c = &w->conns[i];
         if (c->ring != target || c->seg == ARENA_NONE) {
@@ -141,14 +249,7 @@ fail_calls(struct worker *w, uint32_t target, enum worker_cause cause)
         }
         struct request *r = request_of(w, c);
         if (c->state == CONN_CALL) {
-            bool taken = ring_was_claimed(g, r->number);
-            r->has_slot = false;
-            reply_error(w, i, taken ? 502 : 503,
-                        !taken                       ? CAUSE_NO_DOOR
-                        : cause == WORKER_CAUSE_LIED ? CAUSE_LIED
-                                                     : CAUSE_CRASH,
-                        taken ? NULL : "Retry-After: 1\r\n");
-            conn_go(w, i);
+            fail_call(w, i, cause);
         } else if (c->state == CONN_BODY) {
             r->area_off = 0;
             c->flags |= CONN_CLOSE;
@@ -190,10 +291,12 @@ ring_lost(struct worker *w, uint32_t target, enum worker_cause cause)
         ring_poll(g, call_answered, w);
     }
     g->state = RING_DEAD;
+    g->n_queued = 0;
     fail_calls(w, target, cause);
     end_ring(w, target);
-    /* One that was only to be made anew comes back at once: calls wait. */
-    g->absent = cause != WORKER_CAUSE_IDLE;
+    /* A module is started again, and calls wait for it, until the keeper says
+     * that it takes longer. */
+    g->absent = module_of(w, target) == NULL || w->core->stopping;
     if (g->absent) {
         wait_over(w, target, false);
     }
@@ -201,6 +304,50 @@ ring_lost(struct worker *w, uint32_t target, enum worker_cause cause)
         struct worker_message lost = {
             .kind = WORKER_DOOR_LOST, .target = target, .cause = cause};
         control_say(w, &lost);
+    }
+}
+
+void
+ring_park(struct worker *w, uint32_t target)
+{
+    struct ring *g = &w->rings[target];
+    struct worker_message parked = {.kind = WORKER_DOOR_LOST,
+                                    .target = target,
+                                    .cause = WORKER_CAUSE_PARKED};
+
+    if (g->state != RING_READY || is_used(g) || module_of(w, target) == NULL) {
+        return;
+    }
+    end_ring(w, target);
+    g->absent = false;
+    control_say(w, &parked);
+}
+
+void
+ring_drain(struct worker *w, uint32_t target, bool drain)
+{
+    struct ring *g = &w->rings[target];
+
+    if (g->state != RING_READY || g->draining == drain ||
+        module_of(w, target) == NULL) {
+        return;
+    }
+    g->draining = drain;
+    if (drain) {
+        w->n_draining++;
+        return;
+    }
+    w->n_draining--;
+    wait_over(w, target, true);
+}
+
+void
+rings_drained(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (w->rings[g].draining) {
+            ring_park(w, g);
+        }
     }
 }
 
@@ -292,7 +439,7 @@ bool
 rings_want_tidying(const struct worker *w)
 {
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
-        if (is_above(&w->rings[g], LEAN_SEGMENTS) ||
+        if (w->rings[g].asked || is_above(&w->rings[g], LEAN_SEGMENTS) ||
             w->rings[g].state == RING_GREETING) {
             return true;
         }
@@ -326,7 +473,12 @@ rings_slow_tick(struct worker *w)
         /* A door that never answers the hello holds up nobody for long; and a
          * fat ring is made anew while it is idle, which is how its memory goes
          * back (sealed memory has no holes). */
-        if (r->state == RING_GREETING && ++r->ticks > 5) {
+        if (r->asked && r->state == RING_CLOSED) {
+            r->asked = false; /* it may not have been heard */
+            if (r->n_queued > 0) {
+                want(w, g);
+            }
+        } else if (r->state == RING_GREETING && ++r->ticks > 5) {
             ring_lost(w, g, WORKER_CAUSE_STUCK);
         } else if (is_to_be_renewed(r)) {
             /* The old one serves until the new connection is here. */

@@ -342,6 +342,9 @@ worker_pass(struct worker *w, bool may_block)
     }
     wheel_advance(&w->wheel, (uint32_t)(w->now / TICK_NS), timer_due, w);
     slow_tick(w);
+    if (w->n_draining > 0) {
+        rings_drained(w);
+    }
     if (w->unsaid) {
         control_say_again(w);
     }
@@ -377,12 +380,14 @@ worker_rebuild(struct worker *w)
     w->n_again = 0;
     w->again_all = true; /* the list of a worker before us is lost */
     w->n_passed = 1;     /* look */
+    w->n_draining = 0;
     memset(w->active, 0, sizeof w->active);
     wheel_init(&w->wheel, w->conns, sizeof(struct conn),
                offsetof(struct conn, timer), (uint32_t)(w->now / TICK_NS));
     arena_forget(&w->arena);
     for (uint32_t g = 0; g < core->n_rings; g++) {
         ring_rebuild(&w->rings[g]);
+        w->n_draining += w->rings[g].draining;
         if (w->rings[g].state == RING_READY) {
             tally_in_flight(tally_of(w, g), ring_in_flight(&w->rings[g]));
         }

@@ -98,13 +98,19 @@ enum worker_message_kind {
     /* worker: a call of TARGET waited for its whole time, and the door took
      * none in it */
     WORKER_STALLED = 11,
+    WORKER_WANTED = 12, /* worker: a call waits for TARGET, which is parked */
+    WORKER_PARK = 13,   /* keeper: give TARGET's door back if nobody uses it */
+    WORKER_DRAIN = 14,  /* keeper: give it back when its calls have ended; new
+                         * ones wait */
+    WORKER_KEEP = 15,   /* keeper: no, keep it */
 };
 
 enum worker_cause {
-    WORKER_CAUSE_GONE = 1,  /* the server closed or died */
-    WORKER_CAUSE_LIED = 2,  /* lengths or words that cannot be: replace it */
-    WORKER_CAUSE_STUCK = 3, /* never answered the hello */
-    WORKER_CAUSE_IDLE = 4,  /* wants a fresh ring, to give memory back */
+    WORKER_CAUSE_GONE = 1,   /* the server closed or died */
+    WORKER_CAUSE_LIED = 2,   /* lengths or words that cannot be: replace it */
+    WORKER_CAUSE_STUCK = 3,  /* never answered the hello */
+    WORKER_CAUSE_IDLE = 4,   /* wants a fresh ring, to give memory back */
+    WORKER_CAUSE_PARKED = 5, /* gave it back, as WORKER_PARK asked */
 };
 
 struct worker_message {

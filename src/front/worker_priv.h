@@ -75,9 +75,10 @@ struct worker {
     bool again_all; /* the list was too short: whoever has CONN_AGAIN */
     char log[LOG_BATCH];
     size_t log_len;
-    uint64_t log_lost; /* writes that the log did not take */
-    uint32_t n_passed; /* passed connections, not claimed when last seen */
-    int leaving;       /* 1: leave the loop, status 0 */
+    uint64_t log_lost;   /* writes that the log did not take */
+    uint32_t n_draining; /* rings that are to be given back when unused */
+    uint32_t n_passed;   /* passed connections, not claimed when last seen */
+    int leaving;         /* 1: leave the loop, status 0 */
     /* What the keeper's socket did not take (control.c). */
     bool unsaid, unsaid_ready;
     uint8_t unsaid_lost[TARGETS_MAX]; /* enum worker_cause; 0: nothing */
@@ -192,6 +193,8 @@ void call_publish(struct worker *w, uint32_t i);
 void call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot);
 /* The client or its time is gone: nobody waits for this call any more. */
 void call_drop(struct worker *w, struct conn *c);
+/* How long a call of TARGET may take, ns. */
+uint64_t call_timeout(const struct worker *w, uint32_t target);
 /* The call of C was not answered in time: tells the keeper if its door took no
  * call at all since. */
 void call_overdue(struct worker *w, const struct conn *c);
@@ -222,6 +225,19 @@ void ring_take_door(struct worker *w, uint32_t target, int fd);
 /* A door was sent and could not be kept (no room): the keeper tries again. */
 void ring_no_door(struct worker *w, uint32_t target);
 void ring_event(struct worker *w, uint32_t target, uint32_t events);
+/* Connection I waits for its door, which is on its way or to be started; or is
+ * answered 503, because too many do. Ends when the door is there, is known to
+ * be absent, or at the call's deadline. */
+void ring_queue(struct worker *w, uint32_t i);
+/* May calls wait for TARGET now? */
+bool ring_is_coming(const struct worker *w, uint32_t target);
+/* Gives TARGET's door back if no call uses it. */
+void ring_park(struct worker *w, uint32_t target);
+/* DRAIN: from now on calls of TARGET wait, and the door is given back when no
+ * call uses it (rings_drained). Else: they are made, and it stays. */
+void ring_drain(struct worker *w, uint32_t target, bool drain);
+/* Gives back what is drained; once a pass while w->n_draining. */
+void rings_drained(struct worker *w);
 /* Gives the door up: its calls fail, the keeper is told. */
 void ring_lost(struct worker *w, uint32_t target, enum worker_cause cause);
 /* Ready, and its server has not hung up? */

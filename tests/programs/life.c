@@ -1,7 +1,8 @@
-/* ?ms=N sleeps, ?crash dies, ?fill=N takes N MiB for good, ?hang and ?spin let
- * this call and all that follow end never, waiting or computing. Answers with
- * its process number. The environment may say how long it needs until it is
- * ready: LIFE_START_MS. */
+/* ?ms=N sleeps, ?crash dies, ?once dies
+ * if the folder LIFE_ONCE is not there yet, and makes it; ?fill=N takes N MiB
+ * for good, ?hang and ?spin let this call and all that follow end never,
+ * waiting or computing. Answers with its process number. The environment may
+ * say how long it needs until it is ready: LIFE_START_MS. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cardea.h>
@@ -42,6 +44,7 @@ static void
 serve(struct cardea_request *r)
 {
     char text[16];
+    const char *once;
 
     if (cardea_param(r, "fill", text, sizeof(text)) >= 0) {
         size_t size = (size_t)strtoul(text, NULL, 10) << 20;
@@ -67,6 +70,15 @@ serve(struct cardea_request *r)
     }
     if (cardea_param(r, "crash", text, sizeof(text)) >= 0) {
         abort();
+    }
+    once = getenv("LIFE_ONCE");
+    if (once != NULL && cardea_param(r, "once", text, sizeof(text)) >= 0 &&
+        mkdir(once, 0700) == 0) {
+        abort();
+    }
+    if (cardea_param(r, "n", text, sizeof(text)) >= 0) {
+        cardea_printf(r, "%d %s\n", (int)getpid(), text);
+        return;
     }
     cardea_printf(r, "%d\n", (int)getpid());
 }
