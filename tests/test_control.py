@@ -294,7 +294,8 @@ def test_help_lists_the_requests(server):
     first, body = control.ask(control.path_of(server), "help")
     assert first == "ok"
     assert [line.split(":")[0] for line in body.splitlines()] == [
-        "help", "status", "status json", "modules", "stop", "stop now"]
+        "help", "status", "status json", "modules",
+        "configuration", "stop", "stop now"]
 
 
 def test_a_line_may_end_with_the_connection(server):

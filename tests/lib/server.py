@@ -105,7 +105,7 @@ class Server:
         self.child = None
         self.url = None
         self.prefix = []  # a command that runs the server's
-        self.words = ["run", "-f", self.conf]
+        self.words = []  # instead of: run -f CONF
         with open(self.conf, "w", encoding="utf-8") as f:
             f.write(string.Template(text).substitute(
                 PORT=self.port, DIR=self.folder, BUILD=build,
@@ -125,7 +125,8 @@ class Server:
     def start(self):
         """Starts it and returns when it says that it is ready."""
         self.child = subprocess.Popen(
-            [*self.prefix, os.path.join(self.build, "cardea"), *self.words],
+            [*self.prefix, os.path.join(self.build, "cardea"),
+             *(self.words or ["run", "-f", self.conf])],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, env=self.environment, cwd=self.folder,
             start_new_session=True)
