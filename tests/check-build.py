@@ -30,8 +30,13 @@ def reached(folder="", seen=None):
 
 def is_named(path, texts):
     """Is PATH named in a meson.build of its folder or above, as that folder
-    would name it: whole, or (in a foreach) without its .c?"""
+    would name it: whole, or (in a foreach) without its .c? Or in one below, as
+    '../NAME'?"""
     folder = os.path.dirname(path)
+    below = f"'../{os.path.basename(path)}'"
+    if any(text and below in text for inner, text in texts.items()
+           if os.path.dirname(inner) == folder):
+        return True
     while True:
         text = texts.get(folder)
         if text:
