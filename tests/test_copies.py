@@ -6,7 +6,14 @@ import random
 import signal
 import threading
 
+import pytest
+
 from lib.server import alive, stat_of, until
+
+
+# PIDFD_SIGNAL_PROCESS_GROUP; before, a group is ended with its leader.
+GROUP_SIGNALS = (tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 9)
+                 and os.environ.get("CARDEA_KERNEL") is None)
 
 
 def route(options="", arguments=""):
@@ -130,6 +137,38 @@ def test_copies_are_killed_under_load(cardea):
     # Each kill costs at most the one call that was in the copy.
     assert seen[502] <= kills
     assert seen[200] > kills * 5
+
+
+@pytest.mark.skipif(not GROUP_SIGNALS, reason="needs Linux 6.9")
+def test_the_parent_is_killed_under_load(cardea):
+    server = cardea(route())
+    old = settled(server)
+    seen = collections.Counter()
+    over = threading.Event()
+
+    def load():
+        while not over.is_set():
+            seen[server.request("/?ms=20", method="POST", body=b"x").status] += 1
+
+    threads = [threading.Thread(target=load) for _ in range(5)]
+    threads.append(threading.Thread(  # longer than workers are asked to drain
+        target=lambda: seen.update([server.request("/?ms=1500").status])))
+    for thread in threads:
+        thread.start()
+    until(lambda: sum(seen.values()) > 20)
+    for _ in range(3):
+        start = server.lines()
+        os.kill(answer(server)[3], signal.SIGKILL)
+        server.wait_log("event=serves-on module=app", start=start)
+        server.wait_log("event=ready module=app", start=start)
+        before = sum(seen.values())
+        until(lambda now=before: sum(seen.values()) > now + 20)
+    over.set()
+    for thread in threads:
+        thread.join()
+    # Not one request fails: their copies lived on until the next parent's did.
+    assert set(seen) == {200}
+    until(lambda: not alive(old), limit=30, what="the end of the first copies")
 
 
 def test_a_stopped_copy_loses_its_place(cardea):

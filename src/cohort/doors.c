@@ -446,10 +446,13 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
 
     if (target >= k->conf->n_targets || k->targets[target].path == NULL ||
         cause < WORKER_CAUSE_GONE || cause > WORKER_CAUSE_PARKED ||
-        (cause == WORKER_CAUSE_PARKED &&
-         (k->targets[target].module == NULL ||
-          !life_is_parking(k->targets[target].module)))) {
+        (cause == WORKER_CAUSE_PARKED && k->targets[target].module == NULL)) {
         return -EPROTO;
+    }
+    if (cause == WORKER_CAUSE_PARKED &&
+        !life_is_parking(k->targets[target].module) &&
+        !left_is_there(k->targets[target].module)) {
+        cause = WORKER_CAUSE_GONE; /* nobody asks for it any more */
     }
     t = &k->targets[target];
     link = &t->links[worker];
@@ -459,7 +462,8 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
     link->open = false;
     link->told_none = !fresh && t->module == NULL; /* it knows */
     if (cause == WORKER_CAUSE_PARKED) {
-        link->deadline = UINT64_MAX;
+        /* Of an earlier life: there may be a later one already. */
+        link->deadline = life_is_parking(t->module) ? UINT64_MAX : now;
         t->announced = false;
         t->causes[cause]++;
         return 0;

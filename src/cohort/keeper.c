@@ -147,7 +147,7 @@ reap(struct keeper *k)
             return;
         }
         m = modules_find(k, info.si_pid);
-        if (m != NULL) {
+        if (m != NULL && !left_begin(m)) {
             /* While its leader is not reaped the number is the group's. */
             kill(-info.si_pid, SIGKILL);
             cgroup_kill(&k->cgroup, m->conf->name);
@@ -224,6 +224,7 @@ next_deadline(const struct keeper *k, uint64_t now)
         first = MIN_OF(first, k->modules[i].unit.deadline);
     }
     first = MIN_OF(first, life_deadline(k));
+    first = MIN_OF(first, left_deadline(k));
     first = MIN_OF(first, output_deadline(k));
     first = MIN_OF(first, control_deadline(k));
     first = MIN_OF(first, k->notify.due);
@@ -270,6 +271,7 @@ loop(struct keeper *k)
 
         workers_tick(k, now);
         life_tick(k, now);
+        left_tick(k, now);
         modules_tick(k, now);
         doors_tick(k, now);
         ready_check(k, now);

@@ -87,11 +87,20 @@ struct keeper_life {
     uint64_t jitter;                /* thousandths more than configured */
 };
 
+/* What an earlier process of a module left: others of its group (left.c). */
+struct keeper_left {
+    int pidfd;            /* of the dead leader; -1: nothing is left */
+    uint64_t incarnation; /* whose doors those others serve */
+    bool drains;          /* workers were asked to give them back */
+    uint64_t look_at, by; /* when that changes; and when it all ends */
+};
+
 struct keeper_module {
     struct keeper *keeper;
     const struct conf_module *conf;
     struct restart unit;
     struct keeper_life life;
+    struct keeper_left left;
     struct world world; /* whose spawn makes pipes and folder first */
     struct spawn_plan plan;
     struct keeper_stream streams[2];
@@ -292,6 +301,18 @@ void output_drain(struct keeper_module *m);
 void output_tick(struct keeper *k, uint64_t now);
 /* When that is due next; UINT64_MAX: not. */
 uint64_t output_deadline(const struct keeper *k);
+
+/* left.c */
+/* Nothing is left of M. */
+void left_init(struct keeper_module *m);
+/* M's process has died and is not reaped yet. true: others of its group serve
+ * on, and are ended later. false: its group is to be ended now. */
+bool left_begin(struct keeper_module *m);
+bool left_is_there(const struct keeper_module *m);
+/* Ends what is left, if anything. */
+void left_end(struct keeper_module *m);
+void left_tick(struct keeper *k, uint64_t now);
+uint64_t left_deadline(const struct keeper *k);
 
 /* secrets.c */
 #define SECRETS_MAX      32        /* a module */

@@ -176,6 +176,7 @@ modules_init(struct keeper *k)
         k->modules[i].streams[0].source.fd = -1;
         k->modules[i].streams[1].source.fd = -1;
         k->modules[i].unit.pidfd = -1;
+        left_init(&k->modules[i]);
     }
     for (size_t i = 0; i < n; i++) {
         int rc = init_module(k, i);
@@ -198,6 +199,7 @@ modules_deinit(struct keeper *k)
 
         keeper_unwatch(k, &m->streams[0].source);
         keeper_unwatch(k, &m->streams[1].source);
+        left_end(m);
         restart_deinit(&m->unit);
         environ_free(m->envp);
         shims_free_argv(m->argv);

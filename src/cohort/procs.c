@@ -74,6 +74,7 @@ add_process(struct procs_group *sum, pid_t pid, pid_t group)
         return;
     }
     sum->cpu_ticks += user + system;
+    sum->n_alive += state != 'Z' && state != 'X';
     if (state == 't' && sum->tracer == 0) {
         sum->tracer = procs_held_by(pid);
     }
@@ -82,7 +83,7 @@ add_process(struct procs_group *sum, pid_t pid, pid_t group)
 struct procs_group
 procs_group(pid_t group)
 {
-    struct procs_group sum = {0, 0};
+    struct procs_group sum = {0};
     DIR *dir = opendir("/proc");
     const struct dirent *e;
 

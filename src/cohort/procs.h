@@ -12,6 +12,7 @@ pid_t procs_held_by(pid_t pid);
 struct procs_group {
     uint64_t cpu_ticks; /* sysconf(_SC_CLK_TCK) a second, since their starts */
     pid_t tracer;       /* of one that a debugger holds; 0: none is held */
+    uint32_t n_alive;   /* that have not ended */
 };
 
 /* Looks at all processes whose group is GROUP. Reads one file for each process

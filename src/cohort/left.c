@@ -1,0 +1,168 @@
+/* What a module's process left when it died: others of its group, which serve
+ * on. The copies of cardea_serve(3) do: each has the rings that its parent had,
+ * and needs it only to become more. So the group is not ended with its leader,
+ * but once no worker has a door of that life: workers are told to drain, give
+ * the door back, and get that of the next process.
+ *
+ * The group is reached by the leader's pidfd (PIDFD_SIGNAL_PROCESS_GROUP, 6.9),
+ * since its number is free again once the leader is reaped. On older kernels it
+ * is ended with its leader. */
+#include "cohort/keeper_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "cohort/procs.h"
+
+#define SIGNAL_GROUP (1u << 2) /* PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h  \
+                                */
+#define DRAIN_TIME   (500 * NS_PER_MS) /* for which new calls wait */
+#define DRAIN_AGAIN  (5 * NS_PER_SEC)
+#define SPARE        (1 * NS_PER_SEC) /* after the longest call */
+
+static int
+signal_group(int pidfd, int number)
+{
+    return (int)syscall(SYS_pidfd_send_signal, pidfd, number, NULL,
+                        SIGNAL_GROUP);
+}
+
+/* Tells KIND to each worker that has a door of that life. false: none has. */
+static bool
+tell_workers(struct keeper_module *m, enum worker_message_kind kind)
+{
+    struct keeper *k = m->keeper;
+    bool any = false;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        const struct keeper_target *t = &k->targets[i];
+        struct worker_message message = {.kind = kind, .target = (uint32_t)i};
+
+        for (int w = 0; t->module == m && w < k->n_workers; w++) {
+            if (t->links[w].open &&
+                t->links[w].incarnation == m->left.incarnation) {
+                worker_send(&k->workers[w], &message, -1);
+                any = true;
+            }
+        }
+    }
+    return any;
+}
+
+/* Has no worker a door of that life? */
+static bool
+is_unused(const struct keeper_module *m)
+{
+    const struct keeper *k = m->keeper;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        const struct keeper_target *t = &k->targets[i];
+
+        for (int w = 0; t->module == m && w < k->n_workers; w++) {
+            if (t->links[w].open &&
+                t->links[w].incarnation == m->left.incarnation) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+void
+left_init(struct keeper_module *m)
+{
+    m->left = (struct keeper_left){.pidfd = -1};
+}
+
+bool
+left_is_there(const struct keeper_module *m)
+{
+    return m->left.pidfd >= 0;
+}
+
+bool
+left_begin(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+    uint64_t now = keeper_now(k);
+    struct log_line line;
+
+    left_end(m);
+    if (k->phase != PHASE_RUN || m->unit.state != RESTART_RUNNING ||
+        (m->conf->kind != CONF_MODULE_RUN &&
+         m->conf->kind != CONF_MODULE_WSGI) ||
+        m->unit.pidfd < 0 || signal_group(m->unit.pidfd, 0) < 0 ||
+        procs_group(m->unit.pid).n_alive == 0) {
+        return false;
+    }
+    m->left = (struct keeper_left){
+        .pidfd = fcntl(m->unit.pidfd, F_DUPFD_CLOEXEC, 0),
+        .incarnation = m->unit.n_starts,
+        .drains = true,
+        .look_at = now + DRAIN_TIME,
+        .by = now + m->conf->timeout_ns + SPARE,
+    };
+    if (m->left.pidfd < 0 || !tell_workers(m, WORKER_DRAIN)) {
+        if (m->left.pidfd >= 0) {
+            close(m->left.pidfd);
+        }
+        m->left.pidfd = -1;
+        return false;
+    }
+    keeper_log_begin(k, &line, LOG_INFO, "serves-on");
+    log_text(&line, "module", m->conf->name);
+    log_num(&line, "group", (uint64_t)m->unit.pid);
+    keeper_log_end(k, &line);
+    return true;
+}
+
+void
+left_end(struct keeper_module *m)
+{
+    if (m->left.pidfd >= 0) {
+        (void)signal_group(m->left.pidfd, SIGKILL); /* ESRCH: they have gone */
+        close(m->left.pidfd);
+        m->left.pidfd = -1;
+    }
+}
+
+void
+left_tick(struct keeper *k, uint64_t now)
+{
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        struct keeper_module *m = &k->modules[i];
+        struct keeper_left *left = &m->left;
+
+        if (left->pidfd < 0) {
+            continue;
+        }
+        if (is_unused(m) || now >= left->by) {
+            left_end(m);
+        } else if (now >= left->look_at) {
+            /* Long calls must not keep new ones waiting: they are made to the
+             * old copies, and it is tried again. */
+            left->drains = !left->drains;
+            left->look_at = now + (left->drains ? DRAIN_TIME : DRAIN_AGAIN);
+            (void)tell_workers(m, left->drains ? WORKER_DRAIN : WORKER_KEEP);
+        }
+    }
+}
+
+uint64_t
+left_deadline(const struct keeper *k)
+{
+    uint64_t first = UINT64_MAX;
+
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        const struct keeper_left *left = &k->modules[i].left;
+
+        if (left->pidfd >= 0) {
+            first = MIN_OF(first, MIN_OF(left->look_at, left->by));
+        }
+    }
+    return first;
+}
