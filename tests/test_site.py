@@ -133,7 +133,8 @@ def test_visits_outlive_restarts_and_kill_9(site):
     server = site()
     assert visit(server) == (4, 4)
     # The program dies while others ask: what was told was counted, and what
-    # was counted is at most what was asked.
+    # was counted is at most what was asked, and once more what was in progress:
+    # a GET is safe, and made again.
     asked = told = 0
     for _ in range(3):
         start = server.lines()
@@ -151,7 +152,7 @@ def test_visits_outlive_restarts_and_kill_9(site):
         server.wait_log(r"event=door-open module=visits", start=start)
         until(lambda: server.request("/visits", "HEAD").status == 200)
     now = visit(server)[0]
-    assert 4 + told + 1 <= now <= 4 + asked + 1
+    assert 4 + told + 1 <= now <= 4 + asked + 1 + 3 * 8
 
     # The whole server dies.
     family = server.family()
@@ -306,7 +307,7 @@ def test_the_tour_of_readme_does_what_it_says(site):
     """Its commands as they stand there, but for the port."""
     server = site()
     with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
-        tour = f.read().split("## Try it")[1].split("\n## ")[0]
+        tour = f.read().split("## The example site")[1].split("\n## ")[0]
     commands = re.findall(r"^    (.*127\.0\.0\.1:8080/\w+.*)$", tour, re.M)
     commands = [c for c in commands if not c.startswith("ready ")]
     assert len(commands) == 4

@@ -472,9 +472,8 @@ main(void)
     };
 
 #ifdef __SANITIZE_THREAD__
-    puts("1..0 # SKIP the sanitizer has a thread of its own: nothing can be "
-         "copied");
-    return 0;
+    puts("the sanitizer has a thread of its own: nothing can be copied");
+    return 77;
 #endif
     setvbuf(stdout, NULL, _IOLBF, 0); /* forked with nothing unwritten */
     prctl(PR_SET_CHILD_SUBREAPER, 1);
