@@ -212,11 +212,21 @@ find_rings(struct self *self)
     for (struct item *i = all_items; i; i = i->next) {
         if (i->kind == ITEM_SOURCE && i->src->kind == SOURCE_RING &&
             self->n_rings < RINGS_MAX) {
-            struct ring_reply_head *h = i->src->reply;
-            atomic_fetch_add(&h->attached, 1);
             self->rings[self->n_rings++] = i->src;
         }
     }
+}
+
+/* From now on its callers count on it. Counted first: who is killed in between
+ * leaves one too many, which costs a caller a wait for its nudge. */
+static void
+arrive(struct self *self)
+{
+    for (uint32_t i = 0; i < self->n_rings; i++) {
+        struct ring_reply_head *h = self->rings[i]->reply;
+        atomic_fetch_add(&h->attached, 1);
+    }
+    atomic_store(&self->note->state, COPY_LOOKS);
 }
 
 static void
@@ -253,7 +263,7 @@ copy_main(struct copies *copies, struct copy_note *note, uint64_t seed)
     if (copies->hooks.start && copies->hooks.start(copies->hooks.arg) != 0) {
         _exit(1);
     }
-    atomic_store(&note->state, COPY_LOOKS);
+    arrive(self);
     if (write(kick, &one, sizeof one) < 0) {
         /* not reached: the parent has gone, or is awake */
         atomic_store(&door_server.orphaned, getppid() != copies->pid);
