@@ -65,13 +65,16 @@ def test_who_stops_reading_leaves_nothing_to_the_next(server):
 
 
 def test_what_an_earlier_life_left_at_its_place_is_replaced(build, folder):
-    server = Server(build, folder, SITE)
+    # In a folder of its own: what a dead server left at the usual place, the next
+    # start of any other sweeps away.
+    text = SITE + '    set run-folder "$DIR/run"\n'
+    server = Server(build, folder, text)
     try:
         path = control.path_of(server.start())
         os.kill(server.pid, signal.SIGKILL)
         server.wait_exit()
         assert os.path.exists(path)
-        again = Server(build, folder, SITE)
+        again = Server(build, folder, text)
         try:
             again.start()
             assert control.status(path)["pid"] == again.pid

@@ -83,9 +83,10 @@ door_copies_prepare(const struct door_copy_hooks *hooks,
     if (c->limits.start_ns == 0) {
         c->limits.start_ns = START_NS;
     }
-    c->list = calloc(c->limits.most, sizeof *c->list);
-    c->notes = mmap(NULL, c->limits.most * sizeof *c->notes,
-                    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    c->size = c->limits.most + 1;
+    c->list = calloc(c->size, sizeof *c->list);
+    c->notes = mmap(NULL, c->size * sizeof *c->notes, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (!c->list || c->notes == MAP_FAILED) {
         free(c->list);
         free(c);
@@ -152,15 +153,15 @@ adopt(struct copies *c, struct copy *copy, pid_t pid)
     tell_number(c);
 }
 
-/* Forks one more. false: not now. */
+/* Forks one more, of at most MOST. false: not now. */
 static bool
-start_one(struct copies *c)
+start_one(struct copies *c, uint32_t most)
 {
     uint32_t i = 0;
     struct copy_note *note;
     uint64_t seed = door_random();
 
-    if (c->n == c->limits.most || door_now() < c->not_before) {
+    if (c->n >= most || door_now() < c->not_before) {
         return false;
     }
     while (c->list[i].pid != 0) {
@@ -226,7 +227,7 @@ uncount(const struct copy *copy, uint32_t state)
 static bool
 is_taken(const struct copies *c, const struct copy_note *note)
 {
-    for (uint32_t i = 0; i < c->limits.most; i++) {
+    for (uint32_t i = 0; i < c->size; i++) {
         const struct copy_note *other = &c->notes[i];
         uint32_t state = atomic_load(&other->state);
 
@@ -269,11 +270,10 @@ copies_ended(int pidfd)
     uint32_t i = 0;
     int status = 0;
 
-    while (i < c->limits.most &&
-           (c->list[i].pid == 0 || c->list[i].pidfd != pidfd)) {
+    while (i < c->size && (c->list[i].pid == 0 || c->list[i].pidfd != pidfd)) {
         i++;
     }
-    if (i == c->limits.most || waitpid(c->list[i].pid, &status, 0) < 0) {
+    if (i == c->size || waitpid(c->list[i].pid, &status, 0) < 0) {
         return;
     }
     struct copy *copy = &c->list[i];
@@ -309,7 +309,7 @@ copies_calls(void)
     const struct copies *c = all();
     uint64_t n = c->calls;
 
-    for (uint32_t i = 0; i < c->limits.most; i++) {
+    for (uint32_t i = 0; i < c->size; i++) {
         n += c->list[i].pid != 0 ? atomic_load(&c->notes[i].calls) : 0;
     }
     return n;
@@ -459,7 +459,7 @@ count_waiting(void)
 static void
 renew(struct copies *c, const struct view *view)
 {
-    for (uint32_t i = 0; i < c->limits.most; i++) {
+    for (uint32_t i = 0; i < c->size; i++) {
         struct copy *copy = &c->list[i];
 
         if (view->current > 0 && copy->pid != 0 &&
@@ -478,7 +478,7 @@ grow(struct copies *c, const struct view *view, uint32_t n, uint64_t now)
 {
     uint32_t coming = view->starting;
 
-    for (uint32_t i = 0; i < c->limits.most && coming < n; i++) {
+    for (uint32_t i = 0; i < c->size && coming < n; i++) {
         struct copy *copy = &c->list[i];
 
         if (copy->pid == 0 || !is_free(atomic_load(&c->notes[i].state))) {
@@ -494,7 +494,7 @@ grow(struct copies *c, const struct view *view, uint32_t n, uint64_t now)
         return BUSY_US;
     }
     n = MIN_OF(n, count_waiting()); /* some may have been taken meanwhile */
-    while (coming < n && start_one(c)) {
+    while (coming < n && start_one(c, c->limits.most)) {
         coming++;
     }
     return coming < n ? BUSY_US * 10 : LOOK_US;
@@ -541,15 +541,17 @@ look_after(struct copies *c)
     struct view view = {0};
     int us;
 
-    for (uint32_t i = 0; i < c->limits.most; i++) {
+    for (uint32_t i = 0; i < c->size; i++) {
         if (c->list[i].pid != 0) {
             look_at(c, &c->list[i], &view, now, waiting > 0);
         }
     }
     renew(c, &view);
-    /* One stays while there is a ring: a first call never waits for a fork. */
+    /* One stays while there is a ring: a first call never waits for a fork. It
+     * comes also where those that do not know every ring are as many as may be:
+     * they leave once it is ready. */
     if (door_server.n_sources > 0 && view.current == 0 && view.starting == 0) {
-        view.starting += start_one(c);
+        view.starting += start_one(c, c->size);
     }
     us = waiting > 0 ? grow(c, &view, waiting, now) : shrink(c, &view, now);
     if (view.first_due != 0) {

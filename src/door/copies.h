@@ -17,7 +17,8 @@ struct copy {
 struct copies {
     struct door_copy_hooks hooks;
     struct door_copy_limits limits;
-    struct copy_note *notes; /* limits.most of them, shared */
+    uint32_t size; /* one more than may serve: it renews a full house */
+    struct copy_note *notes; /* SIZE of them, shared */
     struct copy *list;       /* and as many */
     uint32_t n, most;        /* that live; that ever did at once */
     uint64_t calls;          /* of those that have ended */

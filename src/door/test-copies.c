@@ -264,6 +264,26 @@ test_limit(void **state)
     site_end(s);
 }
 
+/* A full house of copies that do not know a new ring makes room for one that
+ * does. */
+static void
+test_limit_and_rings(void **state)
+{
+    struct site *s = site_new((struct door_copy_limits){.most = 2});
+
+    for (int i = 0; i < 10; i++) {
+        post(s->ring, SLEEP, 20000);
+        post(s->ring, SLEEP, 20000);
+        ring_flush(&s->ring->r);
+        struct test_ring *other = ring_to(s);
+        assert_true(call(other, ANSWER, 0) > 0);
+        assert_true(answer(s->ring) > 0);
+        assert_true(answer(s->ring) > 0);
+        test_ring_close(other);
+    }
+    site_end(s);
+}
+
 /* Who ends within a call costs that call, and no other. */
 static void
 test_crash(void **state)
@@ -462,13 +482,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_copy),      cmocka_unit_test(test_high_water),
-        cmocka_unit_test(test_limit),         cmocka_unit_test(test_crash),
-        cmocka_unit_test(test_killed),        cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_rings),         cmocka_unit_test(test_large),
-        cmocka_unit_test(test_orphans),       cmocka_unit_test(test_recycled),
-        cmocka_unit_test(test_failed_starts), cmocka_unit_test(test_channel),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_one_copy), cmocka_unit_test(test_high_water),
+        cmocka_unit_test(test_limit),    cmocka_unit_test(test_limit_and_rings),
+        cmocka_unit_test(test_crash),    cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_stopped),  cmocka_unit_test(test_rings),
+        cmocka_unit_test(test_large),    cmocka_unit_test(test_orphans),
+        cmocka_unit_test(test_recycled), cmocka_unit_test(test_failed_starts),
+        cmocka_unit_test(test_channel),  cmocka_unit_test(test_refused),
     };
 
 #ifdef __SANITIZE_THREAD__
