@@ -602,6 +602,7 @@ struct way {
 };
 
 /* The number in the environment's NAME, times UNIT; 0: none that can be. */
+/* not reached: serves until it is killed: scenarios */
 static uint64_t
 number_of(const char *name, uint64_t unit)
 {
@@ -672,6 +673,7 @@ serve(cardea_handler *handler, const char *path, mode_t mode, struct way way)
     *cookie = handler;
     signal(SIGPIPE, SIG_IGN);
     if (way.by_copies && prepare_copies(&way) != 0) {
+        /* not reached: scenarios */
         free((void *)cookie);
         return 1;
     }
@@ -692,6 +694,7 @@ serve(cardea_handler *handler, const char *path, mode_t mode, struct way way)
         free((void *)cookie);
         return 1;
     }
+    /* not reached: serves until it is killed: scenarios */
     serve_calls(&way);
     return 1;
 }
@@ -733,6 +736,7 @@ cardea_serve_threads(cardea_handler *handler)
     return serve_named(handler, (struct way){0});
 }
 
+/* not reached: serves until it is killed: scenarios */
 int
 cardea_serve(cardea_handler *handler, const struct cardea_hooks *hooks)
 {

@@ -136,6 +136,7 @@ entry_add(struct conf_check *check, struct conf_entries *entries,
     list = conf_memory_grow(check->memory, entries->list, entries->n,
                             sizeof(*list));
     if (!list) {
+        /* not reached: no memory */
         return NULL;
     }
     entries->list = list;

@@ -192,6 +192,37 @@ test_bounds(void **state)
     free(text);
 }
 
+/* So many modules, and so many options of one. */
+static void
+test_many(void **state)
+{
+    char *text, *said;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+
+    fputs("forward http :80 to /run/x\n", out);
+    for (int i = 0; i < 1001; i++) {
+        fprintf(out, "module m%d { run date }\n", i);
+    }
+    fclose(out);
+    assert_null(parse(&fake_plain, text, len, &said));
+    assert_string_equal(said, "app/x.conf:1002:8: more than 1000 modules\n");
+    free(said);
+    free(text);
+    out = open_memstream(&text, &len);
+    fputs("forward http :80 to /run/x\nmodule m {\nrun date\n", out);
+    for (int i = 0; i < 65; i++) {
+        fprintf(out, "environment V%d=x\n", i);
+    }
+    fputs("}\n", out);
+    fclose(out);
+    assert_null(parse(&fake_plain, text, len, &said));
+    assert_string_equal(
+        said, "app/x.conf:68:1: more than 64 of 'environment' in one module\n");
+    free(said);
+    free(text);
+}
+
 static void
 test_folder(void **state)
 {
@@ -608,6 +639,7 @@ main(void)
         cmocka_unit_test(test_given_wrong),
         cmocka_unit_test(test_given_unused),
         cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_many),
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_include_wrong),
         cmocka_unit_test(test_crowd),

@@ -205,6 +205,8 @@ copy_args(struct thread *t, uint32_t seq)
     }
     if (c->size < atomic_load(&r->data_min) ||
         c->size > atomic_load(&r->data_max)) {
+        /* not reached: the caller looks first; it changed since, or it lies:
+         * conformance, hostile */
         return ENOBUFS;
     }
     if (c->n_fds > 0 && (c->src->door->attributes & DOOR_REFUSE_DESC) != 0) {

@@ -306,6 +306,7 @@ wait_answer(struct channel *ch, uint32_t seq)
             continue;
         }
         if (w == ETIMEDOUT && !door_hung_up(ch->conn)) {
+            /* not reached: by chance, a call of five seconds and more */
             if (atomic_load(&r->taken) != seq) {
                 ring_bell(ch, seq); /* it may have been lost: no memory */
             }

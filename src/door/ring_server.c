@@ -424,6 +424,7 @@ in_request(const struct source *src, uint64_t off, uint64_t len)
             len <= src->request_size - off);
 }
 
+/* not reached: a forked copy or its parent: counters are lost: test-copies */
 static uint32_t
 done_bit(const struct source *src, uint32_t slot)
 {
@@ -491,12 +492,15 @@ claim(struct source *src, struct copy_note *note, uint32_t *p_slot)
         uint32_t slot =
             ((const volatile uint32_t *)src->order)[head % src->n_slots];
         if (note) {
+            /* not reached: a forked copy: counters are lost: test-copies */
             note_claim(note, src, head, slot % src->n_slots);
         }
         if (atomic_compare_exchange_weak_explicit(&h->head, &head, head + 1,
                                                   memory_order_acq_rel,
                                                   memory_order_relaxed)) {
             if (note) {
+                /* not reached: a forked copy: counters are lost: test-copies
+                 */
                 atomic_store(&note->state, COPY_SERVES);
             }
             *p_slot = slot % src->n_slots;

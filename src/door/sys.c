@@ -75,6 +75,7 @@ lacks_waitv(int e)
     return e == ENOSYS || e == EPERM; /* before 5.16, and some sandboxes */
 }
 
+/* not reached: a forked copy: counters are lost: test-copies */
 int
 door_futex_wait_any(const struct door_futex *words, uint32_t n,
                     uint64_t timeout_ns)
