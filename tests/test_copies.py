@@ -231,6 +231,7 @@ def test_a_worker_that_dies_leaves_copies_that_serve_the_next(cardea):
 
 def test_nothing_is_left_when_cardea_ends(cardea):
     server = cardea(route())
+    settled(server)
     at_once(server, 5, "?ms=100")
     warm = answer(server)[3]
     family = [warm] + children(warm)

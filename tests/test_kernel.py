@@ -95,7 +95,9 @@ def test_what_is_newer_than_6_1_is_documented(build, folder):
     assert {"memfd_create", "execve", "epoll_wait", "futex"} & \
         {name for _, name, _ in calls}
     # libc may try newer calls by itself; it falls back, and is not us.
-    late = {name for number, name, _ in calls if int(number) > LAST}
+    # A number beyond all is that of a call that was cut within by a signal.
+    late = {name for number, name, _ in calls
+            if LAST < int(number) < 1 << 31}
     used = {name for _, name, rest in calls
             if name in NEWER_FLAGS and re.search(NEWER_FLAGS[name],
                                                  rest.split(" = ")[0])}
