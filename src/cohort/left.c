@@ -18,11 +18,12 @@
 #include "base/util.h"
 #include "cohort/procs.h"
 
-#define SIGNAL_GROUP (1u << 2) /* PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h  \
-                                */
-#define DRAIN_TIME   (500 * NS_PER_MS) /* for which new calls wait */
-#define DRAIN_AGAIN  (5 * NS_PER_SEC)
-#define SPARE        (1 * NS_PER_SEC) /* after the longest call */
+#define SIGNAL_GROUP                                                           \
+    (1u << 2) /* PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h                   \
+               */
+#define DRAIN_TIME  (500 * NS_PER_MS) /* for which new calls wait */
+#define DRAIN_AGAIN (5 * NS_PER_SEC)
+#define SPARE       (1 * NS_PER_SEC) /* after the longest call */
 
 static int
 signal_group(int pidfd, int number)
