@@ -35,7 +35,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define NAME       "cardea-backend"
 #define ABOUT_SIZE 64
@@ -617,28 +616,11 @@ options_read(int argc, char **argv)
 static int
 folders_open(void)
 {
-    struct stat st;
+    int rc = start_folder(NAME, setup.plan.folder);
 
-    if (setup.plan.folder != NULL &&
-        (stat(setup.plan.folder, &st) < 0 || !S_ISDIR(st.st_mode))) {
-        say(NAME, NULL, "--folder %s: not a folder", setup.plan.folder);
-        return START_EXIT_USAGE;
-    }
-    if (setup.root == NULL) {
-        return 0;
-    }
-    setup.root_fd = open(setup.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (setup.root_fd < 0) {
-        say(NAME, NULL, "--root %s: %s", setup.root, strerror(errno));
-        return START_EXIT_USAGE;
-    }
-    /* The program has another working folder, and compares paths. */
-    setup.root = realpath(setup.root, NULL);
-    if (setup.root == NULL) {
-        say(NAME, NULL, "cannot start: %s", strerror(errno));
-        return 1;
-    }
-    return 0;
+    return rc != 0
+               ? rc
+               : start_folder_open(NAME, "--root", &setup.root, &setup.root_fd);
 }
 
 /* SIGTERM is for one thread alone: it is blocked before there are others. */

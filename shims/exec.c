@@ -27,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define OUT_MAX    ((size_t)16 * 1024 * 1024)
 #define ABOUT_SIZE 64
@@ -319,28 +318,11 @@ options_read(int argc, char **argv)
 static int
 folders_open(void)
 {
-    struct stat st;
+    int rc = start_folder(NAME, setup.folder);
 
-    if (setup.folder != NULL &&
-        (stat(setup.folder, &st) < 0 || !S_ISDIR(st.st_mode))) {
-        say(NAME, NULL, "--folder %s: not a folder", setup.folder);
-        return START_EXIT_USAGE;
-    }
-    if (setup.scripts == NULL) {
-        return 0;
-    }
-    setup.scripts_fd = open(setup.scripts, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (setup.scripts_fd < 0) {
-        say(NAME, NULL, "--scripts %s: %s", setup.scripts, strerror(errno));
-        return START_EXIT_USAGE;
-    }
-    /* Scripts run in another working folder. */
-    setup.scripts = realpath(setup.scripts, NULL);
-    if (setup.scripts == NULL) {
-        say(NAME, NULL, "cannot start: %s", strerror(errno));
-        return 1;
-    }
-    return 0;
+    return rc != 0 ? rc
+                   : start_folder_open(NAME, "--scripts", &setup.scripts,
+                                       &setup.scripts_fd);
 }
 
 int

@@ -568,7 +568,6 @@ options_read(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-    struct stat st;
     int rc;
 
     setup.rate.max = RATE_DEFAULT;
@@ -576,10 +575,9 @@ main(int argc, char **argv)
     if (rc != 0) {
         return rc;
     }
-    if (setup.folder != NULL &&
-        (stat(setup.folder, &st) < 0 || !S_ISDIR(st.st_mode))) {
-        say(NAME, NULL, "--folder %s: not a folder", setup.folder);
-        return START_EXIT_USAGE;
+    rc = start_folder(NAME, setup.folder);
+    if (rc != 0) {
+        return rc;
     }
     setup.argv = argv + optind;
     if (process_prepare() < 0) {

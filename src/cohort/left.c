@@ -9,7 +9,6 @@
  * is ended with its leader. */
 #include "cohort/keeper_priv.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -18,9 +17,9 @@
 #include "base/util.h"
 #include "cohort/procs.h"
 
-#define SIGNAL_GROUP                                                           \
-    (1u << 2) /* PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h                   \
-               */
+/* PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h, which older headers lack. */
+#define SIGNAL_GROUP (1u << 2)
+
 #define DRAIN_TIME  (500 * NS_PER_MS) /* for which new calls wait */
 #define DRAIN_AGAIN (5 * NS_PER_SEC)
 #define SPARE       (1 * NS_PER_SEC) /* after the longest call */
@@ -32,45 +31,42 @@ signal_group(int pidfd, int number)
                         SIGNAL_GROUP);
 }
 
-/* Tells KIND to each worker that has a door of that life. false: none has. */
+/* Has a worker a door of that life? If KIND is not NULL, each that has one is
+ * told it. */
 static bool
-tell_workers(struct keeper_module *m, enum worker_message_kind kind)
+is_used(const struct keeper_module *m, const enum worker_message_kind *kind)
 {
     struct keeper *k = m->keeper;
     bool any = false;
 
     for (size_t i = 0; i < k->conf->n_targets; i++) {
         const struct keeper_target *t = &k->targets[i];
-        struct worker_message message = {.kind = kind, .target = (uint32_t)i};
 
         for (int w = 0; t->module == m && w < k->n_workers; w++) {
-            if (t->links[w].open &&
-                t->links[w].incarnation == m->left.incarnation) {
+            if (!t->links[w].open ||
+                t->links[w].incarnation != m->left.incarnation) {
+                continue;
+            }
+            any = true;
+            if (kind != NULL) {
+                struct worker_message message = {.kind = *kind,
+                                                 .target = (uint32_t)i};
+
                 worker_send(&k->workers[w], &message, -1);
-                any = true;
             }
         }
     }
     return any;
 }
 
-/* Has no worker a door of that life? */
+/* The same: each worker gives its door back when its calls have ended, or, not
+ * to DRAIN, keeps it. */
 static bool
-is_unused(const struct keeper_module *m)
+ask_back(const struct keeper_module *m, bool drain)
 {
-    const struct keeper *k = m->keeper;
+    enum worker_message_kind kind = drain ? WORKER_DRAIN : WORKER_KEEP;
 
-    for (size_t i = 0; i < k->conf->n_targets; i++) {
-        const struct keeper_target *t = &k->targets[i];
-
-        for (int w = 0; t->module == m && w < k->n_workers; w++) {
-            if (t->links[w].open &&
-                t->links[w].incarnation == m->left.incarnation) {
-                return false;
-            }
-        }
-    }
-    return true;
+    return is_used(m, &kind);
 }
 
 void
@@ -107,7 +103,7 @@ left_begin(struct keeper_module *m)
         .look_at = now + DRAIN_TIME,
         .by = now + m->conf->timeout_ns + SPARE,
     };
-    if (m->left.pidfd < 0 || !tell_workers(m, WORKER_DRAIN)) {
+    if (m->left.pidfd < 0 || !ask_back(m, true)) {
         if (m->left.pidfd >= 0) {
             close(m->left.pidfd);
         }
@@ -141,14 +137,14 @@ left_tick(struct keeper *k, uint64_t now)
         if (left->pidfd < 0) {
             continue;
         }
-        if (is_unused(m) || now >= left->by) {
+        if (!is_used(m, NULL) || now >= left->by) {
             left_end(m);
         } else if (now >= left->look_at) {
             /* Long calls must not keep new ones waiting: they are made to the
              * old copies, and it is tried again. */
             left->drains = !left->drains;
             left->look_at = now + (left->drains ? DRAIN_TIME : DRAIN_AGAIN);
-            (void)tell_workers(m, left->drains ? WORKER_DRAIN : WORKER_KEEP);
+            (void)ask_back(m, left->drains);
         }
     }
 }

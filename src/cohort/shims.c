@@ -6,7 +6,6 @@
 #include "cohort/shims.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,20 +57,28 @@ args_time(struct args *args, const char *name, uint64_t ns)
     args_option(args, name, text);
 }
 
+/* The path of NAME in the folder of EXEC, the caller's to free. NULL: no
+ * memory. */
+static char *
+path_beside(const char *exec, const char *name)
+{
+    const char *slash = strrchr(exec, '/');
+    int folder = slash != NULL ? (int)(slash - exec + 1) : 0;
+    char *path;
+
+    return asprintf(&path, "%.*s%s", folder, exec, name) < 0 ? NULL : path;
+}
+
 /* The shim NAME, beside the one at EXEC. */
 static void
 args_shim(struct args *args, const char *exec, const char *name)
 {
-    const char *slash = strrchr(exec, '/');
-    char *path;
+    char *path = path_beside(exec, name);
 
-    int folder = slash != NULL ? (int)(slash - exec + 1) : 0;
-
-    if (asprintf(&path, "%.*s%s", folder, exec, name) < 0) {
-        args->failed = true;
-        return;
+    args->failed = args->failed || path == NULL;
+    if (path != NULL) {
+        args->list[args->n++] = path;
     }
-    args->list[args->n++] = path;
 }
 
 static void
@@ -127,16 +134,11 @@ find_package(const char *exec)
 {
     static const char *const places[] = {"python/cardea",
                                          "../bindings/python/cardea"};
-    const char *slash = strrchr(exec, '/');
-    int folder = slash != NULL ? (int)(slash - exec + 1) : 0;
 
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-        char *path;
+        char *path = path_beside(exec, places[i]);
 
-        if (asprintf(&path, "%.*s%s", folder, exec, places[i]) < 0) {
-            return NULL;
-        }
-        if (access(path, F_OK) == 0) {
+        if (path == NULL || access(path, F_OK) == 0) {
             return path;
         }
         free(path);

@@ -48,7 +48,7 @@ all(void)
 
 /* ---- forking ---- */
 
-/* Descriptors of this process only; -1: not known. */
+/* Of this process; -1: not known. */
 static int
 count_threads(void)
 {
@@ -101,7 +101,6 @@ door_copies_prepare(const struct door_copy_hooks *hooks,
 static void
 tell_number(struct copies *c)
 {
-    c->most = c->n > c->most ? c->n : c->most;
     pthread_mutex_lock(&door_server.lock);
     door_server.n_threads = c->n;
     server_tell_threads_locked();

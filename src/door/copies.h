@@ -20,7 +20,7 @@ struct copies {
     uint32_t size; /* one more than may serve: it renews a full house */
     struct copy_note *notes; /* SIZE of them, shared */
     struct copy *list;       /* and as many */
-    uint32_t n, most;        /* that live; that ever did at once */
+    uint32_t n;              /* that live */
     uint64_t calls;          /* of those that have ended */
     uint64_t look_at;        /* when one may leave, or start again; 0: never */
     uint32_t failures;       /* starts that failed, in a row */

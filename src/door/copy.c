@@ -30,7 +30,6 @@ struct self {
     struct source *rings[RINGS_MAX];
     uint32_t n_rings, next; /* which is asked first */
     uint64_t born, calls, age_ns;
-    uint64_t calls_seen_big;
     struct thread thread;
 };
 
