@@ -16,6 +16,7 @@ struct world;
 /* One page a server, shared by keeper and workers (memfd): counters that
  * several processes look at. What is read here is a hint, never trusted. */
 #define SEATS_MAX 256
+#define HEIRS_MAX 4 /* of one worker */
 struct seat {
     _Atomic uint32_t connections; /* live, for even accepting */
     _Atomic uint32_t requests;    /* answered, wraps */
@@ -26,8 +27,10 @@ struct seat {
     _Atomic uint32_t areas;    /* segments of all rings' request memory */
     _Atomic uint32_t rings;    /* that are open */
     _Atomic uint32_t awake;    /* in a pass: not waiting in epoll */
-    uint32_t spare32;
-    uint64_t spare[3];
+    _Atomic uint32_t pid;      /* of the process that serves; a hint */
+    _Atomic uint32_t heirs;    /* of it, that wait for its death */
+    _Atomic uint32_t takeovers;
+    uint64_t spare[2];
 };
 
 enum reply_cause {
@@ -57,6 +60,7 @@ struct worker_setup {
     int index; /* 0 to n_workers - 1 */
     int n_workers;
     int cpu;        /* to pin to; -1: do not pin */
+    int heirs;      /* to keep ready, at most HEIRS_MAX */
     int control_fd; /* SEQPACKET from the keeper */
     int say_fd;     /* pipe to the keeper, non-blocking */
     int log_fd;     /* pipe, non-blocking: lines of at most 4096 bytes */
@@ -103,6 +107,10 @@ enum worker_message_kind {
     WORKER_DRAIN = 14,  /* keeper: give it back when its calls have ended; new
                          * ones wait */
     WORKER_KEEP = 15,   /* keeper: no, keep it */
+    /* worker: an heir with the pid CAUSE has taken the dead one's place, whose
+     * last pass was GRACE_NS ago (0: unknown). What the keeper sent may have
+     * been taken and not done: it says it again. */
+    WORKER_HEIR = 16,
 };
 
 enum worker_cause {
@@ -111,6 +119,7 @@ enum worker_cause {
     WORKER_CAUSE_STUCK = 3,  /* never answered the hello */
     WORKER_CAUSE_IDLE = 4,   /* wants a fresh ring, to give memory back */
     WORKER_CAUSE_PARKED = 5, /* gave it back, as WORKER_PARK asked */
+    WORKER_CAUSE_HEIR = 6,   /* an heir has no ring of it: send it again */
 };
 
 struct worker_message {
