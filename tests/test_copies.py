@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lib.server import alive, stat_of, until
+from lib.server import alive, until
 
 
 # PIDFD_SIGNAL_PROCESS_GROUP; before, a group is ended with its leader.
@@ -57,13 +57,18 @@ def at_once(server, n, query):
 
 def test_a_copy_answers_and_its_parent_does_not(cardea):
     server = cardea(route())
-    pid = settled(server)
-    # Calls that follow one another need no other; a slow machine may make one.
     found = [answer(server) for _ in range(30)]
     assert {a[0] for a in found} == {200}
-    assert len({a[1] for a in found} | {pid}) <= 2
-    assert found[-1][2] > 10
-    assert stat_of(pid)[2] == answer(server)[3] != pid
+    warm, = {a[3] for a in found}
+    copies = {a[1] for a in found}
+    assert warm not in copies
+    # They serve on. How many depends on the machine: one that is still leaving
+    # its last call is not waited for, and the first ones go when the last worker
+    # opens its ring.
+    assert len(copies) < 10
+    assert max(a[2] for a in found) > 3
+    for pid in copies:
+        server.wait_log(f"copy {pid} of {warm} starts")
     assert server.request("/", method="POST", body=b"x" * 50000).body.split(
     )[3] == b"50000"
 

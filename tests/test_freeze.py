@@ -204,3 +204,23 @@ def test_the_keeper_of_idle_workers_sleeps(cardea):
         return switches(server.pid) == before
 
     until(three_quiet_seconds, what="sleep")
+
+
+def test_a_crash_before_a_stop_is_no_fault_of_the_stop(cardea):
+    """A process that lost its door was ending already, however late its parent
+    learns of that (a core file is written first; here, a tracer has it first)."""
+    server = cardea(SOCKET)
+    pid, = server.modules("hello")
+    path = control.path_of(server)
+    try:
+        ptrace(PTRACE_SEIZE, pid)
+    except OSError:
+        pytest.skip("no ptrace(2) here")
+    os.kill(pid, signal.SIGKILL)
+    server.wait_log("event=door-lost module=hello .*cause=gone")
+    server.child.send_signal(signal.SIGTERM)
+    until(lambda: control.module(control.status(path), "hello")["state"]
+          == "stopping", what="the stop of the module")
+    assert os.waitpid(pid, 0)[0] == pid
+    assert server.wait_exit() == 0
+    server.wait_log("event=stopped module=hello cause=signal-KILL")

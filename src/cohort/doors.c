@@ -213,6 +213,7 @@ try_link(struct keeper *k, struct keeper_target *t, int worker, uint64_t now)
     link->deadline = UINT64_MAX;
     link->incarnation = t->module != NULL ? t->module->unit.n_starts : 0;
     if (t->module != NULL) {
+        restart_doom(&t->module->unit, false);
         life_ready(t->module);
     }
     if (link->renews) {
@@ -398,18 +399,22 @@ doors_give_again(struct keeper_module *m)
     }
 }
 
-/* The server of T misbehaves: ours is replaced, if it is still the process that
- * the worker spoke with. */
+/* The server of T, if it is still the process that the worker spoke with,
+ * closed its door, as one does that ends (its end is reported later); or it
+ * misbehaves: ours is replaced. */
 static void
-replace_server(struct keeper *k, struct keeper_target *t,
-               const struct keeper_link *link, uint32_t cause)
+judge_server(struct keeper *k, struct keeper_target *t,
+             const struct keeper_link *link, uint32_t cause)
 {
     struct log_line line;
 
-    if (cause == WORKER_CAUSE_GONE || cause == WORKER_CAUSE_IDLE ||
-        cause == WORKER_CAUSE_PARKED || t->module == NULL ||
-        !restart_is_up(&t->module->unit) ||
+    if (cause == WORKER_CAUSE_IDLE || cause == WORKER_CAUSE_PARKED ||
+        t->module == NULL || !restart_is_up(&t->module->unit) ||
         t->module->unit.n_starts != link->incarnation) {
+        return;
+    }
+    if (cause == WORKER_CAUSE_GONE) {
+        restart_doom(&t->module->unit, true);
         return;
     }
     log_target(k, &line, LOG_ERROR, "kill", t);
@@ -477,7 +482,7 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
         tell_lost(k, t, worker, cause, wait);
         tell_none(k, t, worker);
     }
-    replace_server(k, t, link, cause);
+    judge_server(k, t, link, cause);
     return 0;
 }
 

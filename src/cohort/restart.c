@@ -88,7 +88,7 @@ try_start(struct restart *r, uint64_t now)
     r->started_at = now;
     r->deadline = time_after(now, r->start_timeout_ns);
     memset(&r->ending, 0, sizeof(r->ending)); /* RESTART_EXIT */
-    r->wanted = false;
+    r->wanted = r->doomed = false;
     r->n_starts++;
     if (r->start_timeout_ns == 0) {
         restart_ready(r);
@@ -301,7 +301,16 @@ restart_replace(struct restart *r, enum restart_why why, int code)
     if (restart_is_up(r) && r->ending.why == RESTART_EXIT) {
         r->ending.why = why;
         r->ending.code = code;
+        r->doomed = true;
         send_signal(r, SIGKILL);
+    }
+}
+
+void
+restart_doom(struct restart *r, bool doomed)
+{
+    if (restart_is_up(r) && r->ending.why == RESTART_EXIT) {
+        r->doomed = doomed;
     }
 }
 

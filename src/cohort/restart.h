@@ -80,6 +80,7 @@ struct restart {
     uint64_t start_timeout_ns; /* until ready; 0: ready at once */
     uint64_t version; /* of what was started last: the back-off is its own */
     bool wanted;      /* called for while it was being parked */
+    bool doomed;      /* its end had begun before any stop */
     struct backoff backoff;
     struct {
         enum restart_why why;
@@ -148,6 +149,11 @@ void restart_stop(struct restart *r, int signal, uint64_t grace_ns,
  * counted as the cause instead of the signal. The first such call of a life
  * counts. Nothing in other states. */
 void restart_replace(struct restart *r, enum restart_why why, int code);
+
+/* The process, if it is up, closed its door (DOOMED), as one does that ends: a
+ * stop that comes before its end is reported is not what ended it. Or it has
+ * one all the same. */
+void restart_doom(struct restart *r, bool doomed);
 
 /* Closes the pidfd. Signals nothing. */
 void restart_deinit(struct restart *r);

@@ -254,6 +254,35 @@ test_stop(void **state)
 }
 
 static void
+test_doomed(void **state)
+{
+    struct sim s;
+    struct restart r;
+
+    sim_init(&s, &r, true);
+    restart_doom(&r, true); /* nobody is there */
+    assert_false(r.doomed);
+    restart_start(&r, s.now);
+    assert_false(r.doomed);
+    restart_doom(&r, true);
+    assert_true(r.doomed);
+    restart_doom(&r, false); /* it opened its door again */
+    assert_false(r.doomed);
+    restart_doom(&r, true);
+    restart_died(&r, SIGABRT, s.now);
+    s.now = r.deadline;
+    assert_int_equal(restart_tick(&r, s.now), RESTART_STARTED);
+    assert_false(r.doomed); /* the next one is another */
+    restart_replace(&r, RESTART_REPLACED, 2);
+    restart_doom(&r, false); /* it was killed: no door helps it */
+    assert_true(r.doomed);
+    restart_stop(&r, SIGTERM, 5 * SEC, s.now);
+    assert_true(r.doomed);
+    restart_died(&r, SIGKILL, s.now);
+    assert_int_equal(r.state, RESTART_STOPPED);
+}
+
+static void
 test_kill_after_grace(void **state)
 {
     struct sim s;
@@ -585,6 +614,7 @@ main(void)
         cmocka_unit_test(test_random_lives),
         cmocka_unit_test(test_failed_start),
         cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_doomed),
         cmocka_unit_test(test_kill_after_grace),
         cmocka_unit_test(test_no_limit),
         cmocka_unit_test(test_replace),
