@@ -59,12 +59,12 @@ note_peer(struct conn *c, const struct sockaddr_storage *peer)
     }
 }
 
-/* Records a new connection. SO_OOBINLINE and TCP_NODELAY come from the
+/* SO_OOBINLINE and TCP_NODELAY come from the
  * listener; an accepted socket's counters start at nothing read and nothing
  * written. */
-static void
-adopt(struct worker *w, int fd, uint32_t listener,
-      const struct sockaddr_storage *peer)
+void
+accept_adopt(struct worker *w, int fd, uint32_t listener,
+             const struct sockaddr_storage *peer)
 {
     struct core *core = w->core;
     uint32_t i = (uint32_t)fd;
@@ -110,7 +110,7 @@ accept_one(struct worker *w, uint32_t listener)
                      &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd >= 0) {
-        adopt(w, fd, listener, &peer);
+        accept_adopt(w, fd, listener, &peer);
         return true;
     }
     if (errno == EAGAIN || errno == EINVAL || errno == EBADF) {

@@ -38,8 +38,34 @@ control_say(struct worker *w, const struct worker_message *m)
     w->unsaid = true;
     if (m->kind == WORKER_READY) {
         w->unsaid_ready = true;
+    } else if (m->kind == WORKER_HEIR) {
+        w->unsaid_heir = true;
     } else if (m->kind == WORKER_DOOR_LOST) {
         w->unsaid_lost[m->target] = (uint8_t)m->cause;
+    }
+}
+
+static struct worker_message
+heir_message(const struct worker *w)
+{
+    return (struct worker_message){.kind = WORKER_HEIR,
+                                   .cause = (uint32_t)getpid(),
+                                   .grace_ns = w->now - w->core->last_pass};
+}
+
+void
+control_say_heir(struct worker *w)
+{
+    const struct worker_message heir = heir_message(w);
+
+    control_say(w, &heir);
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (w->rings[g].state == RING_CLOSED) {
+            const struct worker_message lost = {.kind = WORKER_DOOR_LOST,
+                                                .target = g,
+                                                .cause = WORKER_CAUSE_HEIR};
+            control_say(w, &lost);
+        }
     }
 }
 
@@ -47,11 +73,16 @@ void
 control_say_again(struct worker *w)
 {
     struct worker_message m = {.kind = WORKER_READY};
+    const struct worker_message heir = heir_message(w);
 
     if (w->unsaid_ready && !say(w, &m)) {
         return;
     }
     w->unsaid_ready = false;
+    if (w->unsaid_heir && !say(w, &heir)) {
+        return;
+    }
+    w->unsaid_heir = false;
     m.kind = WORKER_DOOR_LOST;
     for (m.target = 0; m.target < w->core->n_rings; m.target++) {
         m.cause = w->unsaid_lost[m.target];
@@ -134,6 +165,7 @@ obey(struct worker *w, const struct worker_message *m, int fd)
     case WORKER_NO_DESCS:
     case WORKER_STALLED:
     case WORKER_WANTED:
+    case WORKER_HEIR:
     default:
         w->leaving = 1;
         break;

@@ -13,13 +13,9 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -131,6 +127,14 @@ is_passed_on(const struct worker *w, const struct conn *c)
     return w->conf->listens[c->listener].protocol == CONF_TCP_PASS;
 }
 
+/* Is a call on this connection begun and not recorded? */
+static bool
+is_open(const struct conn *c)
+{
+    return c->target != 0 || (c->flags & CONN_SENDING) != 0;
+}
+
+/* Makes the record say what the kernel did. Nothing is read or sent here. */
 static void
 settle(struct worker *w, uint32_t i)
 {
@@ -138,6 +142,9 @@ settle(struct worker *w, uint32_t i)
     struct counters seen;
     bool good = true;
 
+    if (!is_open(c)) {
+        return;
+    }
     /* What happens on a passed connection is the door's; its note, if it was
      * sent without a record, is sent again. */
     if (is_passed_on(w, c)) {
@@ -145,22 +152,26 @@ settle(struct worker *w, uint32_t i)
     } else if (c->family == 0) {
         /* A Unix socket has no counters: what was cut in the middle of a call
          * cannot be known. Between two calls the record is all there is. */
-        good = c->target == 0 && (c->flags & CONN_SENDING) == 0;
+        good = false;
     } else if (count((int)i, &seen)) {
         good =
             settle_read(w, c, seen.read) && settle_written(w, c, seen.written);
     }
-    c->flags &= (uint8_t)~CONN_SENDING;
+    c->flags = (uint8_t)((c->flags & ~CONN_SENDING) | CONN_READABLE);
     if (!good) {
         worker_event(w, LOG_WARN, "settle-failed", NULL, NULL);
         conn_close(w, i);
-        return;
     }
-    c->flags |= CONN_READABLE;
-    if (c->state == CONN_SEND) {
-        reply_send(w, i);
+}
+
+static void
+settle_all(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->core->top; i++) {
+        if (w->conns[i].state != CONN_FREE) {
+            settle(w, i);
+        }
     }
-    conn_go(w, i);
 }
 
 /* Rings that were opened after the clone are not mapped here, and sealed memory
@@ -184,62 +195,103 @@ lose_dead_rings(struct worker *w)
 {
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
         if (w->rings[g].state == RING_DEAD) {
-            ring_lost(w, g, WORKER_CAUSE_GONE);
+            ring_lost(w, g, WORKER_CAUSE_HEIR);
         }
     }
+}
+
+/* Welcomes may have come, and their edge is gone; or they were read, and nobody
+ * who waited was told. */
+static void
+expect_welcomes(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (w->rings[g].state == RING_GREETING ||
+            w->rings[g].state == RING_READY) {
+            w->welcomes[g / 64] |= 1ull << (g % 64);
+            w->greeted = true;
+        }
+    }
+}
+
+/* All that has work goes on at once; those that only wait for a request are
+ * looked at in slices (worker_pass), in case an edge was lost with the dead. */
+static void
+go_on_with_work(struct worker *w)
+{
+    for (uint32_t i = 0; i < w->core->top; i++) {
+        struct conn *c = &w->conns[i];
+        if (c->state == CONN_FREE || c->state == CONN_IDLE) {
+            continue;
+        }
+        c->flags |= CONN_READABLE;
+        if (c->state == CONN_SEND) {
+            reply_send(w, i);
+        }
+        conn_go(w, i);
+    }
+}
+
+static void
+say_took_over(struct worker *w, const struct sweep_count *swept)
+{
+    struct log_line line;
+
+    log_begin(&line, w->world->wall(w->world->ctx), LOG_WARN, "took-over");
+    log_num(&line, "worker", (uint64_t)w->setup->index);
+    log_num(&line, "pid", (uint64_t)getpid());
+    log_num(&line, "connections", w->core->live);
+    log_num(&line, "adopted", swept->adopted);
+    log_num(&line, "closed", swept->closed);
+    log_ms(&line, "last_pass_ms", w->now - w->core->last_pass);
+    log_end(&line, w->setup->log_fd);
+}
+
+void
+heir_begin(struct worker *w)
+{
+    struct seat *seat = &w->setup->seats[w->setup->index];
+
+    w->is_heir = true;
+    w->now = w->world->now(w->world->ctx);
+    w->core->takeovers++;
+    atomic_store_explicit(&seat->pid, (uint32_t)getpid(), memory_order_relaxed);
+    atomic_store_explicit(&seat->takeovers, (uint32_t)w->core->takeovers,
+                          memory_order_relaxed);
+    succession_rebuild(w);
 }
 
 void
 heir_take_over(struct worker *w)
 {
     struct core *core = w->core;
+    struct sweep_count swept;
 
-    core->takeovers++;
+    w->is_heir = false;
+    control_say_heir(w);
     drop_unmapped_rings(w);
     worker_rebuild(w);
+    settle_all(w);
+    heir_sweep(w, &swept);
+    say_took_over(w, &swept);
     lose_dead_rings(w);
-    for (uint32_t i = 0; i < core->top; i++) {
-        if (w->conns[i].state != CONN_FREE) {
-            settle(w, i);
-        }
-    }
+    expect_welcomes(w);
+    worker_replay(w);
+    go_on_with_work(w);
     core->listeners_pending = (uint32_t)((1ull << w->conf->n_listens) - 1);
     control_event(w);
     rings_flush(w);
     rings_poll(w);
 }
 
-/* Sleeps until the process behind PIDFD has died. */
-static void
-wait_for_death(int pidfd)
-{
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
-
-    while (poll(&p, 1, -1) < 0 && errno == EINTR) {
-    }
-}
-
 pid_t
 heir_clone(struct worker *w)
 {
-    /* Opened by the worker itself, before the clone: a child that opened its
-     * parent by number might watch a stranger. */
-    int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    pid_t pid = succession_clone(w);
 
-    if (pidfd < 0) {
-        return -1;
+    if (pid == 0) {
+        heir_begin(w);
+        heir_take_over(w);
     }
-    long pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
-    if (pid != 0) {
-        int saved = errno;
-        if (pid < 0) {
-            close(pidfd);
-        }
-        errno = saved;
-        return (pid_t)pid;
-    }
-    wait_for_death(pidfd);
-    close(pidfd);
-    heir_take_over(w);
-    return 0;
+    return pid;
 }

@@ -371,27 +371,88 @@ tell_no_descs(struct worker *w, uint32_t target)
     }
 }
 
+static bool
+has_welcome(const struct worker *w, uint32_t target)
+{
+    return (w->welcomes[target / 64] >> (target % 64) & 1) != 0;
+}
+
+static void
+forget_welcome(struct worker *w, uint32_t target)
+{
+    w->welcomes[target / 64] &= ~(1ull << (target % 64));
+}
+
 void
 ring_event(struct worker *w, uint32_t target, uint32_t events)
 {
     struct ring *g = &w->rings[target];
 
     if (g->state == RING_GREETING) {
-        int e = ring_greeted(g);
-        if (e == 0) {
-            w->mapped[target] = g->epoch;
-            tell_no_descs(w, target);
-            wait_over(w, target, true);
-        } else if (e != EAGAIN) {
-            ring_lost(w, target,
-                      e == EPROTO ? WORKER_CAUSE_LIED : WORKER_CAUSE_GONE);
-            return;
-        }
-    } else if (events & EPOLLIN) {
+        /* Read in the base frame: its memory must be in the heirs first. */
+        w->welcomes[target / 64] |= 1ull << (target % 64);
+        w->greeted = true;
+        return; /* an end that came with it is seen there, too */
+    }
+    if (events & EPOLLIN) {
         ring_woken(g);
     }
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
         ring_lost(w, target, WORKER_CAUSE_GONE);
+    }
+}
+
+static void
+greet(struct worker *w, uint32_t target)
+{
+    struct ring *g = &w->rings[target];
+    int e = ring_greeted(g);
+
+    if (e == 0) {
+        w->mapped[target] = g->epoch;
+        succession_mapped(w);
+        return;
+    }
+    forget_welcome(w, target);
+    if (e != EAGAIN || door_hung_up(g->conn)) {
+        ring_lost(w, target,
+                  e == EPROTO ? WORKER_CAUSE_LIED : WORKER_CAUSE_GONE);
+    }
+}
+
+void
+rings_greet(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (!has_welcome(w, g)) {
+            continue;
+        }
+        if (w->rings[g].state == RING_GREETING) {
+            greet(w, g);
+        } else if (w->rings[g].state != RING_READY) {
+            forget_welcome(w, g);
+        }
+    }
+}
+
+void
+rings_admit(struct worker *w)
+{
+    w->greeted = false;
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        if (!has_welcome(w, g)) {
+            continue;
+        }
+        forget_welcome(w, g);
+        if (w->rings[g].state != RING_READY) {
+            continue;
+        }
+        if (door_hung_up(w->rings[g].conn)) {
+            ring_lost(w, g, WORKER_CAUSE_GONE);
+        } else {
+            tell_no_descs(w, g);
+            wait_over(w, g, true);
+        }
     }
 }
 

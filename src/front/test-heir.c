@@ -35,6 +35,8 @@
 #include "front/heir.h"
 #include "front/worker_priv.h"
 
+#define FAR 900 /* descriptors that a worker never comes to */
+
 struct fixture {
     char folder[64], door[96], path[96];
     bool is_unix;
@@ -172,9 +174,13 @@ worker_with_heirs(struct fixture *f, const struct worker_setup *setup,
                   int orders)
 {
     struct worker w;
-    struct pollfd p = {.fd = orders, .events = POLLIN};
+    struct pollfd p = {.events = POLLIN};
     pid_t pid = 0;
     char byte = 'r';
+
+    /* Out of the reach of the sweep, which closes what no record names. */
+    orders = p.fd = dup2(orders, FAR);
+    f->told = dup2(f->told, FAR + 1);
 
     if (worker_begin(&w, setup) != 0 || write(f->told, &pid, sizeof pid) < 0) {
         _exit(9);
@@ -195,6 +201,7 @@ worker_with_heirs(struct fixture *f, const struct worker_setup *setup,
             }
             continue;
         }
+        worker_stand(&w);
         worker_pass(&w, false);
     }
     _exit(0);

@@ -203,6 +203,9 @@ life_end(struct life *l)
         if (w->core->epoll >= 0) {
             close(w->core->epoll);
         }
+        if (w->core->succession.self_tid != 0) {
+            close(w->core->succession.self_fd);
+        }
     }
     arena_free(&w->arena);
     close(l->control);
@@ -239,6 +242,7 @@ pass(struct life *l, const struct site *s)
 {
     struct worker_message m;
 
+    worker_stand(&l->worker);
     worker_pass(&l->worker, false);
     while (recv(l->control, &m, sizeof m, MSG_DONTWAIT) > 0) {
         if (m.kind == WORKER_DOOR_LOST) {

@@ -111,6 +111,7 @@ tear_down(void **state)
         }
     }
     close(f->worker.core->epoll);
+    close(f->worker.core->succession.self_fd);
     arena_free(&f->worker.arena);
     close(f->client);
     close(f->listener);
@@ -128,6 +129,7 @@ static void
 passes(struct fixture *f, int n)
 {
     while (n-- > 0) {
+        worker_stand(&f->worker);
         worker_pass(&f->worker, false);
     }
 }
@@ -140,6 +142,7 @@ let_pass(struct fixture *f, uint64_t ns, uint64_t step)
 
     while (f->clock.now < until) {
         f->clock.now += MIN_OF(step, until - f->clock.now);
+        worker_stand(&f->worker);
         worker_pass(&f->worker, false);
     }
 }

@@ -20,12 +20,14 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "front/heir.h"
 
-#define SEGMENTS  (256u << 8) /* 256 MiB at the most; sparse */
-#define NAP_MIN   (250 * 1000ull)
-#define NAP_MAX   (64 * NS_PER_MS)
-#define NUDGE_NS  (150 * 1000ull)
-#define SLOW_TICK (1000 * NS_PER_MS)
+#define SEGMENTS   (256u << 8) /* 256 MiB at the most; sparse */
+#define NAP_MIN    (250 * 1000ull)
+#define NAP_MAX    (64 * NS_PER_MS)
+#define NUDGE_NS   (150 * 1000ull)
+#define SLOW_TICK  (1000 * NS_PER_MS)
+#define LOOK_SLICE 512u
 
 void
 worker_event(struct worker *w, enum log_level level, const char *event,
@@ -100,6 +102,9 @@ handle_event(struct worker *w, const struct epoll_event *ev)
             ring_event(w, i, ev->events);
         }
         break;
+    case TAG_HEIR:
+        succession_event(w, i, gen);
+        break;
     }
 }
 
@@ -110,7 +115,7 @@ wait_limit(struct worker *w)
     uint32_t tick = wheel_next(&w->wheel);
     int64_t limit = -1;
 
-    if (w->n_again > 0 || w->again_all) {
+    if (w->n_again > 0 || w->again_all || w->look_at < w->core->top) {
         return 0;
     }
     if (tick != WHEEL_NONE) {
@@ -140,6 +145,11 @@ wait_limit(struct worker *w)
     if (w->core->listeners_pending != 0 || w->core->stopping || w->unsaid) {
         int64_t soon = (int64_t)(5 * NS_PER_MS);
         limit = limit < 0 || soon < limit ? soon : limit;
+    }
+    if (w->heirs_due) {
+        int64_t ahead =
+            w->heirs_at > w->now ? (int64_t)(w->heirs_at - w->now) : 0;
+        limit = limit < 0 || ahead < limit ? ahead : limit;
     }
     return limit;
 }
@@ -282,6 +292,36 @@ go_again(struct worker *w)
     }
 }
 
+/* What an heir does besides its work: a slice of the connections that it has
+ * not looked at since it took over. */
+static void
+look_on(struct worker *w)
+{
+    uint32_t end = MIN_OF(w->core->top, w->look_at + LOOK_SLICE);
+
+    for (; w->look_at < end; w->look_at++) {
+        struct conn *c = &w->conns[w->look_at];
+        if (c->state == CONN_IDLE) {
+            c->flags |= CONN_READABLE;
+            conn_go(w, w->look_at);
+        }
+    }
+    if (w->look_at >= w->core->top) {
+        w->look_at = UINT32_MAX;
+    }
+}
+
+void
+worker_replay(struct worker *w)
+{
+    for (uint32_t e = 0; e < EVENTS_MAX; e++) {
+        if (w->core->events[e].events != 0) {
+            handle_event(w, &w->core->events[e]);
+        }
+    }
+    w->core->n_events = EVENTS_MAX; /* to be cleared */
+}
+
 /* What the other processes may read of this pass. */
 static void
 publish_seat(struct worker *w)
@@ -311,7 +351,7 @@ worker_pass(struct worker *w, bool may_block)
     uint64_t before = w->now;
 
     collect(w, may_block);
-    w->now = w->world->now(w->world->ctx);
+    w->now = core->last_pass = w->world->now(w->world->ctx);
     if (w->now - before >= WORKER_SLEPT_NS) {
         control_say(w, &(struct worker_message){.kind = WORKER_AWAKE});
     }
@@ -320,6 +360,9 @@ worker_pass(struct worker *w, bool may_block)
         handle_event(w, &core->events[e]);
     }
     go_again(w);
+    if (w->look_at < core->top) {
+        look_on(w);
+    }
     if (core->listeners_pending != 0) {
         accept_some(w);
     }
@@ -356,12 +399,38 @@ worker_pass(struct worker *w, bool may_block)
     }
 }
 
+bool
+worker_stand(struct worker *w)
+{
+    bool admits = w->greeted;
+
+    for (;;) {
+        if (w->greeted && !w->is_heir) {
+            rings_greet(w);
+        }
+        if (succession_tend(w)) {
+            break;
+        }
+        heir_begin(w); /* and has heirs of its own first */
+    }
+    if (w->is_heir) {
+        heir_take_over(w);
+        return true; /* with rings to greet, perhaps */
+    }
+    if (admits) {
+        rings_admit(w);
+    }
+    return admits;
+}
+
 int
 worker_loop(struct worker *w)
 {
     while (!w->leaving) {
-        worker_pass(w, true);
+        bool worked = worker_stand(w);
+        worker_pass(w, !worked);
     }
+    succession_end(w);
     raw_cut_all(w);
     return 0;
 }
@@ -379,7 +448,8 @@ worker_rebuild(struct worker *w)
     w->log_len = 0;
     w->n_again = 0;
     w->again_all = true; /* the list of a worker before us is lost */
-    w->n_passed = 1;     /* look */
+    w->look_at = 0;
+    w->n_passed = 1; /* look */
     w->n_draining = 0;
     memset(w->active, 0, sizeof w->active);
     wheel_init(&w->wheel, w->conns, sizeof(struct conn),
@@ -564,6 +634,11 @@ worker_begin(struct worker *w, const struct worker_setup *setup)
     }
     if (e == 0) {
         worker_rebuild(w);
+        w->look_at = UINT32_MAX;
+        succession_begin(w);
+        w->heirs_due = setup->heirs > 0;
+        atomic_store_explicit(&setup->seats[setup->index].pid,
+                              (uint32_t)getpid(), memory_order_relaxed);
     }
     return e;
 }

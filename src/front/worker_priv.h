@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include "base/log.h"
 #include "base/world.h"
@@ -12,6 +13,7 @@
 #include "door/ring.h"
 #include "door/sys.h"
 #include "front/conn.h"
+#include "front/succession.h"
 #include "front/worker.h"
 #include "loop/arena.h"
 #include "loop/wheel.h"
@@ -41,6 +43,8 @@ struct core {
     bool stopping;
     uint64_t stop_at; /* ns; what is not done by then is cut */
     uint64_t takeovers;
+    uint64_t last_pass; /* ns: when the last pass began */
+    struct succession succession;
     /* struct ring[n_rings] and what lies apart of each; struct conn[n_conns].
      * All zero until used, so each costs memory only as far as it was. */
     uint32_t n_rings;
@@ -72,15 +76,24 @@ struct worker {
         uint32_t i, gen;
     } again[AGAIN_MAX];
     uint32_t n_again;
-    bool again_all; /* the list was too short: whoever has CONN_AGAIN */
+    uint32_t look_at; /* records that an heir has not looked at begin here */
+    bool again_all;   /* the list was too short: whoever has CONN_AGAIN */
     char log[LOG_BATCH];
     size_t log_len;
     uint64_t log_lost;   /* writes that the log did not take */
     uint32_t n_draining; /* rings that are to be given back when unused */
     uint32_t n_passed;   /* passed connections, not claimed when last seen */
     int leaving;         /* 1: leave the loop, status 0 */
+    /* The kernel's list of words that tell of our death; see succession.h. */
+    struct robust_list_head robust;
+    uint64_t heirs_at; /* ns: not before, when heirs_due */
+    bool heirs_due;    /* there are too few, or stale ones */
+    bool heirs_failed; /* and the last clone failed */
+    bool is_heir;      /* has the crown, and has not taken over yet */
+    bool greeted;      /* a ring's welcome is here: rings_greet */
+    uint64_t welcomes[TARGETS_MAX / 64]; /* whose */
     /* What the keeper's socket did not take (control.c). */
-    bool unsaid, unsaid_ready;
+    bool unsaid, unsaid_ready, unsaid_heir;
     uint8_t unsaid_lost[TARGETS_MAX]; /* enum worker_cause; 0: nothing */
 };
 
@@ -90,6 +103,7 @@ enum event_tag {
     TAG_CONTROL = 1,
     TAG_LISTENER = 3,
     TAG_RING = 4,
+    TAG_HEIR = 5,
 };
 #define EVENT_DATA(tag, gen, i)                                                \
     (((uint64_t)(tag) << 56) | ((uint64_t)(gen) << 32) | (uint32_t)(i))
@@ -102,6 +116,12 @@ int worker_begin(struct worker *w, const struct worker_setup *setup);
 /* The loop, from its base frame, until the worker leaves: the same for a fresh
  * worker and for an heir. The exit status. */
 int worker_loop(struct worker *w);
+/* What is done between two passes, in the base frame: heirs are cloned, and
+ * one that has the crown takes over here. true: there may be something to flush
+ * now, so that the next pass must not wait. */
+bool worker_stand(struct worker *w);
+/* Does what stands in core->events, which a worker before us took. */
+void worker_replay(struct worker *w);
 /* One pass; MAY_BLOCK: wait for events. */
 void worker_pass(struct worker *w, bool may_block);
 /* Makes what is private anew from the arena: lists, wheel, maps. */
@@ -165,6 +185,9 @@ input_size(const struct worker *w, const struct conn *c)
 
 /* ---- accept.c ---- */
 void accept_some(struct worker *w);
+/* Records FD (taken), a new connection of LISTENER; all zero PEER: unnamed. */
+void accept_adopt(struct worker *w, int fd, uint32_t listener,
+                  const struct sockaddr_storage *peer);
 /* Stops listening for good. */
 void accept_stop(struct worker *w);
 
@@ -225,6 +248,10 @@ void ring_take_door(struct worker *w, uint32_t target, int fd);
 /* A door was sent and could not be kept (no room): the keeper tries again. */
 void ring_no_door(struct worker *w, uint32_t target);
 void ring_event(struct worker *w, uint32_t target, uint32_t events);
+/* Reads the welcomes that have come, before the heirs are cloned; and lets
+ * those rings be used, after. Both from the base frame. */
+void rings_greet(struct worker *w);
+void rings_admit(struct worker *w);
 /* Connection I waits for its door, which is on its way or to be started; or is
  * answered 503, because too many do. Ends when the door is there, is known to
  * be absent, or at the call's deadline. */
@@ -274,5 +301,7 @@ const char *cause_name(enum reply_cause cause);
 void control_event(struct worker *w);
 /* Says M (READY or DOOR_LOST) to the keeper, if need be later. */
 void control_say(struct worker *w, const struct worker_message *m);
+/* Says that an heir serves now, and which rings it has not. */
+void control_say_heir(struct worker *w);
 /* Says what could not be said; once a pass while w->unsaid. */
 void control_say_again(struct worker *w);
