@@ -24,6 +24,7 @@ main(int argc, char **argv)
         .stop = ctl_stop,
         .call = ctl_call,
         .doors = ctl_doors,
+        .chaos = ctl_chaos,
         .doctor = ctl_doctor,
         .files = files,
     };

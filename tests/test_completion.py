@@ -44,8 +44,8 @@ def with_files(folder):
 @pytest.mark.parametrize("words, offered", [
     (["st"], ["status", "stop"]),
     (["chec"], ["check"]),
-    ([""], ["run", "serve", "save", "check", "status", "stop", "call", "doors",
-            "doctor", "version", "help", "--help", "--version"]),
+    ([""], ["run", "serve", "save", "check", "status", "stop", "call", "chaos",
+            "doors", "doctor", "version", "help", "--help", "--version"]),
     (["status", "--"], ["--json", "--modules", "--help"]),
     (["stop", "--n"], ["--now"]),
     (["stop", "--wait", ""], []),
@@ -54,6 +54,7 @@ def with_files(folder):
     (["call", "hello", "GET", "/x", "s"], ["site.conf"]),
     (["doctor", ""], ["--json", "--help"]),
     (["help", "ver"], ["version"]),
+    (["chaos", "wo"], ["worker"]),
     (["frob", ""], []),
 ])
 def test_bash_offers(build, with_files, words, offered):

@@ -277,6 +277,20 @@ def test_modules_are_told_a_line_each(cardea):
     assert (first, body) == ("ok", "hello running open\nspare running unused\n")
 
 
+def test_processes_are_told_a_line_each(cardea):
+    server = cardea("""
+        set workers 2
+        module hello { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to hello
+    """)
+    first, body = control.ask(control.path_of(server), "processes")
+    state = control.status(control.path_of(server))
+    assert first == "ok"
+    assert body.splitlines() == [
+        *(f"worker {w['index']} {w['pid']}" for w in state["workers"]),
+        f"module hello {server.modules('hello')[0]}"]
+
+
 @pytest.mark.parametrize("sent, answer", [
     (b"fly\n", "error no request 'fly'; help lists them\n"),
     (b"\n", "error nothing asked; help lists the requests\n"),
@@ -298,7 +312,7 @@ def test_help_lists_the_requests(server):
     first, body = control.ask(control.path_of(server), "help")
     assert first == "ok"
     assert [line.split(":")[0] for line in body.splitlines()] == [
-        "help", "status", "status json", "modules",
+        "help", "status", "status json", "modules", "processes",
         "configuration", "stop", "stop now"]
 
 

@@ -9,6 +9,7 @@
     X(STATUS, "status", "the state of the server, for people")                 \
     X(STATUS_JSON, "status json", "the same as JSON")                          \
     X(MODULES, "modules", "a line a module: name, state, state of its door")   \
+    X(PROCESSES, "processes", "a line a worker and module: what, which, pid")  \
     X(CONFIGURATION, "configuration", "what it serves, as a configuration")    \
     X(STOP, "stop", "stop, and say what is waited for until the end")          \
     X(STOP_NOW, "stop now", "stop at once")

@@ -216,6 +216,8 @@ answer_status(struct keeper *k, struct control_peer *p)
         status_json(k, out);
     } else if (p->asked == ASKED_MODULES) {
         status_modules(k, out);
+    } else if (p->asked == ASKED_PROCESSES) {
+        status_processes(k, out);
     } else if (p->asked == ASKED_CONFIGURATION && k->options.text != NULL) {
         fputs(k->options.text, out);
     } else if (p->asked == ASKED_CONFIGURATION) {
@@ -320,6 +322,7 @@ answer(struct keeper *k, struct control_peer *p, size_t line_len)
         begin_status(k, p);
         return;
     case ASKED_CONFIGURATION:
+    case ASKED_PROCESSES:
     case ASKED_MODULES: /* no worker's numbers are needed */
         answer_status(k, p);
         return;

@@ -593,6 +593,25 @@ status_modules(const struct keeper *k, FILE *out)
     }
 }
 
+void
+status_processes(const struct keeper *k, FILE *out)
+{
+    for (int i = 0; i < k->n_workers; i++) {
+        if (k->workers[i].unit.pid > 0) {
+            fprintf(out, "worker %d %d\n", i, (int)k->workers[i].unit.pid);
+        }
+    }
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        const struct keeper_module *m = &k->modules[i];
+
+        if (m->unit.pid > 0) {
+            fputs("module ", out);
+            plain_put(out, m->conf->name);
+            fprintf(out, " %d\n", (int)m->unit.pid);
+        }
+    }
+}
+
 /* --- Stopping ---------------------------------------------------------- */
 
 static void __attribute__((format(printf, 3, 4)))

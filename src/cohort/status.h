@@ -15,5 +15,9 @@ void status_json(const struct keeper *k, FILE *out);
  * no address leads to it. */
 void status_modules(const struct keeper *k, FILE *out);
 
+/* A line for each worker and module that lives: "worker" or "module", its index
+ * or name, its pid. */
+void status_processes(const struct keeper *k, FILE *out);
+
 /* One line, with its newline, that says what the stop of K waits for. */
 void status_waiting(const struct keeper *k, char *text, size_t size);

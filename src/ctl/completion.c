@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "ctl/chaos-targets.h"
 #include "ctl/ctl.h"
 
 static const struct {
@@ -15,6 +16,9 @@ static const struct {
 #undef VERB
 #undef OPTION
 };
+
+#define X(id, word) word " "
+#define ROLES       CHAOS_ROLES(X)
 
 static const struct {
     const char *verb, *flag, *argument, *text;
@@ -107,6 +111,9 @@ bash(void)
             fputs(" ", stdout);
             print_verbs();
         }
+        if (strstr(verbs[i].operands, "ROLE") != NULL) {
+            fputs(" " ROLES, stdout);
+        }
         fputs("\"\n", stdout);
         if (strstr(verbs[i].operands, "DOOR") != NULL) {
             fputs(bash_door, stdout);
@@ -175,6 +182,8 @@ zsh_verb(size_t verb)
         fputs(" \\\n            '1:verb:(", stdout);
         print_verbs();
         fputs(")'", stdout);
+    } else if (strstr(verbs[verb].operands, "ROLE") != NULL) {
+        fputs(" \\\n            '1:role:(" ROLES ")'", stdout);
     }
     fputs("\n        ;;\n", stdout);
 }

@@ -335,6 +335,12 @@ verb_doors(struct ctl *ctl)
     return ctl->doors(ctl);
 }
 
+static int
+verb_chaos(struct ctl *ctl)
+{
+    return ctl->chaos(ctl);
+}
+
 /* --- Words ------------------------------------------------------------- */
 
 static int
@@ -346,14 +352,32 @@ bad_usage(struct ctl *ctl, const struct verb *verb, const char *what,
     return CTL_USAGE;
 }
 
+/* Where an option goes that the verb itself understands. */
+static const char **
+text_of(struct ctl *ctl, enum ctl_option what)
+{
+    return what == CTL_OPTION_AS            ? &ctl->as_kind
+           : what == CTL_OPTION_OUTPUT      ? &ctl->output
+           : what == CTL_OPTION_SIGNAL      ? &ctl->signals
+           : what == CTL_OPTION_PROBABILITY ? &ctl->probability
+           : what == CTL_OPTION_SEED        ? &ctl->seed
+                                            : &ctl->file;
+}
+
+static int
+set_time(struct ctl *ctl, const struct verb *verb, uint64_t *p_ns,
+         const char *value)
+{
+    return conf_time_parse(value, strlen(value), p_ns) == CONF_NUMBER_OK
+               ? CTL_OK
+               : bad_usage(ctl, verb, "no time (10s, 2m):", value);
+}
+
 static int
 set_option(struct ctl *ctl, const struct verb *verb,
            const struct option *option, const char *value)
 {
     switch (option->what) {
-    case CTL_OPTION_FILE:
-        ctl->file = value;
-        return CTL_OK;
     case CTL_OPTION_ONLY_CHECK:
         ctl->only_check = true;
         return CTL_OK;
@@ -384,9 +408,6 @@ set_option(struct ctl *ctl, const struct verb *verb,
         }
         ctl->fds[ctl->n_fds++] = value;
         return CTL_OK;
-    case CTL_OPTION_AS:
-        ctl->as_kind = value;
-        return CTL_OK;
     case CTL_OPTION_PRINT:
         ctl->only_print = true;
         return CTL_OK;
@@ -396,14 +417,17 @@ set_option(struct ctl *ctl, const struct verb *verb,
         }
         ctl->unit = value;
         return CTL_OK;
-    case CTL_OPTION_OUTPUT:
-        ctl->output = value;
-        return CTL_OK;
     case CTL_OPTION_WAIT:
-        if (conf_time_parse(value, strlen(value), &ctl->wait_ns) !=
-            CONF_NUMBER_OK) {
-            return bad_usage(ctl, verb, "no time (10s, 2m):", value);
-        }
+        return set_time(ctl, verb, &ctl->wait_ns, value);
+    case CTL_OPTION_TIME:
+        return set_time(ctl, verb, &ctl->time_ns, value);
+    case CTL_OPTION_FILE:
+    case CTL_OPTION_AS:
+    case CTL_OPTION_OUTPUT:
+    case CTL_OPTION_SIGNAL:
+    case CTL_OPTION_PROBABILITY:
+    case CTL_OPTION_SEED:
+        *text_of(ctl, option->what) = value;
         return CTL_OK;
     }
     return CTL_USAGE;
@@ -540,6 +564,7 @@ run_verb(struct ctl *ctl, const struct verb *verb, int argc, char *const *argv)
 
     ctl->verb = verb->name;
     ctl->wait_ns = UINT64_MAX;
+    ctl->time_ns = UINT64_MAX;
     status = read_words(ctl, verb, argc, argv);
     if (status > 0) {
         return status;

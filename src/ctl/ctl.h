@@ -35,6 +35,10 @@ enum ctl_option {
     CTL_OPTION_PRINT,
     CTL_OPTION_UNIT,
     CTL_OPTION_OUTPUT,
+    CTL_OPTION_SIGNAL,
+    CTL_OPTION_PROBABILITY,
+    CTL_OPTION_SEED,
+    CTL_OPTION_TIME,
 };
 
 /* What verbs write to and call; a test gives its own. */
@@ -54,6 +58,7 @@ struct ctl {
     int (*call)(struct ctl *ctl);
     int (*doctor)(struct ctl *ctl);
     int (*doors)(struct ctl *ctl);
+    int (*chaos)(struct ctl *ctl);
     /* Where a configuration is looked for; NULL-terminated. */
     const char *const *files;
     /* Set by ctl_main() before it calls one of them: */
@@ -74,6 +79,10 @@ struct ctl {
     const char *fds[CTL_FDS_MAX]; /* --fd: a number or a path */
     size_t n_fds;
     uint64_t wait_ns;                 /* --wait; UINT64_MAX: for ever */
+    uint64_t time_ns;                 /* --time; UINT64_MAX: not given */
+    const char *signals;              /* --signal; NULL without */
+    const char *probability;          /* --probability; NULL without */
+    const char *seed;                 /* --seed; NULL without */
     const char *words[CTL_WORDS_MAX]; /* what is no option */
     size_t n_words;
 };
@@ -85,8 +94,8 @@ int ctl_main(struct ctl *ctl, int argc, char *const *argv);
 /* The verb nearest to WORD (at most two letters' difference), or NULL. */
 const char *ctl_nearest(const char *word);
 
-/* run.c, serve.c, save.c, ask.c, call.c, doctor.c: what the program itself
- * calls. */
+/* run.c, serve.c, save.c, ask.c, call.c, doctor.c, doors.c, chaos.c: what the
+ * program itself calls. */
 int ctl_check(struct ctl *ctl, const char *file);
 int ctl_run(struct ctl *ctl, const char *file);
 int ctl_serve(struct ctl *ctl);
@@ -96,3 +105,4 @@ int ctl_stop(struct ctl *ctl);
 int ctl_call(struct ctl *ctl);
 int ctl_doctor(struct ctl *ctl);
 int ctl_doors(struct ctl *ctl);
+int ctl_chaos(struct ctl *ctl);

@@ -119,6 +119,20 @@ fake_doctor(struct ctl *ctl)
     return note(ctl, "doctor");
 }
 
+static int
+fake_chaos(struct ctl *ctl)
+{
+    int n = note(ctl, "chaos");
+    struct run *run = (struct run *)ctl;
+    size_t len = strlen(run->called);
+
+    if (ctl->signals != NULL) {
+        snprintf(run->called + len, sizeof(run->called) - len, " %s %s %s",
+                 ctl->signals, ctl->seed, ctl->probability);
+    }
+    return n;
+}
+
 /* Runs the words of LINE (at most 9); the texts are the caller's to free. */
 static int
 run_line(struct run *run, const char *line, const char *const *files,
@@ -147,6 +161,7 @@ run_line(struct run *run, const char *line, const char *const *files,
         .stop = fake_stop,
         .call = fake_call,
         .doctor = fake_doctor,
+        .chaos = fake_chaos,
         .files = files != NULL ? files : standard,
     };
     status = ctl_main(&run->ctl, argc, argv);
@@ -197,6 +212,12 @@ static const struct row {
     {"cardea call -i a GET /x b", 0, "call -i a GET /x b", "", ""},
     {"cardea call a GET /x b c", 64, "", "", "cardea call: one word too many"},
     {"cardea call", 64, "", "", "cardea call: missing: DOOR [METHOD PATH]"},
+    {"cardea chaos worker,heir", 0, "chaos worker,heir", "", ""},
+    {"cardea chaos --signal kill --seed 1 --probability .5 heir", 0,
+     "chaos heir kill 1 .5", "", ""},
+    {"cardea chaos --time 5 heir", 64, "", "",
+     "cardea chaos: no time (10s, 2m"},
+    {"cardea chaos", 64, "", "", "cardea chaos: missing: ROLE[,ROLE...]"},
     {"cardea doctor --json", 0, "doctor json", "", ""},
     {"cardea doctor -f a", 64, "", "", "cardea doctor: no option -f\n"},
     {"cardea help stop", 0, "",
