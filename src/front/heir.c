@@ -10,60 +10,12 @@
 #include "front/heir.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
-#include <linux/tcp.h>
-#include <netinet/in.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/util.h"
+#include "front/counters.h"
 #include "front/worker_priv.h"
-
-#define TCP_STATES_OF_FIN_RECEIVED                                             \
-    ((1u << 8) | (1u << 9) | (1u << 11) | (1u << 6)) /* CLOSE_WAIT, LAST_ACK,  \
-                                                        CLOSING, TIME_WAIT */
-#define TCP_STATES_OF_FIN_SENT                                                 \
-    ((1u << 4) | (1u << 5) | (1u << 11) | (1u << 9) | (1u << 6))
-
-struct counters {
-    uint64_t read, written; /* since the socket's birth */
-};
-
-/* Both counts at one instant: read until two looks agree. false: no TCP. */
-static bool
-count(int fd, struct counters *out)
-{
-    struct tcp_info a, b;
-    socklen_t len = sizeof a;
-    int in = 0, unsent = 0;
-
-    memset(&a, 0, sizeof a);
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &a, &len) < 0) {
-        return false;
-    }
-    for (int i = 0; i < 1000; i++) {
-        memset(&b, 0, sizeof b);
-        len = sizeof b;
-        if (ioctl(fd, SIOCINQ, &in) < 0 || ioctl(fd, SIOCOUTQ, &unsent) < 0 ||
-            getsockopt(fd, IPPROTO_TCP, TCP_INFO, &b, &len) < 0) {
-            return false;
-        }
-        if (a.tcpi_bytes_received == b.tcpi_bytes_received &&
-            a.tcpi_bytes_acked == b.tcpi_bytes_acked &&
-            a.tcpi_state == b.tcpi_state) {
-            break;
-        }
-        a = b;
-    }
-    uint32_t state = 1u << b.tcpi_state;
-    out->read = b.tcpi_bytes_received - (uint64_t)in -
-                ((state & TCP_STATES_OF_FIN_RECEIVED) != 0);
-    out->written = b.tcpi_bytes_acked + (uint64_t)unsent -
-                   ((state & TCP_STATES_OF_FIN_SENT) != 0);
-    return true;
-}
 
 /* Bytes that the dead worker received and did not record. false: the record and
  * the kernel cannot both be right; the connection is given up. */
@@ -153,7 +105,7 @@ settle(struct worker *w, uint32_t i)
         /* A Unix socket has no counters: what was cut in the middle of a call
          * cannot be known. Between two calls the record is all there is. */
         good = false;
-    } else if (count((int)i, &seen)) {
+    } else if (counters_read((int)i, &seen)) {
         good =
             settle_read(w, c, seen.read) && settle_written(w, c, seen.written);
     }
