@@ -18,7 +18,7 @@ else
 export CC
 endif
 
-.PHONY: help run build test bench fuzz coverage soak format check-format install uninstall clean
+.PHONY: help run build test bench chaos fuzz coverage soak format check-format install uninstall clean
 .DEFAULT_GOAL := build
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make build         build/cardea, build/libdoor.so, build/libdoor.a'
 	@echo 'make test          unit tests, scenarios, house checks; sanitizers on'
 	@echo 'make bench         figures, beside nginx and bare loops'
+	@echo 'make chaos         kills processes under load, beside nginx and HAProxy'
 	@echo 'make fuzz          each fuzzer for SECONDS ($(SECONDS))'
 	@echo 'make coverage      which lines of the parsers tests reach, and why not the others'
 	@echo 'make soak          the scenarios again and again, SOAK_SECONDS ($(SOAK_SECONDS))'
@@ -56,6 +57,13 @@ bench:
 	@scripts/ninja.sh -C build-release
 	@scripts/ninja.sh -C build-release bench-programs
 	@exec python3 bench/run.py --build build-release
+
+chaos:
+	@scripts/setup.sh build bench
+	@scripts/configure.sh build-release $(RELEASE_OPTIONS)
+	@scripts/ninja.sh -C build-release
+	@scripts/ninja.sh -C build-release bench-programs
+	@exec python3 bench/chaos.py --build build-release
 
 fuzz:
 	@scripts/setup.sh build test

@@ -50,6 +50,7 @@ test  php-cgi        php-cgi     another one
 test  nodejs         node        a program behind HTTP
 bench nginx-light    nginx       the peer in the figures
 bench apache2        apache2     the peer of CGI scripts
+bench haproxy        haproxy     a peer whose processes are killed
 bench fcgiwrap       fcgiwrap    another one, behind nginx
 bench libpython3-dev pc:python3  the Python package
 bench php-fpm        file:/usr/sbin/php-fpm*  PHP, for us and for nginx
