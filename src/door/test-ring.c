@@ -24,12 +24,43 @@ byte_of(uint64_t word, size_t i)
     return (unsigned char)(word * 7 + i * 13 + (i >> 12));
 }
 
+/* Where a thread's answer lies until its next one; it goes with the thread,
+ * which leaves when it was idle for long. */
+struct room {
+    size_t size;
+    char bytes[];
+};
+
+static pthread_key_t room_key;
+
+static void
+make_room_key(void)
+{
+    assert_int_equal(pthread_key_create(&room_key, free), 0);
+}
+
+static struct room *
+room_for(size_t size)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, make_room_key);
+    struct room *room = pthread_getspecific(room_key);
+    if (room == NULL || size > room->size) {
+        free(room);
+        room = malloc(sizeof *room + size);
+        assert_non_null(room);
+        room->size = size;
+        pthread_setspecific(room_key, room);
+    }
+    return room;
+}
+
 static void
 plain(void *cookie, char *argp, size_t arg_size, door_desc_t *dp,
       unsigned int n_desc)
 {
-    static _Thread_local char *room;
-    static _Thread_local size_t room_size;
+    struct room *room;
     struct order o;
 
     if (arg_size < sizeof o) {
@@ -37,19 +68,12 @@ plain(void *cookie, char *argp, size_t arg_size, door_desc_t *dp,
         door_return(NULL, 0, NULL, 0);
     }
     memcpy(&o, argp, sizeof o);
-    if (o.size > room_size) {
-        free(room);
-        room = malloc(o.size);
-        room_size = room ? o.size : 0;
-    }
+    room = room_for(o.size);
     for (size_t i = 0; i < o.size; i++) {
-        room[i] = (char)byte_of(o.word, i);
+        room->bytes[i] = (char)byte_of(o.word, i);
     }
-    door_return(room, o.size, NULL, 0);
+    door_return(room->bytes, o.size, NULL, 0);
     /* It does not fit, and the thread ends with its procedure. */
-    free(room);
-    room = NULL;
-    room_size = 0;
 }
 
 static void
