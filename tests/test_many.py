@@ -11,6 +11,7 @@ import time
 import pytest
 
 from lib import control
+from lib.pace import within
 from lib.server import until
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -175,7 +176,7 @@ def test_slow_clients_of_each_kind_hold_up_nobody(cardea, crowd, folder):
                 s.recv(256)
             except BlockingIOError:
                 pass
-        assert honest(server.port, 100) < SOON
+        assert within(honest(server.port, 100), SOON)
     assert not any(has_ended(s) for s in slow)
     assert held(server) >= 900
 
@@ -193,7 +194,7 @@ def test_an_app_that_always_dies_hurts_no_other(cardea, crowd):
                             for line in list(server.log))
 
     until(lambda: has_died(4), 30, "the fourth death")
-    assert sorted(took)[len(took) * 3 // 4] < 10 * alone + 0.1
+    assert within(sorted(took)[len(took) * 3 // 4], 10 * alone + 0.1)
     assert server.request("/hello").status == 200
 
 
