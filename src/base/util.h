@@ -1,6 +1,7 @@
 /* Small helpers that every layer may use: sizes, bounds, cleanup of locals. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -10,6 +11,11 @@
 #define MIN_OF(a, b)   ((a) < (b) ? (a) : (b))
 #define MAX_OF(a, b)   ((a) > (b) ? (a) : (b))
 #define ROUND_UP(n, m) ((((n) + (m)-1) / (m)) * (m))
+
+/* Stores before it are made before stores after it, as far as this process and
+ * who takes its place after a kill can tell: a kill falls between two
+ * instructions, so only the compiler must not move them. */
+#define KEEP_ORDER() atomic_signal_fence(memory_order_seq_cst)
 
 #define NS_PER_MS  1000000ull
 #define NS_PER_SEC 1000000000ull

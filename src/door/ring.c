@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/util.h"
+
 #define FD_NO_ROOM 0xffffffffu /* in fds[]: came, and could not be kept */
 #define WORDS(n)   ((n) / 64u)
 
@@ -21,6 +23,20 @@ ring_init(struct ring *r, struct ring_tables *tables)
     memset(r, 0, sizeof *r);
     r->tables = tables;
     r->door_fd = r->conn = r->request_fd = r->reply_fd = -1;
+}
+
+/* Everything that an opening sets, but for the state: in any order, for nothing
+ * is read of a ring that is closed. */
+static void
+wipe(struct ring *r)
+{
+    struct ring_tables *tables = r->tables;
+    struct ring closed;
+
+    memset(&closed, 0, sizeof closed);
+    closed.tables = tables;
+    closed.door_fd = closed.conn = closed.request_fd = closed.reply_fd = -1;
+    *r = closed;
 }
 
 static void
@@ -47,7 +63,7 @@ ring_open(struct ring *r, int door_fd, int cpu, void *at)
                                .size = RING_SIZE};
     int pair[2];
 
-    ring_init(r, r->tables);
+    wipe(r);
     r->door_fd = door_fd;
     r->cookie = door_random();
     r->epoch = door_random();
@@ -71,6 +87,7 @@ ring_open(struct ring *r, int door_fd, int cpu, void *at)
         ring_close(r);
         return e;
     }
+    KEEP_ORDER();
     r->state = RING_GREETING;
     return 0;
 }
@@ -130,6 +147,7 @@ ring_greeted(struct ring *r)
         return e;
     }
     r->features = w.features;
+    KEEP_ORDER();
     r->state = RING_READY;
     return 0;
 }
@@ -138,11 +156,13 @@ static void
 drop_fd(struct ring *r, uint32_t slot)
 {
     struct ring_slot *s = &r->tables->slots[slot];
+    uint32_t fd = s->fd;
 
-    if (s->fd != 0 && s->fd != FD_NO_ROOM) {
-        door_close_foreign((int)s->fd - 1);
-    }
     s->fd = 0;
+    KEEP_ORDER(); /* a number that is free again must stand nowhere */
+    if (fd != 0 && fd != FD_NO_ROOM) {
+        door_close_foreign((int)fd - 1);
+    }
 }
 
 static bool
@@ -163,26 +183,31 @@ clear_area(struct ring *r)
 void
 ring_close(struct ring *r)
 {
-    int fds[] = {r->door_fd, r->conn, r->request_fd, r->reply_fd};
+    struct ring old = *r;
+    int fds[] = {old.door_fd, old.conn, old.request_fd, old.reply_fd};
 
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
-        if (fds[i] >= 0) {
-            door_close_foreign(fds[i]);
-        }
-    }
+    /* Closed from here on: a kill leaves descriptors that nobody names, and
+     * memory of a process that is gone. */
+    r->state = RING_CLOSED;
+    KEEP_ORDER();
     for (uint32_t i = 0; i < RING_SLOTS; i++) {
         if (is_used(r, i)) {
             drop_fd(r, i);
         }
     }
-    if (r->request) {
-        munmap(r->request, RING_SIZE);
-    }
-    if (r->reply) {
-        munmap((void *)(uintptr_t)r->reply, r->reply_size);
-    }
     clear_area(r);
-    ring_init(r, r->tables);
+    wipe(r);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
+        if (fds[i] >= 0) {
+            door_close_foreign(fds[i]);
+        }
+    }
+    if (old.request) {
+        munmap(old.request, RING_SIZE);
+    }
+    if (old.reply) {
+        munmap((void *)(uintptr_t)old.reply, old.reply_size);
+    }
 }
 
 /* ---- slots and segments ---- */
@@ -195,7 +220,7 @@ ring_slot_take(struct ring *r, uint32_t owner)
             uint32_t slot = w * 64 + (uint32_t)__builtin_ctzll(~r->used[w]);
             r->tables->slots[slot] = (struct ring_slot){.owner = owner};
             /* An heir believes the entry of a slot that is used. */
-            atomic_signal_fence(memory_order_seq_cst);
+            KEEP_ORDER();
             r->used[w] |= 1ull << (slot % 64);
             r->n_used++;
             return (int)slot;
@@ -215,17 +240,21 @@ void
 ring_slot_give(struct ring *r, uint32_t slot)
 {
     struct ring_slot *s = &r->tables->slots[slot];
-    struct ring_entry *e = ring_entry(r, slot);
 
     drop_fd(r, slot);
-    e->n_fds = 0;
-    atomic_store_explicit(&e->released, e->generation, memory_order_release);
+    if (r->request) {
+        struct ring_entry *e = ring_entry(r, slot);
+        e->n_fds = 0;
+        atomic_store_explicit(&e->released, e->generation,
+                              memory_order_release);
+    }
     if (s->area_off != 0) {
         ring_area_give(r, s->area_off, s->area_len);
         s->area_off = 0;
     }
-    r->used[slot / 64] &= ~(1ull << (slot % 64));
     s->owner = RING_NO_OWNER;
+    KEEP_ORDER();
+    r->used[slot / 64] &= ~(1ull << (slot % 64));
     r->n_used--;
 }
 
@@ -247,7 +276,7 @@ mark_run(struct ring *r, uint32_t first, uint32_t n, bool used)
     if (used && first + n > r->high_segment) {
         r->high_segment = first + n;
     }
-    atomic_signal_fence(memory_order_seq_cst);
+    KEEP_ORDER();
     for (uint32_t i = first; i < first + n; i++) {
         uint64_t *word = &r->tables->area[i / 64];
         uint64_t bit = 1ull << (i % 64);
@@ -317,11 +346,49 @@ ring_area_claim(struct ring *r, uint64_t off, uint64_t len)
 }
 
 void
+ring_resume(struct ring *r, ring_is_owned *is_owned, void *arg)
+{
+    for (uint32_t slot = 0; slot < RING_SLOTS; slot++) {
+        struct ring_slot *s = &r->tables->slots[slot];
+        if (!is_used(r, slot) ||
+            (s->owner != RING_NO_OWNER && is_owned(arg, r, s->owner, slot))) {
+            continue;
+        }
+        if (ring_is_in_flight(r, slot)) {
+            s->owner = RING_NO_OWNER;
+            if (r->request) {
+                ring_withdraw(r, slot);
+            }
+        } else {
+            /* Taken and never used, or half given back: its area is the
+             * owner's still, or free as soon as nobody claims it. */
+            s->area_off = 0;
+            ring_slot_give(r, slot);
+        }
+    }
+    if (r->state != RING_READY || !r->reply) {
+        return;
+    }
+    /* What is not in flight was seen; told of or not, it is told again. */
+    for (uint32_t w = 0; w < WORDS(RING_SLOTS); w++) {
+        uint64_t done = atomic_load(
+            &((struct ring_reply_head *)(uintptr_t)r->reply)->done[w]);
+        r->seen[w] = (r->seen[w] & r->in_flight[w]) | (done & ~r->in_flight[w]);
+    }
+    r->flushed = r->pub - 1;
+}
+
+void
 ring_rebuild(struct ring *r)
 {
     clear_area(r);
     r->segments_used = 0;
     r->n_used = 0;
+    if (r->state == RING_CLOSED) {
+        memset(r->used, 0, sizeof r->used);
+        r->high_segment = 0;
+        return;
+    }
     for (uint32_t slot = 0; slot < RING_SLOTS; slot++) {
         if (!is_used(r, slot)) {
             continue;
@@ -351,7 +418,9 @@ ring_pass(struct ring *r, uint32_t slot, int fd)
      * once more under the same cookie. */
     if (e->n_fds == 0) {
         stamp(r, e);
+        KEEP_ORDER();
         e->n_fds = 1;
+        KEEP_ORDER();
     }
     struct door_note note = {
         .kind = DOOR_NOTE_FDS, .seq = slot, .cookie = e->cookie, .n_fds = 1};
@@ -372,7 +441,9 @@ ring_publish(struct ring *r, uint32_t slot)
     atomic_store_explicit(&e->withdrawn, 0, memory_order_relaxed);
     order[r->pub % RING_SLOTS] = slot;
     r->in_flight[slot / 64] |= 1ull << (slot % 64);
-    r->pub++;
+    KEEP_ORDER();
+    r->pub++; /* published; before, all this may be done again */
+    KEEP_ORDER();
 }
 
 static void
@@ -390,7 +461,6 @@ ring_flush(struct ring *r)
     if (r->pub == r->flushed) {
         return;
     }
-    r->flushed = r->pub;
     /* Full order: the entries before the number, and the number before the look
      * at who waits. */
     atomic_store(&r->request->pub, r->pub);
@@ -401,6 +471,8 @@ ring_flush(struct ring *r)
                                 ->attached) == 0) {
         ring_bell(r);
     }
+    KEEP_ORDER();
+    r->flushed = r->pub; /* the last: told twice does no harm */
 }
 
 void
@@ -440,8 +512,10 @@ ring_poll(struct ring *r, ring_answered *answered, void *arg)
             uint32_t slot = w * 64 + (uint32_t)__builtin_ctzll(bits);
             uint64_t bit = bits & -bits;
             bits ^= bit;
+            r->in_flight[w] ^= bit; /* taken: ring_resume() finds what is
+                                       not in flight, and has an owner */
+            KEEP_ORDER();
             r->seen[w] ^= bit;
-            r->in_flight[w] ^= bit;
             answered(arg, r, r->tables->slots[slot].owner, slot);
             n++;
             if (r->state != RING_READY) {
@@ -622,12 +696,12 @@ ring_woken(struct ring *r)
     }
 }
 
-/* The descriptor that came for SLOT with COOKIE; -EPROTO: none came; -EMFILE:
- * there was no room for it. */
+/* The descriptor that came for SLOT with COOKIE; it stays the slot's. -EPROTO:
+ * none came; -EMFILE: there was no room for it. */
 static int
-take_fd(struct ring *r, uint32_t slot, uint64_t cookie)
+find_fd(struct ring *r, uint32_t slot, uint64_t cookie)
 {
-    struct ring_slot *s = &r->tables->slots[slot];
+    const struct ring_slot *s = &r->tables->slots[slot];
 
     if (s->fd == 0 || s->fd_cookie != cookie) {
         read_notes(r);
@@ -635,9 +709,13 @@ take_fd(struct ring *r, uint32_t slot, uint64_t cookie)
     if (s->fd == 0 || s->fd_cookie != cookie) {
         return -EPROTO;
     }
-    uint32_t fd = s->fd;
-    s->fd = 0;
-    return fd == FD_NO_ROOM ? -EMFILE : (int)fd - 1;
+    return s->fd == FD_NO_ROOM ? -EMFILE : (int)s->fd - 1;
+}
+
+void
+ring_fd_taken(struct ring *r, uint32_t slot)
+{
+    r->tables->slots[slot].fd = 0;
 }
 
 static bool
@@ -679,7 +757,7 @@ ring_result(struct ring *r, uint32_t slot, struct ring_result *result)
     }
     if (a.flags & RING_REPLY_FD) {
         result->data = NULL;
-        result->fd = take_fd(r, slot, a.cookie);
+        result->fd = find_fd(r, slot, a.cookie);
         result->fd_offset = a.fd_offset;
         result->data_len = a.fd_length;
         if (result->fd < 0) {

@@ -104,6 +104,15 @@ int ring_greeted(struct ring *r);
 /* Closes everything. Its slots are gone with it; it can be opened again. */
 void ring_close(struct ring *r);
 
+/* Who takes a dead loop's place puts right what a kill may have torn, before
+ * ring_rebuild. IS_OWNED says whether OWNER's own record names SLOT. One that
+ * nobody names is free again; if its call was published, its answer is dropped
+ * as if it were disowned. Everything that was published is told once more. The
+ * two memories are mapped, or r->request and r->reply are NULL. */
+typedef bool ring_is_owned(void *arg, const struct ring *r, uint32_t owner,
+                           uint32_t slot);
+void ring_resume(struct ring *r, ring_is_owned *is_owned, void *arg);
+
 /* Makes the map of segments anew from the slots that are used; then
  * ring_area_claim names what no slot has yet. */
 void ring_rebuild(struct ring *r);
@@ -117,6 +126,13 @@ static inline uint32_t
 ring_slot_owner(const struct ring *r, uint32_t slot)
 {
     return r->tables->slots[slot].owner;
+}
+
+/* Is the call in SLOT published, and its answer not taken by ring_poll? */
+static inline bool
+ring_is_in_flight(const struct ring *r, uint32_t slot)
+{
+    return (r->in_flight[slot / 64] >> (slot % 64) & 1) != 0;
 }
 
 /* Nobody waits for what comes of SLOT: it is told to nobody. */
@@ -211,7 +227,8 @@ struct ring_result {
     uint32_t status;
     const char *head, *data; /* in the reply memory: hostile, may change */
     uint64_t head_len, data_len;
-    int fd; /* the body instead of data; the caller's. -1: none */
+    int fd; /* the body instead of data; the slot's, until ring_fd_taken. -1:
+             * none */
     uint64_t fd_offset;
 };
 
@@ -219,3 +236,7 @@ struct ring_result {
  * it promised is not there. result->error is EMFILE, and nothing else of the
  * answer to be used, where it came and our own table had no room for it. */
 int ring_result(struct ring *r, uint32_t slot, struct ring_result *result);
+
+/* The descriptor in SLOT is the caller's from now on: it is no longer closed
+ * with the slot. */
+void ring_fd_taken(struct ring *r, uint32_t slot);

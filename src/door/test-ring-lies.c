@@ -384,7 +384,6 @@ test_descriptors(void **state)
     assert_true(result.fd >= 0);
     assert_int_equal(result.fd_offset, 5);
     assert_int_equal(result.data_len, 6);
-    close(result.fd);
     end(&l);
     assert_int_equal(test_fds(), outer);
     close(file);

@@ -501,7 +501,10 @@ test_native(void **state)
             assert_int_equal(got.st_ino, st.st_ino);
             assert_int_equal(result.fd_offset, 3);
             assert_int_equal(result.data_len, 5);
-            close(result.fd);
+            if (n % 2 == 0) { /* the others go with their slots */
+                ring_fd_taken(&t->r, slots[n]);
+                close(result.fd);
+            }
             ring_slot_give(&t->r, slots[n]);
         }
     }

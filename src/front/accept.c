@@ -59,6 +59,22 @@ note_peer(struct conn *c, const struct sockaddr_storage *peer)
     }
 }
 
+/* 0 or an errno. A dead worker may have had FD watched, and not recorded. */
+static int
+watch(struct worker *w, int fd, uint32_t gen)
+{
+    struct epoll_event ev = {
+        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .data.u64 = EVENT_DATA(TAG_CONN, gen, fd),
+    };
+    int e = worker_watch(w, fd, ev.events, ev.data.u64);
+
+    if (e == EEXIST) {
+        e = epoll_ctl(w->core->epoll, EPOLL_CTL_MOD, fd, &ev) < 0 ? errno : 0;
+    }
+    return e;
+}
+
 /* SO_OOBINLINE and TCP_NODELAY come from the
  * listener; an accepted socket's counters start at nothing read and nothing
  * written. */
@@ -81,18 +97,17 @@ accept_adopt(struct worker *w, int fd, uint32_t listener,
     c->gen = ++core->next_gen & 0xffffff;
     note_peer(c, peer);
     enum conf_protocol protocol = w->conf->listens[listener].protocol;
-    c->state = protocol == CONF_HTTP ? CONN_IDLE : CONN_RAW;
     core->top = MAX_OF(core->top, i + 1);
-    core->live++;
-    if (protocol == CONF_TCP_PASS) {
-        /* Its events are the door's. In our set they would be ours as well,
-         * even after our copy is closed. */
-        conn_go(w, i);
+    /* The events of one that is passed are the door's. In our set they would be
+     * ours as well, even after our copy is closed. */
+    if (protocol != CONF_TCP_PASS && watch(w, fd, c->gen) != 0) {
+        close(fd);
         return;
     }
-    if (worker_watch(w, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                     EVENT_DATA(TAG_CONN, c->gen, i)) != 0) {
-        conn_close(w, i);
+    core->live++;
+    conn_enter(c, protocol == CONF_HTTP ? CONN_IDLE : CONN_RAW);
+    if (protocol == CONF_TCP_PASS) {
+        conn_go(w, i);
         return;
     }
     worker_arm(w, i,

@@ -25,13 +25,16 @@ cause_name(enum reply_cause cause)
 void
 access_flush(struct worker *w)
 {
-    if (w->log_len == 0) {
+    struct core *core = w->core;
+
+    if (core->log_len == 0) {
         return;
     }
-    if (write(w->setup->log_fd, w->log, w->log_len) < 0) {
-        w->log_lost++;
+    if (write(w->setup->log_fd, core->log, core->log_len) < 0) {
+        core->log_lost++;
     }
-    w->log_len = 0;
+    KEEP_ORDER();
+    core->log_len = 0;
 }
 
 static void
@@ -85,74 +88,149 @@ log_raw(struct worker *w, struct log_line *line, const struct conn *c,
     }
 }
 
-/* Every request that began ends here, once. */
+static inline uint64_t
+now_at(_Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* Where the counters stand before the request R is counted. An heir that finds
+ * it half counted goes on from there. */
+static void
+note_before(struct worker *w, const struct request *r)
+{
+    struct ending *e = &w->core->ending;
+    struct tally *t = tally_of(w, r->routed ? r->target : NO_TARGET);
+
+    if (e->id == r->id) {
+        return;
+    }
+    e->id = 0;
+    KEEP_ORDER();
+    e->log_at = w->core->log_len;
+    e->seat_requests = atomic_load_explicit(
+        &w->setup->seats[w->setup->index].requests, memory_order_relaxed);
+    e->requests = now_at(&t->requests);
+    e->run_ns = now_at(&t->run_ns);
+    e->answers = r->status >= 200 && r->status < 600
+                     ? now_at(&t->answers[r->status / 100 - 2])
+                     : 0;
+    e->causes = r->cause < CAUSE_N ? now_at(&t->causes[r->cause]) : 0;
+    KEEP_ORDER();
+    e->id = r->id;
+    KEEP_ORDER();
+}
+
+static inline void
+set(_Atomic uint64_t *counter, uint64_t value)
+{
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
+/* Every request that began ends here, once: what is stored is what stood there
+ * before and one more, so that it can be stored again. */
 static void
 count_end(struct worker *w, const struct request *r)
 {
+    const struct ending *e = &w->core->ending;
     struct tally *t = tally_of(w, r->routed ? r->target : NO_TARGET);
 
-    tally_add(&t->requests, 1);
+    atomic_store_explicit(&w->setup->seats[w->setup->index].requests,
+                          e->seat_requests + 1, memory_order_relaxed);
+    set(&t->requests, e->requests + 1);
     if (r->status >= 200 && r->status < 600) {
-        tally_add(&t->answers[r->status / 100 - 2], 1);
+        set(&t->answers[r->status / 100 - 2], e->answers + 1);
     }
     if (r->cause != CAUSE_NONE && r->cause < CAUSE_N) {
-        tally_add(&t->causes[r->cause], 1);
+        set(&t->causes[r->cause], e->causes + 1);
     }
     if (r->called != 0 && r->answered > r->called) {
-        tally_add(&t->run_ns, r->answered - r->called);
+        set(&t->run_ns, e->run_ns + (r->answered - r->called));
+    }
+}
+
+/* Puts LINE behind the lines of the pass, in the place that was noted. */
+static void
+put_line(struct worker *w, const struct log_line *line)
+{
+    struct core *core = w->core;
+    char *to = core->log + core->ending.log_at;
+
+    if (core->ending.log_at + line->len + 1 > sizeof core->log) {
+        return; /* an heir's, which became longer than its place */
+    }
+    memcpy(to, line->text, line->len);
+    to[line->len] = '\n';
+    KEEP_ORDER();
+    core->log_len = core->ending.log_at + (uint32_t)line->len + 1;
+}
+
+static void
+build_line(struct worker *w, struct log_line *line, const struct conn *c,
+           const struct request *r)
+{
+    struct core *core = w->core;
+    const char *in = input_of(w, c);
+    char id[17];
+
+    log_begin(line, w->world->wall(w->world->ctx), LOG_INFO, "request");
+    snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
+    log_bytes(line, "id", id, 16);
+    log_client(line, c);
+    if (r->parsed) {
+        log_bytes(line, "method", in + r->method_name.off, r->method_name.len);
+        log_bytes(line, "target", in + r->uri.off, MIN_OF(r->uri.len, 512u));
+        log_bytes(line, "host", in + r->host.off, MIN_OF(r->host.len, 256u));
+    }
+    if (r->raw) {
+        log_raw(w, line, c, r);
+    } else {
+        log_num(line, "status", r->status);
+    }
+    log_num(line, "bytes", r->sent);
+    log_target(w, line, r);
+    if (r->called != 0 && r->answered >= r->called) {
+        log_ms(line, "wait_ms", r->called - r->began);
+        log_ms(line, "run_ms", r->answered - r->called);
+    }
+    /* Not w->now, which may be from before the work of this pass. */
+    log_ms(line, "total_ms", w->world->now(w->world->ctx) - r->began);
+    if (r->cause != CAUSE_NONE) {
+        log_text(line, "cause", cause_name(r->cause));
+    }
+    if (r->raw && r->error != 0) {
+        const char *name = strerrorname_np(r->error);
+        log_text(line, "error", name ? name : "unknown");
+    }
+    if (core->log_lost > 0) {
+        log_num(line, "lost_before", core->log_lost);
+        core->log_lost = 0;
     }
 }
 
 void
-access_log(struct worker *w, const struct conn *c, const struct request *r)
+access_log(struct worker *w, const struct conn *c, struct request *r)
 {
+    struct core *core = w->core;
     struct log_line line;
-    const char *in = input_of(w, c);
-    char id[17];
 
-    atomic_fetch_add_explicit(&w->setup->seats[w->setup->index].requests, 1,
-                              memory_order_relaxed);
-    count_end(w, r);
-    if (!w->conf->access_log) {
+    if (r->log == LOG_DONE) {
         return;
     }
-    log_begin(&line, w->world->wall(w->world->ctx), LOG_INFO, "request");
-    snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
-    log_bytes(&line, "id", id, 16);
-    log_client(&line, c);
-    if (r->parsed) {
-        log_bytes(&line, "method", in + r->method_name.off, r->method_name.len);
-        log_bytes(&line, "target", in + r->uri.off, MIN_OF(r->uri.len, 512u));
-        log_bytes(&line, "host", in + r->host.off, MIN_OF(r->host.len, 256u));
+    if (!w->conf->access_log) {
+        note_before(w, r);
+        count_end(w, r);
+        r->log = LOG_DONE;
+        return;
     }
-    if (r->raw) {
-        log_raw(w, &line, c, r);
-    } else {
-        log_num(&line, "status", r->status);
-    }
-    log_num(&line, "bytes", r->sent);
-    log_target(w, &line, r);
-    if (r->called != 0 && r->answered >= r->called) {
-        log_ms(&line, "wait_ms", r->called - r->began);
-        log_ms(&line, "run_ms", r->answered - r->called);
-    }
-    /* Not w->now, which may be from before the work of this pass. */
-    log_ms(&line, "total_ms", w->world->now(w->world->ctx) - r->began);
-    if (r->cause != CAUSE_NONE) {
-        log_text(&line, "cause", cause_name(r->cause));
-    }
-    if (r->raw && r->error != 0) {
-        const char *name = strerrorname_np(r->error);
-        log_text(&line, "error", name ? name : "unknown");
-    }
-    if (w->log_lost > 0) {
-        log_num(&line, "lost_before", w->log_lost);
-        w->log_lost = 0;
-    }
-    if (w->log_len + line.len + 1 > sizeof w->log) {
+    build_line(w, &line, c, r);
+    if (core->ending.id != r->id &&
+        core->log_len + line.len + 1 > sizeof core->log) {
         access_flush(w);
     }
-    memcpy(w->log + w->log_len, line.text, line.len);
-    w->log_len += line.len;
-    w->log[w->log_len++] = '\n';
+    note_before(w, r);
+    count_end(w, r);
+    put_line(w, &line);
+    KEEP_ORDER();
+    r->log = LOG_DONE;
 }

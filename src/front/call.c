@@ -13,7 +13,8 @@
 #include "conf/route.h"
 #include "http/http.h"
 
-#define CHUNKED_START 16384u /* of a body whose room grows */
+#define SIZED_START   16384u /* of a body whose room grows */
+#define CHUNKED_START (3 * READ_MAX_CHUNKED)
 #define ID_LEN        16u
 
 struct target_path {
@@ -29,29 +30,23 @@ call_release(struct worker *w, struct conn *c)
 {
     struct request *r = request_of(w, c);
     struct ring *g = &w->rings[c->ring];
+    uint64_t off = area_off(r), len = area_len(r);
+    bool had_slot = r->has_slot;
 
-    if (r->has_slot) {
-        ring_slot_give(g, c->slot);
-        r->has_slot = false;
-    } else if (r->area_off != 0) {
-        ring_area_give(g, r->area_off, r->area_len);
-    }
-    r->area_off = 0;
-    c->slot = RING_NO_OWNER;
-}
-
-void
-call_drop(struct worker *w, struct conn *c)
-{
-    struct request *r = request_of(w, c);
-    struct ring *g = &w->rings[c->ring];
-
-    if (r->has_slot) {
+    /* First nobody names it: an heir then frees what was not given back. */
+    r->has_slot = false;
+    r->area = 0;
+    KEEP_ORDER();
+    if (g->state == RING_CLOSED || g->state == RING_DEAD) {
+        /* It goes with the ring. */
+    } else if (had_slot && ring_is_in_flight(g, c->slot)) {
         /* The slot and its memory stay the call's until it is answered. */
         ring_slot_disown(g, c->slot);
         ring_withdraw(g, c->slot);
-        r->has_slot = false;
-        r->area_off = 0;
+    } else if (had_slot) {
+        ring_slot_give(g, c->slot);
+    } else if (off != 0) {
+        ring_area_give(g, off, len);
     }
     c->slot = RING_NO_OWNER;
 }
@@ -82,7 +77,7 @@ call_grow_body(struct worker *w, struct conn *c, uint64_t want)
 {
     struct request *r = request_of(w, c);
     struct ring *g = &w->rings[c->ring];
-    uint64_t before = r->body_off - r->area_off, size = r->area_len;
+    uint64_t before = r->body_at, size = area_len(r);
 
     if (before + want <= size) {
         return 0;
@@ -97,13 +92,12 @@ call_grow_body(struct worker *w, struct conn *c, uint64_t want)
     if (off == 0) {
         return 503;
     }
-    memcpy(ring_at(g, off), ring_at(g, r->area_off), before + r->body_have);
-    ring_area_give(g, r->area_off, r->area_len);
-    r->args_off = off + (r->args_off - r->area_off);
-    r->length_at = r->length_at ? off + (r->length_at - r->area_off) : 0;
-    r->body_off = off + before;
-    r->area_off = off;
-    r->area_len = size;
+    uint64_t old = area_off(r), old_len = area_len(r);
+    memcpy(ring_at(g, off), ring_at(g, old), before + r->body_have);
+    KEEP_ORDER();
+    r->area = area_of(off, size);
+    KEEP_ORDER();
+    ring_area_give(g, old, old_len);
     return 0;
 }
 
@@ -115,18 +109,16 @@ take_area(struct worker *w, struct conn *c, uint64_t args)
     /* A body's whole room at once while there is plenty, so that it is never
      * moved; else only as it comes. */
     bool plenty = w->rings[c->ring].segments_used < RING_SEGMENTS / 2;
-    uint64_t body = r->chunked || !plenty ? CHUNKED_START : r->body_want;
+    uint64_t body = r->chunked ? CHUNKED_START
+                    : plenty   ? r->body_want
+                               : MIN_OF(r->body_want, (uint64_t)SIZED_START);
+    uint64_t off = ring_area_take(&w->rings[c->ring], args + body);
 
-    body = r->chunked ? body : MIN_OF(body, r->body_want);
-
-    r->area_len = args + body;
-    r->area_off = ring_area_take(&w->rings[c->ring], r->area_len);
-    if (r->area_off == 0) {
+    if (off == 0) {
         return 503;
     }
-    r->area_len = ROUND_UP(r->area_len, RING_SEGMENT);
-    r->args_off = r->area_off;
-    r->body_off = r->area_off + args;
+    r->area = area_of(off, ROUND_UP(args + body, RING_SEGMENT));
+    r->body_at = args;
     return 0;
 }
 
@@ -197,7 +189,7 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
         return e;
     }
     char id[ID_LEN];
-    struct put p = {ring_at(&w->rings[c->ring], r->args_off),
+    struct put p = {ring_at(&w->rings[c->ring], area_off(r)),
                     (uint32_t)sizeof(struct door_http) + fields};
     struct door_http *d = (struct door_http *)(void *)p.base;
     struct door_http_field *to =
@@ -286,9 +278,9 @@ build_bytes(struct worker *w, struct conn *c, const struct http_request *h)
     if (e != 0) {
         return e;
     }
-    memcpy(ring_at(&w->rings[c->ring], r->args_off), head, n);
+    memcpy(ring_at(&w->rings[c->ring], area_off(r)), head, n);
     r->args_len = n;
-    r->length_at = h->chunked ? r->args_off + length_at : 0;
+    r->length_at = h->chunked ? length_at : 0;
     r->kind = RING_KIND_BYTES;
     return 0;
 }
@@ -385,9 +377,13 @@ call_door(struct worker *w, uint32_t i, const struct http_request *h,
         call_publish(w, i);
         return;
     }
-    c->state = CONN_BODY;
     r->due = 0; /* how long the body takes is its own */
     r->body_began = w->now;
+    r->body_have = 0;
+    r->steps[0] = (struct body_step){.in_pos = c->in_pos};
+    r->step = 0;
+    r->raw_len = 0;
+    conn_enter(c, CONN_BODY);
     worker_arm(w, i, w->conf->body_timeout_ns);
 }
 
@@ -512,24 +508,24 @@ call_publish(struct worker *w, uint32_t i)
         char digits[24];
         snprintf(digits, sizeof digits, "%20llu",
                  (unsigned long long)r->body_have);
-        memcpy(ring_at(g, r->length_at), digits, 20);
+        memcpy(ring_at(g, area_off(r) + r->length_at), digits, 20);
     }
     e->kind = r->kind;
     e->deadline = r->due;
-    e->args_off = r->args_off;
+    e->args_off = area_off(r);
     /* To a plain door the body is simply what follows the head. */
     e->args_len = r->args_len + (r->kind == RING_KIND_BYTES ? r->body_have : 0);
-    e->body_off = r->kind == RING_KIND_HTTP ? r->body_off : 0;
+    e->body_off = r->kind == RING_KIND_HTTP ? body_off(r) : 0;
     e->body_len = r->kind == RING_KIND_HTTP ? r->body_have : 0;
     e->request_id = r->id;
     e->route = r->target;
-    ring_slot_area(g, (uint32_t)slot, r->area_off, r->area_len);
+    ring_slot_area(g, (uint32_t)slot, area_off(r), area_len(r));
     c->slot = (uint32_t)slot;
     r->has_slot = true;
     r->number = g->pub;
     r->claims = ring_claims(g);
     r->called = w->now;
-    c->state = CONN_CALL;
+    conn_enter(c, CONN_CALL); /* and an heir publishes it, if we do not */
     ring_publish(g, (uint32_t)slot);
     struct tally *t = tally_of(w, r->target);
     tally_add(&t->calls, 1);
@@ -538,20 +534,39 @@ call_publish(struct worker *w, uint32_t i)
     worker_arm(w, i, timeout);
 }
 
+/* Its answer was taken from the ring. What it brings is not let go of before
+ * the reply is launched, so that all this can be done again. */
+void
+call_take_answer(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    struct ring *g = &w->rings[c->ring];
+    struct ring_result result;
+    /* All of a lying door's calls fail together, when the poll is over. */
+    int e = g->lied ? EPROTO : ring_result(g, c->slot, &result);
+
+    g->lied |= e != 0;
+    request_of(w, c)->answered = w->now;
+    if (e != 0) {
+        reply_error(w, i, 502, CAUSE_LIED, NULL);
+    } else {
+        reply_door(w, i, &result);
+    }
+    conn_go(w, i);
+}
+
 void
 call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot)
 {
     struct worker *w = worker;
-    struct ring_result result;
-    /* All of a lying door's calls fail together, when the poll is over. */
-    int e = g->lied ? EPROTO : ring_result(g, slot, &result);
-
     struct tally *t = tally_of(w, (uint32_t)(g - w->rings));
+
     tally_in_flight(t, t->in_flight - 1);
-    g->lied |= e != 0;
     if (i == RING_NO_OWNER) { /* withdrawn: nobody waits for it */
-        if (e == 0 && result.fd >= 0) {
-            door_close_foreign(result.fd);
+        struct ring_result result;
+        /* What comes with it is looked for, to be closed with the slot. */
+        if (!g->lied) {
+            g->lied = ring_result(g, slot, &result) != 0;
         }
         ring_slot_give(g, slot);
         return;
@@ -561,11 +576,5 @@ call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot)
         w->now = w->world->now(w->world->ctx);
         w->polls_new = false;
     }
-    request_of(w, &w->conns[i])->answered = w->now;
-    if (e != 0) {
-        reply_error(w, i, 502, CAUSE_LIED, NULL);
-    } else {
-        reply_door(w, i, &result);
-    }
-    conn_go(w, i);
+    call_take_answer(w, i);
 }

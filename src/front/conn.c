@@ -13,21 +13,20 @@
 #include "base/util.h"
 #include "http/http.h"
 
-#define READ_MAX_CHUNKED 16384u
-
 /* ---- memory ---- */
 
 bool
 conn_take_segment(struct worker *w, struct conn *c)
 {
-    c->seg = arena_take(&w->arena);
-    if (c->seg == ARENA_NONE) {
+    uint32_t seg = arena_take(&w->arena);
+
+    if (seg == ARENA_NONE) {
         return false;
     }
-    struct request *r = request_of(w, c);
-    memset(r, 0, sizeof *r);
-    r->fd = -1;
+    conn_wipe_request(arena_at(&w->arena, seg));
     c->in_pos = c->in_len = 0;
+    KEEP_ORDER();
+    c->seg = seg;
     return true;
 }
 
@@ -42,6 +41,7 @@ take_run(struct worker *w, struct conn *c)
     }
     memcpy(arena_at(&w->arena, run), arena_at(&w->arena, old),
            INPUT_AT + c->in_len);
+    KEEP_ORDER();
     c->seg = run;
     arena_give(&w->arena, old);
     return true;
@@ -51,8 +51,9 @@ void
 conn_give_segments(struct worker *w, struct conn *c)
 {
     if (c->out_seg != ARENA_NONE) {
-        arena_give(&w->arena, c->out_seg);
+        uint32_t seg = c->out_seg;
         c->out_seg = ARENA_NONE;
+        arena_give(&w->arena, seg);
     }
     if (c->seg != ARENA_NONE) {
         uint32_t seg = c->seg;
@@ -63,19 +64,46 @@ conn_give_segments(struct worker *w, struct conn *c)
 
 /* ---- the end ---- */
 
+/* The number is free for others as soon as it is closed: so this is the last of
+ * it, and an heir does it again before it opens anything. */
 void
-conn_close(struct worker *w, uint32_t i)
+conn_shut(struct worker *w, uint32_t i)
+{
+    close((int)i);
+    conn_enter(&w->conns[i], CONN_FREE);
+    w->core->shutting = 0;
+}
+
+/* Gives back what the request of C has. Its descriptor is closed when nobody
+ * names it any more, and so never twice. */
+static void
+give_back(struct worker *w, struct conn *c)
+{
+    struct request *r = request_of(w, c);
+    int fd = r->fd;
+
+    call_release(w, c);
+    r->fd = -1;
+    KEEP_ORDER();
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/* In ENDING. Everything here can be done again. */
+void
+conn_end(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
 
     if (c->seg != ARENA_NONE) {
         struct request *r = request_of(w, c);
-        if (c->state == CONN_CALL) {
-            call_drop(w, c); /* its slot is still the door's */
+        if (r->log == LOG_DUE) {
+            access_log(w, c, r);
         }
-        call_release(w, c);
-        if (r->fd >= 0) {
-            close(r->fd);
+        give_back(w, c);
+        if (r->cut) {
+            raw_cut(w, i);
         }
         if (r->passed && !r->handed) {
             rights_no_linger((int)i); /* the door may have set one */
@@ -83,11 +111,31 @@ conn_close(struct worker *w, uint32_t i)
     }
     conn_give_segments(w, c);
     wheel_disarm(&w->wheel, i);
-    c->state = CONN_FREE;
     w->core->live--;
     atomic_store_explicit(&w->setup->seats[w->setup->index].connections,
                           w->core->live, memory_order_relaxed);
-    close((int)i);
+    w->core->shutting = i + 1;
+    conn_enter(c, CONN_SHUT);
+    conn_shut(w, i);
+}
+
+void
+conn_close(struct worker *w, uint32_t i)
+{
+    conn_enter(&w->conns[i], CONN_ENDING);
+    conn_end(w, i);
+}
+
+void
+conn_fail(struct worker *w, uint32_t i, enum reply_cause cause)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+
+    r->cause = (uint8_t)cause;
+    r->cut = r->raw; /* it may be there, and only slow */
+    r->log = LOG_DUE;
+    conn_close(w, i);
 }
 
 /* The client has left, with or without an answer due. */
@@ -96,9 +144,6 @@ client_gone(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
 
-    if (c->state == CONN_CALL) {
-        call_drop(w, c);
-    }
     if (c->state == CONN_HEAD || c->state == CONN_BODY ||
         c->state == CONN_WAIT || c->state == CONN_CALL ||
         c->state == CONN_SEND ||
@@ -107,14 +152,11 @@ client_gone(struct worker *w, uint32_t i)
         if (c->state != CONN_SEND) {
             r->status = 499;
         }
-        if (r->cause != CAUSE_FILE_CUT) {
-            r->cause = CAUSE_CLIENT_GONE;
-        }
         r->answered = w->now;
-        access_log(w, c, r);
-        if (r->raw) {
-            raw_cut(w, i); /* it may be there, and only slow */
-        }
+        conn_fail(w, i,
+                  r->cause == CAUSE_FILE_CUT ? CAUSE_FILE_CUT
+                                             : CAUSE_CLIENT_GONE);
+        return;
     }
     conn_close(w, i);
 }
@@ -124,13 +166,14 @@ client_gone(struct worker *w, uint32_t i)
 ssize_t
 conn_read(struct conn *c, uint32_t i, void *to, size_t room)
 {
-    c->target = (uint64_t)(uintptr_t)to;
     c->target_len = (uint32_t)room;
-    atomic_signal_fence(memory_order_seq_cst); /* intent, call, record */
+    c->rx_at = c->rx;
+    KEEP_ORDER();
+    c->target = (uint64_t)(uintptr_t)to;
+    KEEP_ORDER(); /* intent, call, record */
     ssize_t n = recv((int)i, to, room, 0);
-    atomic_signal_fence(memory_order_seq_cst);
+    KEEP_ORDER();
     if (n > 0) {
-        c->rx += (uint64_t)n;
         /* A short read has emptied the socket; what comes later is a new
          * edge. */
         if ((size_t)n < room && !(c->flags & CONN_HALF)) {
@@ -148,11 +191,58 @@ conn_read(struct conn *c, uint32_t i, void *to, size_t room)
         c->flags |= CONN_GONE;
         n = -1;
     }
-    c->target = 0;
+    if (n <= 0) {
+        c->target = 0;
+    }
     return n;
 }
 
+void
+conn_recorded(struct conn *c, size_t n)
+{
+    c->rx = c->rx_at + n;
+    KEEP_ORDER();
+    c->target = 0;
+    KEEP_ORDER();
+}
+
 /* ---- heads ---- */
+
+void
+conn_wipe_request(struct request *r)
+{
+    memset(r, 0, sizeof *r);
+    r->fd = -1;
+}
+
+/* In SHIFT. Pieces no longer than the gap, each recorded: what a piece is
+ * copied from is not overwritten before the piece is there. */
+void
+conn_go_shift(struct worker *w, struct conn *c, enum conn_state then)
+{
+    char *in = input_of(w, c);
+
+    while (c->moved < c->rest) {
+        uint32_t n = MIN_OF(c->in_pos, c->rest - c->moved);
+        memcpy(in + c->moved, in + c->moved + c->in_pos, n);
+        KEEP_ORDER();
+        c->moved += n;
+        KEEP_ORDER();
+    }
+    c->in_len = c->rest;
+    KEEP_ORDER();
+    c->in_pos = 0;
+    conn_enter(c, then);
+}
+
+void
+conn_shift(struct worker *w, struct conn *c, enum conn_state then)
+{
+    c->rest = c->in_len - c->in_pos;
+    c->moved = 0;
+    conn_enter(c, CONN_SHIFT);
+    conn_go_shift(w, c, then);
+}
 
 /* Parses what is there. true: go on (the state changed); false: more bytes are
  * needed, or somebody else continues. */
@@ -166,16 +256,16 @@ parse_head(struct worker *w, uint32_t i)
 
     size_t skip = r->scan == 0 ? http_skip_empty(in, c->in_len) : 0;
     if (skip > 0) {
-        memmove(in, in + skip, c->in_len - skip);
-        c->in_len -= (uint32_t)skip;
+        c->in_pos = (uint32_t)skip;
+        conn_shift(w, c, (enum conn_state)c->state);
     }
     if (c->in_len == 0) {
         return false;
     }
     if (c->state == CONN_IDLE) {
-        c->state = CONN_HEAD;
         r->began = w->now;
         r->id = ++w->core->request_id;
+        conn_enter(c, CONN_HEAD);
         worker_arm(w, i, w->conf->header_timeout_ns);
     }
     int verdict = http_request_parse(in, c->in_len, &r->scan, &h);
@@ -246,6 +336,7 @@ go_head(struct worker *w, uint32_t i)
                           input_size(w, c) - c->in_len);
     if (n > 0) {
         c->in_len += (uint32_t)n;
+        conn_recorded(c, (size_t)n);
         if (!parse_head(w, i) && !(c->flags & CONN_READABLE)) {
             return (c->flags & CONN_HALF) != 0;
         }
@@ -254,6 +345,33 @@ go_head(struct worker *w, uint32_t i)
 }
 
 /* ---- bodies ---- */
+
+/* Where bytes of a chunked body are read to: far enough behind what is decoded
+ * that decoding never writes there. */
+char *
+conn_raw_at(const struct worker *w, const struct conn *c)
+{
+    const struct request *r = request_of(w, c);
+
+    return ring_at(&w->rings[c->ring],
+                   body_off(r) + r->steps[r->step].have + READ_MAX_CHUNKED);
+}
+
+static bool
+has_raw(const struct request *r)
+{
+    return r->chunked && r->raw_len > 0 && r->raw_step == r->step;
+}
+
+void
+conn_stepped(struct conn *c, struct request *r)
+{
+    const struct body_step *s = &r->steps[r->step];
+
+    r->body_have = s->have;
+    c->in_pos = s->in_pos;
+    r->body_want = s->whole ? s->have : UINT64_MAX;
+}
 
 /* Bytes behind a chunked body are the next request's: back to the input. */
 static bool
@@ -267,42 +385,48 @@ return_surplus(struct worker *w, struct conn *c, const char *from, size_t len)
         return false;
     }
     memcpy(input_of(w, c) + c->in_pos, from, len);
+    KEEP_ORDER();
     c->in_len = c->in_pos + (uint32_t)len;
     return true;
 }
 
-/* Decodes LEN fresh bytes that lie behind the body so far, in place. false: the
- * request has ended with an error. */
+/* Decodes LEN fresh bytes at FROM to behind the body so far. They stay as they
+ * are until the step is made, so that it can be made again. false: the request
+ * has ended with an error. */
 static bool
-take_chunked(struct worker *w, uint32_t i, size_t len, bool from_input)
+take_chunked(struct worker *w, uint32_t i, const char *from, size_t len,
+             bool from_input)
 {
     struct conn *c = &w->conns[i];
     struct request *r = request_of(w, c);
-    char *at = ring_at(&w->rings[c->ring], r->body_off + r->body_have);
+    struct body_step next = r->steps[r->step];
+    char *to = ring_at(&w->rings[c->ring], body_off(r) + next.have);
     size_t out = 0, used = 0;
-    int verdict = http_chunk_decode(&r->chunk, at, len, &out, &used);
+    int verdict = http_chunk_copy(&next.chunk, to, from, len, &out, &used);
 
+    next.have += out;
     if (verdict != HTTP_MORE && verdict != HTTP_CHUNK_DONE) {
         c->flags |= CONN_CLOSE;
         reply_error(w, i, verdict, CAUSE_BAD_REQUEST, NULL);
         return false;
     }
-    r->body_have += out;
-    if (r->body_have > w->conf->body_limit) {
+    if (next.have > w->conf->body_limit) {
         c->flags |= CONN_CLOSE;
         reply_error(w, i, 413, CAUSE_LIMIT, NULL);
         return false;
     }
-    if (verdict == HTTP_CHUNK_DONE) {
-        r->body_want = r->body_have;
-        if (from_input) {
-            c->in_pos += (uint32_t)used;
-        } else if (!return_surplus(w, c, at + used, len - used)) {
-            c->flags |= CONN_CLOSE;
-        }
-    } else if (from_input) {
-        c->in_pos += (uint32_t)len;
+    next.whole = verdict == HTTP_CHUNK_DONE;
+    if (from_input) {
+        next.in_pos += (uint32_t)used;
+    } else if (used < len && !return_surplus(w, c, from + used, len - used)) {
+        c->flags |= CONN_CLOSE;
     }
+    r = request_of(w, c); /* it may have moved */
+    r->steps[!r->step] = next;
+    KEEP_ORDER();
+    r->step = !r->step;
+    KEEP_ORDER();
+    conn_stepped(c, r);
     return true;
 }
 
@@ -314,26 +438,77 @@ take_early_body(struct worker *w, uint32_t i)
     struct request *r = request_of(w, c);
     size_t there = c->in_len - c->in_pos;
 
-    if (there == 0) {
-        return true;
-    }
     if (!r->chunked) {
-        there = MIN_OF(there, r->body_want - r->body_have);
+        there = MIN_OF(there, r->body_want);
     }
-    int e = call_grow_body(w, c, r->body_have + there);
+    int e = call_grow_body(w, c, (r->chunked ? r->body_have : 0) + there);
     if (e != 0) {
         c->flags |= CONN_CLOSE;
         reply_error(w, i, e, CAUSE_FULL, "Retry-After: 1\r\n");
         return false;
     }
-    memcpy(ring_at(&w->rings[c->ring], r->body_off + r->body_have),
-           input_of(w, c) + c->in_pos, there);
+    const char *from = input_of(w, c) + c->in_pos;
     if (r->chunked) {
-        return take_chunked(w, i, there, true);
+        return take_chunked(w, i, from, there, true);
     }
-    r->body_have += there;
-    c->in_pos += (uint32_t)there;
+    /* The first bytes of all, even if this is done a second time. */
+    memcpy(ring_at(&w->rings[c->ring], body_off(r)), from, there);
+    r->body_have = there;
+    KEEP_ORDER();
+    c->in_pos = r->head_len + (uint32_t)there;
     return true;
+}
+
+static void
+grow_failed(struct worker *w, uint32_t i, int status)
+{
+    w->conns[i].flags |= CONN_CLOSE;
+    reply_error(w, i, status, CAUSE_FULL, "Retry-After: 1\r\n");
+}
+
+/* After a read: N as from conn_read. true: go on. */
+static bool
+body_came(struct worker *w, uint32_t i, ssize_t n)
+{
+    struct conn *c = &w->conns[i];
+    const struct request *r;
+
+    if (n > 0) {
+        r = request_of(w, c);
+        worker_arm_rate(w, i, w->conf->body_timeout_ns, r->body_began,
+                        r->body_have);
+        return true;
+    }
+    if (n < 0) {
+        client_gone(w, i);
+    }
+    return n == 0 && (c->flags & CONN_READABLE);
+}
+
+static bool
+read_chunked(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+    int e = call_grow_body(w, c, r->body_have + 2 * READ_MAX_CHUNKED);
+
+    if (e != 0) {
+        grow_failed(w, i, e);
+        return true;
+    }
+    r->raw_len = 0;
+    KEEP_ORDER();
+    r->raw_step = r->step;
+    char *at = conn_raw_at(w, c);
+    ssize_t n = conn_read(c, i, at, READ_MAX_CHUNKED);
+    if (n > 0) {
+        r->raw_len = (uint32_t)n;
+        conn_recorded(c, (size_t)n);
+        if (!take_chunked(w, i, at, (size_t)n, false)) {
+            return true;
+        }
+    }
+    return body_came(w, i, n);
 }
 
 /* Reads into the memory that the door maps. true: go on. */
@@ -342,57 +517,48 @@ read_body(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
     struct request *r = request_of(w, c);
-    uint64_t room = r->chunked ? READ_MAX_CHUNKED
-                               : MIN_OF(r->body_want - r->body_have, 65536u);
+    uint64_t room = MIN_OF(r->body_want - r->body_have, 65536u);
     int e = call_grow_body(w, c, r->body_have + room);
 
     if (e != 0) {
-        c->flags |= CONN_CLOSE;
-        reply_error(w, i, e, CAUSE_FULL, "Retry-After: 1\r\n");
+        grow_failed(w, i, e);
         return true;
     }
-    if (!r->chunked) { /* as much as there is room for anyway */
-        room = MIN_OF(r->body_want - r->body_have,
-                      r->area_off + r->area_len - r->body_off - r->body_have);
-        room = MIN_OF(room, 1u << 20);
-    }
+    /* As much as there is room for anyway. */
+    room = MIN_OF(r->body_want - r->body_have,
+                  area_len(r) - r->body_at - r->body_have);
+    room = MIN_OF(room, 1u << 20);
     ssize_t n =
-        conn_read(c, i, ring_at(&w->rings[c->ring], r->body_off + r->body_have),
+        conn_read(c, i, ring_at(&w->rings[c->ring], body_off(r) + r->body_have),
                   (size_t)room);
-    if (n <= 0) {
-        if (n < 0) {
-            client_gone(w, i);
-        }
-        return n == 0 && (c->flags & CONN_READABLE);
-    }
-    if (r->chunked) {
-        if (!take_chunked(w, i, (size_t)n, false)) {
-            return true;
-        }
-    } else {
+    if (n > 0) {
         r->body_have += (uint64_t)n;
+        conn_recorded(c, (size_t)n);
     }
-    r = request_of(w, c); /* it may have moved */
-    worker_arm_rate(w, i, w->conf->body_timeout_ns, r->body_began,
-                    r->body_have);
-    return true;
+    return body_came(w, i, n);
 }
 
 static void
 say_continue(struct worker *w, uint32_t i)
 {
-    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    static const char text[] = CONTINUE_TEXT;
     struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
 
     c->flags |= CONN_SENDING;
+    KEEP_ORDER();
     ssize_t n = send((int)i, text, sizeof text - 1, MSG_NOSIGNAL);
-    c->flags &= (uint8_t)~CONN_SENDING;
+    KEEP_ORDER();
+    r->continued = false;
+    KEEP_ORDER();
     if (n > 0) {
         c->tx += (uint64_t)n;
         if (n != (ssize_t)(sizeof text - 1)) {
             c->flags |= CONN_GONE; /* half of it: nothing can follow */
         }
     }
+    KEEP_ORDER();
+    c->flags &= (uint8_t)~CONN_SENDING;
 }
 
 static bool
@@ -407,14 +573,15 @@ go_body(struct worker *w, uint32_t i)
         call_publish(w, i);
         return true;
     }
+    if (has_raw(r)) { /* an heir finds what was read and not decoded */
+        take_chunked(w, i, conn_raw_at(w, c), r->raw_len, false);
+        return true;
+    }
     if (c->in_pos < c->in_len) {
-        if (!take_early_body(w, i)) {
-            return true;
-        }
+        take_early_body(w, i);
         return true;
     }
     if (r->continued) {
-        r->continued = false;
         say_continue(w, i);
     }
     if (!(c->flags & CONN_READABLE)) {
@@ -423,7 +590,7 @@ go_body(struct worker *w, uint32_t i)
         }
         return false;
     }
-    return read_body(w, i);
+    return r->chunked ? read_chunked(w, i) : read_body(w, i);
 }
 
 /* ---- after an early answer: drop what still comes, then close ---- */
@@ -438,7 +605,10 @@ go_linger(struct worker *w, uint32_t i)
         return false;
     }
     ssize_t n = conn_read(c, i, dropped, sizeof dropped);
-    c->in_len += n > 0 ? (uint32_t)n : 0;
+    if (n > 0) {
+        c->in_len += (uint32_t)n;
+        conn_recorded(c, (size_t)n);
+    }
     /* Not before the end of what it sent: a close with bytes unread resets. */
     if (n < 0 || c->in_len > LINGER_MAX) {
         conn_close(w, i);
@@ -485,52 +655,70 @@ conn_go(struct worker *w, uint32_t i)
         case CONN_WAIT:
         case CONN_CALL:
         case CONN_SEND:
+        case CONN_DONE:
+        case CONN_SHIFT:
+        case CONN_ENDING:
+        case CONN_SHUT:
             return;
         }
     }
+}
+
+/* The client may still be sending; closing now would reset the connection and
+ * take the answer with it. */
+static void
+linger(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+
+    shutdown((int)i, SHUT_WR);
+    conn_give_segments(w, c);
+    c->in_len = c->in_pos = 0;
+    c->flags |= CONN_READABLE;
+    conn_enter(c, CONN_LINGER);
+    worker_arm(w, i, 2 * NS_PER_SEC);
+}
+
+/* In DONE. Everything here can be done again; the segment goes last. */
+void
+conn_finish(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    bool has_segment = c->seg != ARENA_NONE;
+
+    if (has_segment) {
+        struct request *r = request_of(w, c);
+        access_log(w, c, r);
+        c->tx = r->tx_before + r->sent;
+        give_back(w, c);
+    }
+    if ((c->flags & CONN_CLOSE) || w->core->stopping) {
+        linger(w, i);
+        return;
+    }
+    if (has_segment && c->in_pos < c->in_len) {
+        uint32_t out = c->out_seg;
+        c->out_seg = ARENA_NONE;
+        if (out != ARENA_NONE) {
+            arena_give(&w->arena, out);
+        }
+        conn_shift(w, c, CONN_IDLE);
+        conn_wipe_request(request_of(w, c));
+    } else {
+        conn_give_segments(w, c);
+        conn_enter(c, CONN_IDLE);
+    }
+    worker_arm(w, i, w->conf->idle_timeout_ns);
 }
 
 void
 conn_done(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
-    struct request *r = request_of(w, c);
-    uint32_t rest = c->in_len - c->in_pos;
 
-    access_log(w, c, r);
-    call_release(w, c);
-    if (r->fd >= 0) {
-        close(r->fd);
-        r->fd = -1;
-    }
     c->requests++;
-    if (c->out_seg != ARENA_NONE) {
-        arena_give(&w->arena, c->out_seg);
-        c->out_seg = ARENA_NONE;
-    }
-    if ((c->flags & CONN_CLOSE) || w->core->stopping) {
-        /* The client may still be sending; closing now would reset the
-         * connection and take the answer with it. */
-        shutdown((int)i, SHUT_WR);
-        c->state = CONN_LINGER;
-        c->in_len = c->in_pos = 0;
-        c->flags |= CONN_READABLE;
-        conn_give_segments(w, c);
-        worker_arm(w, i, 2 * NS_PER_SEC);
-        return;
-    }
-    c->state = CONN_IDLE;
-    if (rest > 0) {
-        char *in = input_of(w, c);
-        memmove(in, in + c->in_pos, rest);
-        memset(r, 0, sizeof *r);
-        r->fd = -1;
-    } else {
-        conn_give_segments(w, c);
-    }
-    c->in_len = rest;
-    c->in_pos = 0;
-    worker_arm(w, i, w->conf->idle_timeout_ns);
+    conn_enter(c, CONN_DONE);
+    conn_finish(w, i);
 }
 
 void
@@ -575,13 +763,16 @@ conn_due(struct worker *w, uint32_t i)
         break;
     case CONN_CALL:
         call_overdue(w, c);
-        call_drop(w, c);
         reply_error(w, i, 504, CAUSE_DEADLINE, NULL);
         break;
     case CONN_SEND: /* no progress: a client that does not read */
         client_gone(w, i);
         break;
     case CONN_FREE:
+    case CONN_DONE:
+    case CONN_SHIFT:
+    case CONN_ENDING:
+    case CONN_SHUT:
         break;
     case CONN_IDLE:
     case CONN_LINGER:

@@ -1,12 +1,18 @@
 /* A connection's record and the request it is answering. The record is all that
  * an idle connection costs; a request lives at the start of the segment that
  * was taken when its first bytes came. Both lie in the arena and are the truth:
- * every list is made from them. */
+ * every list is made from them.
+ *
+ * A kill can fall between any two stores. So each change of a connection has
+ * one store that makes it, nearly always that of the state (conn_enter): what
+ * is stored before it counts for nothing until then, and what is done after it
+ * can be done again. Which store that is, for each state: docs/heirs.md. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/util.h"
 #include "http/chunk.h"
 #include "http/http.h"
 #include "loop/arena.h"
@@ -22,6 +28,10 @@ enum conn_state {
     CONN_SEND,   /* the reply is leaving */
     CONN_LINGER, /* answered early: what still comes is dropped, then close */
     CONN_RAW,    /* forward tcp: nothing read, or passed, yet */
+    CONN_DONE,   /* the reply has left: what it used is given back */
+    CONN_SHIFT,  /* the rest of the input moves to its start */
+    CONN_ENDING, /* all that it has is given back */
+    CONN_SHUT,   /* only its descriptor is left, or not even that */
 };
 
 enum conn_flags {
@@ -45,15 +55,16 @@ struct conn { /* its index is its descriptor */
     uint32_t slot;    /* in CALL, and in SEND while the body is the door's */
     struct wheel_link timer;
     uint8_t peer[16];
-    /* What the kernel's counters say more than this happened unrecorded:
-     * heirs.md, exactness. Relative to the base at birth. */
-    uint64_t rx, tx;
-    uint32_t rx_base, tx_base;
+    /* Bytes read; and when the read in progress began. Bytes written before the
+     * reply that is in SEND. What the kernel's counters say more is what that
+     * read, or that reply, moved. */
+    uint64_t rx, rx_at, tx;
     /* Where a read in progress puts its bytes: address (the same in every
      * heir) and length; 0: none is in progress. */
     uint64_t target;
     uint32_t target_len;
     uint32_t in_pos, in_len; /* in the input: parsed, arrived */
+    uint32_t rest, moved;    /* in SHIFT: to move from in_pos on, and done */
     uint32_t requests;
 };
 _Static_assert(sizeof(struct conn) <= 128, "an idle connection is one record");
@@ -62,6 +73,21 @@ _Static_assert(sizeof(struct conn) <= 128, "an idle connection is one record");
 #define REQUEST_ROOM 512u
 #define OUT_ROOM     1024u
 #define INPUT_AT     (REQUEST_ROOM + OUT_ROOM)
+
+/* How far a chunked body was decoded. There are two, so that a step is made by
+ * one store that says which of them counts. */
+struct body_step {
+    struct http_chunk chunk;
+    uint64_t have;   /* decoded bytes */
+    uint32_t in_pos; /* of the input */
+    bool whole;
+};
+
+enum request_log {
+    LOG_NOT_YET = 0,
+    LOG_DUE, /* a line is written when it ends */
+    LOG_DONE,
+};
 
 struct request {
     uint64_t id;
@@ -74,6 +100,8 @@ struct request {
     bool raw;                                /* of forward tcp */
     bool retried;                            /* called once more */
     bool passed, handed;                     /* sent to the door; it alone */
+    bool cut;                                /* reset when it is closed */
+    uint8_t log;                             /* enum request_log */
     uint8_t tries;                           /* to send it */
     uint8_t cause;                           /* enum reply_cause, for the log */
     uint16_t error;                          /* errno with it; 0: none */
@@ -83,18 +111,70 @@ struct request {
     uint32_t claims; /* and how many the door had taken then */
     uint64_t due;    /* the call's deadline; 0: not in a queue yet */
     /* The body on its way in. */
-    uint64_t area_off, area_len; /* in the ring's memory; 0: none */
-    uint64_t args_off, args_len;
+    uint64_t area;      /* in the ring's memory, see area_off(); 0: none */
+    uint64_t args_len;  /* from the area's start */
+    uint64_t body_at;   /* from there, too, as is the next: */
     uint64_t length_at; /* where a chunked body's length is to be written */
-    uint64_t body_off, body_have, body_want;
-    struct http_chunk chunk;
-    uint32_t kind; /* enum ring_kind */
+    uint64_t body_have, body_want;
+    struct body_step steps[2]; /* of a chunked body */
+    uint8_t step;              /* which of them counts */
+    uint8_t raw_step;          /* the step that RAW_LEN bytes wait for */
+    uint32_t raw_len;          /* read and not decoded, at raw_at() */
+    uint32_t kind;             /* enum ring_kind */
     /* The reply on its way out. */
-    uint32_t out_len, out_pos;
+    uint32_t out_len;
     const char *body;
-    uint64_t body_len, body_pos;
-    int fd; /* -1 */
+    uint64_t body_len;
+    int fd; /* in SEND and DONE: the body's, or -1 */
     uint64_t fd_off;
-    uint64_t sent;
+    uint64_t sent;      /* of head and body: the one record of a send */
+    uint64_t tx_before; /* the connection's tx, when it began */
 };
 _Static_assert(sizeof(struct request) <= REQUEST_ROOM, "fits before the input");
+
+/* C is in STATE from here on: all stores before count now. */
+static inline void
+conn_enter(struct conn *c, enum conn_state state)
+{
+    KEEP_ORDER();
+    c->state = (uint8_t)state;
+    KEEP_ORDER();
+}
+
+/* An area of a ring's memory in one word, so that it changes by one store. */
+static inline uint64_t
+area_of(uint64_t off, uint64_t len)
+{
+    return off << 32 | len;
+}
+
+static inline uint64_t
+area_off(const struct request *r)
+{
+    return r->area >> 32;
+}
+
+static inline uint64_t
+area_len(const struct request *r)
+{
+    return r->area & UINT32_MAX;
+}
+
+static inline uint64_t
+body_off(const struct request *r)
+{
+    return area_off(r) + r->body_at;
+}
+
+/* Of the reply: what of its head, and of its body, has left. */
+static inline uint32_t
+out_pos(const struct request *r)
+{
+    return (uint32_t)MIN_OF(r->sent, (uint64_t)r->out_len);
+}
+
+static inline uint64_t
+body_pos(const struct request *r)
+{
+    return r->sent - out_pos(r);
+}

@@ -14,117 +14,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
-#include "front/counters.h"
 #include "front/worker_priv.h"
-
-/* Bytes that the dead worker received and did not record. false: the record and
- * the kernel cannot both be right; the connection is given up. */
-static bool
-settle_read(struct worker *w, struct conn *c, uint64_t seen)
-{
-    uint64_t more = seen - c->rx_base - c->rx;
-
-    if (more == 0) {
-        c->target = 0;
-        return true;
-    }
-    if (c->target == 0 || more > c->target_len) {
-        return false;
-    }
-    c->rx += more;
-    c->target = 0;
-    if (c->state == CONN_IDLE || c->state == CONN_HEAD) {
-        c->in_len += (uint32_t)more;
-        return true;
-    }
-    if ((c->state == CONN_BODY && !request_of(w, c)->chunked) ||
-        c->state == CONN_RAW) {
-        request_of(w, c)->body_have += more;
-        return true;
-    }
-    return c->state == CONN_LINGER; /* dropped anyway */
-}
-
-static bool
-settle_written(struct worker *w, struct conn *c, uint64_t seen)
-{
-    uint64_t more = seen - c->tx_base - c->tx;
-
-    if (more == 0) {
-        return true;
-    }
-    if (c->state == CONN_BODY && more == 25) {
-        c->tx += more; /* a whole "100 Continue" */
-        return true;
-    }
-    if (c->state != CONN_SEND) {
-        return false;
-    }
-    struct request *r = request_of(w, c);
-    uint64_t of_head = MIN_OF(more, (uint64_t)(r->out_len - r->out_pos));
-    if (more - of_head > r->body_len - r->body_pos) {
-        return false;
-    }
-    c->tx += more;
-    r->sent += more;
-    r->out_pos += (uint32_t)of_head;
-    r->body_pos += more - of_head;
-    return true;
-}
-
-/* Of forward tcp ... pass: nobody here reads or writes it. */
-static bool
-is_passed_on(const struct worker *w, const struct conn *c)
-{
-    return w->conf->listens[c->listener].protocol == CONF_TCP_PASS;
-}
-
-/* Is a call on this connection begun and not recorded? */
-static bool
-is_open(const struct conn *c)
-{
-    return c->target != 0 || (c->flags & CONN_SENDING) != 0;
-}
-
-/* Makes the record say what the kernel did. Nothing is read or sent here. */
-static void
-settle(struct worker *w, uint32_t i)
-{
-    struct conn *c = &w->conns[i];
-    struct counters seen;
-    bool good = true;
-
-    if (!is_open(c)) {
-        return;
-    }
-    /* What happens on a passed connection is the door's; its note, if it was
-     * sent without a record, is sent again. */
-    if (is_passed_on(w, c)) {
-        good = true;
-    } else if (c->family == 0) {
-        /* A Unix socket has no counters: what was cut in the middle of a call
-         * cannot be known. Between two calls the record is all there is. */
-        good = false;
-    } else if (counters_read((int)i, &seen)) {
-        good =
-            settle_read(w, c, seen.read) && settle_written(w, c, seen.written);
-    }
-    c->flags = (uint8_t)((c->flags & ~CONN_SENDING) | CONN_READABLE);
-    if (!good) {
-        worker_event(w, LOG_WARN, "settle-failed", NULL, NULL);
-        conn_close(w, i);
-    }
-}
-
-static void
-settle_all(struct worker *w)
-{
-    for (uint32_t i = 0; i < w->core->top; i++) {
-        if (w->conns[i].state != CONN_FREE) {
-            settle(w, i);
-        }
-    }
-}
 
 /* Rings that were opened after the clone are not mapped here, and sealed memory
  * cannot be mapped for writing again: they are given up and opened anew. */
@@ -204,6 +94,7 @@ heir_begin(struct worker *w)
 {
     struct seat *seat = &w->setup->seats[w->setup->index];
 
+    settle_shut(w); /* before any descriptor is opened or closed */
     w->is_heir = true;
     w->now = w->world->now(w->world->ctx);
     w->core->takeovers++;
@@ -222,6 +113,7 @@ heir_take_over(struct worker *w)
     w->is_heir = false;
     control_say_heir(w);
     drop_unmapped_rings(w);
+    settle_records(w);
     worker_rebuild(w);
     settle_all(w);
     heir_sweep(w, &swept);

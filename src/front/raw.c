@@ -41,16 +41,22 @@ is_passing(const struct worker *w, const struct conn *c)
 static bool
 begin(struct worker *w, struct conn *c)
 {
-    if (!conn_take_segment(w, c)) {
+    uint32_t seg = arena_take(&w->arena);
+
+    if (seg == ARENA_NONE) {
         return false;
     }
-    struct request *r = request_of(w, c);
+    struct request *r = arena_at(&w->arena, seg);
+    conn_wipe_request(r);
+    c->in_pos = c->in_len = 0;
     r->raw = r->routed = true;
     r->began = w->now;
     r->id = ++w->core->request_id;
     r->target = (uint32_t)w->conf->listens[c->listener].routes[0].target;
     c->ring = (uint16_t)r->target;
     c->flags |= CONN_CLOSE;
+    KEEP_ORDER();
+    c->seg = seg;
     return true;
 }
 
@@ -80,13 +86,10 @@ raw_fail(struct worker *w, uint32_t i, enum reply_cause cause)
         r->passed && (r->handed || cause == CAUSE_CRASH ||
                       cause == CAUSE_LIED || !w->rings[c->ring].reply);
 
-    call_release(w, c);
     r->cause = (uint8_t)cause;
     r->answered = w->now;
-    access_log(w, c, r);
-    if (!theirs) {
-        raw_cut(w, i);
-    }
+    r->cut = !theirs;
+    r->log = LOG_DUE;
     conn_close(w, i);
 }
 
@@ -112,9 +115,10 @@ raw_cut_all(struct worker *w)
 /* What a cardea.h handler finds instead of a request's head: who it is, and the
  * id; no method, no path, no fields. */
 static void
-put_head(struct worker *w, struct conn *c, const struct request *r)
+put_head(struct worker *w, struct conn *c, const struct request *r,
+         uint64_t off)
 {
-    struct door_http *d = ring_at(&w->rings[c->ring], r->args_off);
+    struct door_http *d = ring_at(&w->rings[c->ring], off);
     char *id = (char *)(d + 1);
 
     memset(d, 0, sizeof *d);
@@ -138,18 +142,20 @@ take_room(struct worker *w, struct conn *c)
     uint64_t head =
         native ? ROUND_UP(sizeof(struct door_http) + ID_LEN + 1, 16) : 0;
 
-    r->area_len = ROUND_UP(head + RAW_READ, RING_SEGMENT);
-    r->area_off = ring_area_take(g, r->area_len);
-    if (r->area_off == 0) {
+    uint64_t len = ROUND_UP(head + RAW_READ, RING_SEGMENT);
+    uint64_t off = ring_area_take(g, len);
+
+    if (off == 0) {
         return false;
     }
     r->kind = native ? RING_KIND_HTTP : RING_KIND_BYTES;
-    r->args_off = r->area_off;
-    r->args_len = head;
-    r->body_off = r->area_off + head;
+    r->args_len = r->body_at = head;
+    r->body_have = 0;
     if (native) {
-        put_head(w, c, r);
+        put_head(w, c, r, off);
     }
+    KEEP_ORDER();
+    r->area = area_of(off, len);
     return true;
 }
 
@@ -160,11 +166,12 @@ give_rest(struct worker *w, struct conn *c)
     struct request *r = request_of(w, c);
     uint64_t used = MAX_OF(ROUND_UP(r->args_len + r->body_have, RING_SEGMENT),
                            (uint64_t)RING_SEGMENT);
-    uint64_t rest = r->area_len - used;
+    uint64_t off = area_off(r), len = area_len(r);
 
-    if (rest > 0) {
-        r->area_len = used;
-        ring_area_give(&w->rings[c->ring], r->area_off + used, rest);
+    if (len > used) {
+        r->area = area_of(off, used);
+        KEEP_ORDER();
+        ring_area_give(&w->rings[c->ring], off + used, len - used);
     }
 }
 
@@ -176,13 +183,13 @@ read_and_call(struct worker *w, uint32_t i)
     struct request *r = request_of(w, c);
     struct ring *g = &w->rings[c->ring];
 
-    if (r->area_off == 0 && !take_room(w, c)) {
+    if (r->area == 0 && !take_room(w, c)) {
         raw_fail(w, i, CAUSE_FULL);
         return false;
     }
     /* An heir may find what a dead worker had read. */
     if (r->body_have == 0) {
-        ssize_t n = conn_read(c, i, ring_at(g, r->body_off), RAW_READ);
+        ssize_t n = conn_read(c, i, ring_at(g, body_off(r)), RAW_READ);
         if (n == 0) {
             call_release(w, c);
             conn_give_segments(w, c);
@@ -191,7 +198,10 @@ read_and_call(struct worker *w, uint32_t i)
         if (c->flags & CONN_GONE) {
             return true;
         }
-        r->body_have = n > 0 ? (uint64_t)n : 0; /* the end: no bytes */
+        if (n > 0) { /* else the end: a call of no bytes */
+            r->body_have = (uint64_t)n;
+            conn_recorded(c, (size_t)n);
+        }
     }
     give_rest(w, c);
     call_publish(w, i);
@@ -231,6 +241,7 @@ pass(struct worker *w, uint32_t i)
             return;
         }
         c->slot = (uint32_t)slot;
+        KEEP_ORDER();
         r->has_slot = true;
     }
     /* Users write plain blocking programs; and O_NONBLOCK belongs to the open
@@ -304,10 +315,10 @@ raw_hand_over(struct worker *w)
 void
 raw_passed(struct worker *w, uint32_t i)
 {
-    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, &w->conns[i]);
 
-    call_release(w, c);
-    access_log(w, c, request_of(w, c));
+    r->log = LOG_DUE;
+    r->cut = false;
     conn_close(w, i);
 }
 
@@ -355,7 +366,8 @@ raw_due(struct worker *w, uint32_t i)
         struct request *r = request_of(w, c);
         r->cause = CAUSE_TIMEOUT_CLIENT;
         r->began = w->now - w->conf->header_timeout_ns;
-        access_log(w, c, r);
+        r->cut = false;
+        r->log = LOG_DUE;
     }
     conn_close(w, i); /* it asked nothing: no answer is cut */
 }

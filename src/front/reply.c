@@ -91,9 +91,10 @@ head_begin(struct worker *w, struct conn *c, struct head *h, bool big)
         h->start = arena_at(&w->arena, c->out_seg);
         h->end = h->start + ARENA_RUN * ARENA_SEGMENT;
     } else {
-        if (c->out_seg != ARENA_NONE) {
-            arena_give(&w->arena, c->out_seg);
-            c->out_seg = ARENA_NONE;
+        uint32_t out = c->out_seg;
+        c->out_seg = ARENA_NONE;
+        if (out != ARENA_NONE) {
+            arena_give(&w->arena, out);
         }
         h->start = (char *)arena_at(&w->arena, c->seg) + REQUEST_ROOM;
         h->end = h->start + OUT_ROOM;
@@ -150,7 +151,20 @@ put_end(struct worker *w, struct conn *c, struct head *h, int status,
     PUT(h, "\r\n");
 }
 
-/* The head is written: off it goes. BODY may be NULL, FD -1. */
+/* The descriptor that came with the answer is the request's from now on. */
+void
+reply_keep_fd(struct worker *w, struct conn *c)
+{
+    const struct request *r = request_of(w, c);
+
+    if (r->fd >= 0 && r->has_slot) {
+        ring_fd_taken(&w->rings[c->ring], c->slot);
+    }
+}
+
+/* The head is written: off it goes. BODY may be NULL, FD -1. Until the state is
+ * stored nothing was given back, and an heir comes here again; then the reply
+ * is what the record says, and what it does not need goes back. */
 static void
 launch(struct worker *w, uint32_t i, struct head *h, int status,
        const char *body, uint64_t body_len)
@@ -164,17 +178,22 @@ launch(struct worker *w, uint32_t i, struct head *h, int status,
         /* A vectored write costs more than these few bytes. */
         put(h, body, body_len);
         body_len = 0;
-        call_release(w, c);
     }
     r->out_len = (uint32_t)(h->at - h->start);
-    r->out_pos = 0;
     r->body = body;
     r->body_len = r->head_only || has_no_body(status) ? 0 : body_len;
-    r->body_pos = 0;
+    r->sent = 0;
+    r->tx_before = c->tx;
+    r->log = LOG_DUE;
+    r->cut = false;
     if (r->answered == 0) {
         r->answered = w->now;
     }
-    c->state = CONN_SEND;
+    conn_enter(c, CONN_SEND);
+    if (r->body_len == 0 || r->fd >= 0) {
+        reply_keep_fd(w, c);
+        call_release(w, c);
+    }
     worker_arm(w, i, w->conf->body_timeout_ns);
     reply_send(w, i);
 }
@@ -277,11 +296,7 @@ reply_error(struct worker *w, uint32_t i, int status, enum reply_cause cause,
         raw_fail(w, i, cause);
         return;
     }
-    call_release(w, c);
-    if (r->fd >= 0) {
-        close(r->fd);
-        r->fd = -1;
-    }
+    r->fd = -1; /* if one came, it goes with its slot */
     r->cause = (uint8_t)cause;
     int n = has_no_body(status)
                 ? 0
@@ -323,7 +338,7 @@ put_fields(struct head *h, const char *lines, size_t len)
 }
 
 /* A body that is a descriptor needs nothing of the ring: the slot goes back at
- * once, and the program may end meanwhile. */
+ * once (launch), and the program may end meanwhile. */
 static void
 launch_body(struct worker *w, uint32_t i, struct head *h, int status,
             const struct ring_result *result, const char *body, uint64_t len)
@@ -333,7 +348,6 @@ launch_body(struct worker *w, uint32_t i, struct head *h, int status,
 
     if (r->fd >= 0) {
         r->fd_off = result->fd_offset;
-        call_release(w, c);
         body = NULL;
     }
     launch(w, i, h, status, body, len);
@@ -448,12 +462,10 @@ reply_door(struct worker *w, uint32_t i, struct ring_result *result)
     struct conn *c = &w->conns[i];
     struct request *r = request_of(w, c);
 
-    r->fd = result->fd; /* closed with the request, whatever comes */
+    r->fd = result->fd; /* the slot's, too, until the reply is launched */
     if (result->error == 0 && result->fd >= 0 &&
         (r->kind != RING_KIND_HTTP || !is_good_fd(result))) {
         result->error = EBADF;
-        door_close_foreign(r->fd);
-        r->fd = -1;
     }
     if (result->error == EMFILE || result->error == ENOMEM) {
         /* No room for its descriptor, on a side, or for the request. */
@@ -602,13 +614,13 @@ send_memory(struct worker *w, uint32_t i, const struct request *r)
                            ? arena_at(&w->arena, c->out_seg)
                            : (char *)arena_at(&w->arena, c->seg) + REQUEST_ROOM;
     struct iovec iov[2] = {
-        {(void *)(uintptr_t)(head + r->out_pos), r->out_len - r->out_pos},
-        {(void *)(uintptr_t)(r->body + r->body_pos),
-         MIN_OF(r->body_len - r->body_pos, SEND_AT_ONCE)},
+        {(void *)(uintptr_t)(head + out_pos(r)), r->out_len - out_pos(r)},
+        {(void *)(uintptr_t)(r->body + body_pos(r)),
+         MIN_OF(r->body_len - body_pos(r), SEND_AT_ONCE)},
     };
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 
-    if (r->fd < 0 && r->body_len > r->body_pos) {
+    if (r->fd < 0 && r->body_len > body_pos(r)) {
         return sendmsg((int)i, &msg, MSG_NOSIGNAL);
     }
     /* A file's bytes follow at once: one packet with the head. */
@@ -619,13 +631,13 @@ send_memory(struct worker *w, uint32_t i, const struct request *r)
 static ssize_t
 send_some(struct worker *w, uint32_t i, struct request *r)
 {
-    if (r->out_pos < r->out_len || r->fd < 0) {
+    if (r->sent < r->out_len || r->fd < 0) {
         return send_memory(w, i, r);
     }
-    off_t off = (off_t)(r->fd_off + r->body_pos);
+    off_t off = (off_t)(r->fd_off + body_pos(r));
     ssize_t n =
         sendfile((int)i, r->fd, &off,
-                 (size_t)MIN_OF(r->body_len - r->body_pos, SEND_AT_ONCE));
+                 (size_t)MIN_OF(r->body_len - body_pos(r), SEND_AT_ONCE));
     if (n == 0) {
         errno = EIO; /* the file has become shorter: the promise is broken */
         return -1;
@@ -639,11 +651,11 @@ reply_send(struct worker *w, uint32_t i)
     struct conn *c = &w->conns[i];
     struct request *r = request_of(w, c);
 
-    while (r->out_pos < r->out_len || r->body_pos < r->body_len) {
+    while (r->sent < r->out_len + r->body_len) {
         c->flags |= CONN_SENDING;
-        atomic_signal_fence(memory_order_seq_cst); /* intent, call, record */
+        KEEP_ORDER(); /* intent, call, record */
         ssize_t n = send_some(w, i, r);
-        atomic_signal_fence(memory_order_seq_cst);
+        KEEP_ORDER();
         if (n < 0) {
             c->flags &= (uint8_t)~CONN_SENDING;
         }
@@ -654,20 +666,16 @@ reply_send(struct worker *w, uint32_t i)
             return; /* an edge will tell; the timer watches */
         }
         if (n < 0) {
-            if (errno == EIO && r->out_pos == r->out_len && r->fd >= 0) {
+            if (errno == EIO && r->sent >= r->out_len && r->fd >= 0) {
                 r->cause = CAUSE_FILE_CUT; /* not the client's doing */
             }
             c->flags |= CONN_GONE; /* whoever called us goes on and sees it */
             return;
         }
-        uint32_t of_head =
-            (uint32_t)MIN_OF((size_t)n, (size_t)(r->out_len - r->out_pos));
-        c->tx += (uint64_t)n;
         r->sent += (uint64_t)n;
-        r->out_pos += of_head;
-        r->body_pos += (uint64_t)n - of_head;
+        KEEP_ORDER();
         c->flags &= (uint8_t)~CONN_SENDING;
-        if (r->body_pos < r->body_len) {
+        if (r->sent < r->out_len + r->body_len) {
             worker_arm_rate(w, i, w->conf->body_timeout_ns, r->answered,
                             r->sent);
         }

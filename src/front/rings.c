@@ -221,12 +221,12 @@ fail_call(struct worker *w, uint32_t i, enum worker_cause cause)
     /* A ring that is not mapped here (an heir's) does not say. */
     bool began = taken || w->rings[c->ring].reply == NULL;
 
-    r->has_slot = false;
     if (may_call_again(w, c, began, cause)) {
-        r->retried |= began;
-        r->area_off = 0;
-        c->slot = RING_NO_OWNER;
         ring_queue(w, i);
+        if (c->state == CONN_WAIT) {
+            r->retried |= began;
+            call_release(w, c);
+        }
         conn_go(w, i);
         return;
     }
@@ -251,27 +251,17 @@ fail_calls(struct worker *w, uint32_t target, enum worker_cause cause)
         if (c->state == CONN_CALL) {
             fail_call(w, i, cause);
         } else if (c->state == CONN_BODY) {
-            r->area_off = 0;
             c->flags |= CONN_CLOSE;
             reply_error(w, i, 503, CAUSE_NO_DOOR, "Retry-After: 1\r\n");
             conn_go(w, i);
         } else if (c->state == CONN_RAW) {
             /* A descriptor on its way to the door, or bytes that a worker
              * before us had read: that memory is gone with the ring. */
-            r->has_slot = false;
-            r->area_off = 0;
-            c->target = 0;
             raw_fail(w, i, CAUSE_NO_DOOR);
         } else if (c->state == CONN_SEND && r->has_slot) {
             /* The body's memory goes with the ring: what has not left is
              * lost, and the client must see that it was cut. */
-            r->has_slot = false;
-            r->cause = CAUSE_CRASH;
-            access_log(w, c, r);
-            if (r->raw) {
-                raw_cut(w, i);
-            }
-            conn_close(w, i);
+            conn_fail(w, i, CAUSE_CRASH);
         }
     }
 }

@@ -445,7 +445,6 @@ worker_rebuild(struct worker *w)
 
     w->now = w->world->now(w->world->ctx);
     w->nap = NAP_MIN;
-    w->log_len = 0;
     w->n_again = 0;
     w->again_all = true; /* the list of a worker before us is lost */
     w->look_at = 0;
@@ -472,8 +471,8 @@ worker_rebuild(struct worker *w)
         if (c->seg != ARENA_NONE) {
             arena_claim(&w->arena, c->seg);
             const struct request *r = request_of(w, c);
-            if (r->area_off != 0 && !r->has_slot) {
-                ring_area_claim(&w->rings[c->ring], r->area_off, r->area_len);
+            if (r->area != 0 && !r->has_slot) {
+                ring_area_claim(&w->rings[c->ring], area_off(r), area_len(r));
             }
         }
         if (c->out_seg != ARENA_NONE) {

@@ -18,16 +18,25 @@
 #include "loop/arena.h"
 #include "loop/wheel.h"
 
-#define CORE_MAGIC  0x65726f4361647243ull
-#define EVENTS_MAX  256
-#define TICK_NS     (25ull * NS_PER_MS)
-#define LOG_BATCH   4096
-#define LINGER_MAX  (16u << 20)
-#define TARGETS_MAX 1024u
-#define AGAIN_MAX   128u
-#define SPARE_SEGS  2u   /* segments kept warm when nobody needs them */
-#define SHARE       32u  /* requests of one connection in one pass */
-#define RATE_MIN    256u /* bytes a second, after the first timeout */
+#define CORE_MAGIC       0x65726f4361647243ull
+#define EVENTS_MAX       256
+#define TICK_NS          (25ull * NS_PER_MS)
+#define LOG_BATCH        4096
+#define LINGER_MAX       (16u << 20)
+#define TARGETS_MAX      1024u
+#define AGAIN_MAX        128u
+#define SPARE_SEGS       2u   /* segments kept warm when nobody needs them */
+#define SHARE            32u  /* requests of one connection in one pass */
+#define RATE_MIN         256u /* bytes a second, after the first timeout */
+#define READ_MAX_CHUNKED 16384u
+#define CONTINUE_TEXT    "HTTP/1.1 100 Continue\r\n\r\n"
+
+/* Where log and counters stood before the request ID was counted. */
+struct ending {
+    uint64_t id;
+    uint64_t requests, answers, causes, run_ns;
+    uint32_t seat_requests, log_at;
+};
 
 struct core {
     uint64_t magic;
@@ -45,6 +54,11 @@ struct core {
     uint64_t takeovers;
     uint64_t last_pass; /* ns: when the last pass began */
     struct succession succession;
+    uint32_t shutting; /* the connection whose close(2) has begun, plus one */
+    struct ending ending;
+    uint64_t log_lost; /* writes that the log did not take */
+    uint32_t log_len;
+    char log[LOG_BATCH]; /* lines of this pass; of a dead worker, its last */
     /* struct ring[n_rings] and what lies apart of each; struct conn[n_conns].
      * All zero until used, so each costs memory only as far as it was. */
     uint32_t n_rings;
@@ -76,11 +90,8 @@ struct worker {
         uint32_t i, gen;
     } again[AGAIN_MAX];
     uint32_t n_again;
-    uint32_t look_at; /* records that an heir has not looked at begin here */
-    bool again_all;   /* the list was too short: whoever has CONN_AGAIN */
-    char log[LOG_BATCH];
-    size_t log_len;
-    uint64_t log_lost;   /* writes that the log did not take */
+    uint32_t look_at;    /* records that an heir has not looked at begin here */
+    bool again_all;      /* the list was too short: whoever has CONN_AGAIN */
     uint32_t n_draining; /* rings that are to be given back when unused */
     uint32_t n_passed;   /* passed connections, not claimed when last seen */
     int leaving;         /* 1: leave the loop, status 0 */
@@ -197,14 +208,34 @@ void conn_due(struct worker *w, uint32_t i);
 /* The reply of connection I has left whole: on to the next request. */
 void conn_done(struct worker *w, uint32_t i);
 void conn_close(struct worker *w, uint32_t i);
+/* Ends a request that is not answered, or not whole, for CAUSE: logged, closed.
+ */
+void conn_fail(struct worker *w, uint32_t i, enum reply_cause cause);
+/* The rest of what conn_done and conn_close began, in the states DONE, ENDING
+ * and SHUT: all of it can be done again. */
+void conn_finish(struct worker *w, uint32_t i);
+void conn_end(struct worker *w, uint32_t i);
+void conn_shut(struct worker *w, uint32_t i);
+/* Moves the input from in_pos on to its start, and enters THEN; and the rest of
+ * it, in SHIFT. */
+void conn_shift(struct worker *w, struct conn *c, enum conn_state then);
+void conn_go_shift(struct worker *w, struct conn *c, enum conn_state then);
+/* Makes the other fields say what the step of a chunked body says that counts.
+ */
+void conn_stepped(struct conn *c, struct request *r);
+/* Where the bytes of a chunked body are read to. */
+char *conn_raw_at(const struct worker *w, const struct conn *c);
+void conn_wipe_request(struct request *r);
 /* Reads and goes on, in whatever state it is. */
 void conn_go(struct worker *w, uint32_t i);
 /* A segment with an empty request. false: none is to be had. */
 bool conn_take_segment(struct worker *w, struct conn *c);
 void conn_give_segments(struct worker *w, struct conn *c);
-/* One recv into TO. >0 bytes; 0: nothing now; -1: the client sends no more, or
- * is gone (see flags). */
+/* One recv into TO. >0 bytes, to be recorded, then conn_recorded; 0: nothing
+ * now; -1: the client sends no more, or is gone (see flags). */
 ssize_t conn_read(struct conn *c, uint32_t i, void *to, size_t room);
+/* The N bytes of the last conn_read stand in the record: the read is over. */
+void conn_recorded(struct conn *c, size_t n);
 
 /* ---- call.c ---- */
 /* A request head has been understood: finds its target and begins. */
@@ -214,14 +245,15 @@ void call_give_up(struct worker *w, uint32_t i);
 /* The whole body is there: publish. */
 void call_publish(struct worker *w, uint32_t i);
 void call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot);
-/* The client or its time is gone: nobody waits for this call any more. */
-void call_drop(struct worker *w, struct conn *c);
+/* The same for an answer that a worker before us took and did not use. */
+void call_take_answer(struct worker *w, uint32_t i);
 /* How long a call of TARGET may take, ns. */
 uint64_t call_timeout(const struct worker *w, uint32_t target);
 /* The call of C was not answered in time: tells the keeper if its door took no
  * call at all since. */
 void call_overdue(struct worker *w, const struct conn *c);
-/* Frees what the request holds of its ring. */
+/* Gives back what the request holds of its ring: slot and memory; of a call
+ * that is in flight nobody waits for the answer any more. */
 void call_release(struct worker *w, struct conn *c);
 /* Makes the body's room at least WANT bytes. 0, or a status to answer. */
 int call_grow_body(struct worker *w, struct conn *c, uint64_t want);
@@ -290,10 +322,23 @@ void reply_file(struct worker *w, uint32_t i, const struct http_request *h,
 /* Sends on, to conn_done at the end. Whoever began it must call conn_go after
  * it (a failed send is only noted there). */
 void reply_send(struct worker *w, uint32_t i);
+/* In SEND: a descriptor that came with the answer is the request's alone. */
+void reply_keep_fd(struct worker *w, struct conn *c);
+
+/* ---- settle.c: what an heir does with the records, in this order ---- */
+
+/* Before it opens or closes any descriptor: ends a close(2) that had begun. */
+void settle_shut(struct worker *w);
+/* Before the lists are made: puts right what a kill may have torn, so that the
+ * records can be believed. No system call but bells of rings. */
+void settle_records(struct worker *w);
+/* Then: what the kernel did within calls that were cut, and the rest of what
+ * had begun. */
+void settle_all(struct worker *w);
 
 /* ---- access.c ---- */
-void access_log(struct worker *w, const struct conn *c,
-                const struct request *r);
+/* Counts and logs the end of R, once, however often it is called. */
+void access_log(struct worker *w, const struct conn *c, struct request *r);
 void access_flush(struct worker *w);
 const char *cause_name(enum reply_cause cause);
 

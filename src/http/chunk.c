@@ -160,8 +160,8 @@ step(struct http_chunk *c, char b)
 }
 
 int
-http_chunk_decode(struct http_chunk *c, char *buf, size_t len, size_t *p_out,
-                  size_t *p_used)
+http_chunk_copy(struct http_chunk *c, char *to, const char *from, size_t len,
+                size_t *p_out, size_t *p_used)
 {
     size_t in = 0, out = 0;
 
@@ -170,8 +170,8 @@ http_chunk_decode(struct http_chunk *c, char *buf, size_t len, size_t *p_out,
         if (c->state == DATA) {
             size_t n = len - in < c->left ? len - in : (size_t)c->left;
 
-            if (in != out) {
-                memmove(buf + out, buf + in, n);
+            if (from + in != to + out) {
+                memmove(to + out, from + in, n);
             }
             in += n;
             out += n;
@@ -180,7 +180,7 @@ http_chunk_decode(struct http_chunk *c, char *buf, size_t len, size_t *p_out,
                 c->state = DATA_CR;
             }
         } else {
-            step(c, buf[in++]);
+            step(c, from[in++]);
         }
     }
     *p_out = out;
@@ -189,4 +189,11 @@ http_chunk_decode(struct http_chunk *c, char *buf, size_t len, size_t *p_out,
         return 400;
     }
     return c->state == DONE ? HTTP_CHUNK_DONE : HTTP_MORE;
+}
+
+int
+http_chunk_decode(struct http_chunk *c, char *buf, size_t len, size_t *p_out,
+                  size_t *p_used)
+{
+    return http_chunk_copy(c, buf, buf, len, p_out, p_used);
 }

@@ -1,4 +1,5 @@
-/* Chunked transfer coding (RFC 9112 section 7.1), decoded in place. */
+/* Chunked transfer coding (RFC 9112 section 7.1), decoded in place or
+ * to another place. */
 #pragma once
 
 #include <stddef.h>
@@ -22,3 +23,8 @@ struct http_chunk {
  * 1 KiB a line), trailers at most 8 KiB. The state is all in C. */
 int http_chunk_decode(struct http_chunk *c, char *buf, size_t len,
                       size_t *p_out, size_t *p_used);
+
+/* The same from FROM[0..LEN) to TO, which may be FROM, or not overlap: FROM
+ * stays as it is then, so that the step can be made again from a copy of C. */
+int http_chunk_copy(struct http_chunk *c, char *to, const char *from,
+                    size_t len, size_t *p_out, size_t *p_used);
