@@ -23,7 +23,8 @@
 
 #define SET_UP_NS  5000000000ull
 #define LOOK_NS    50000000ull /* how often a waiting caller looks for death */
-#define SEEN_NS    1000000ull /* after an answer its server is taken for alive */
+/* After a call its server is taken for alive, or until the next tick. */
+#define SEEN_NS    1000000ull
 #define DESC_SIZE  sizeof(door_desc_t)
 #define N_CHANNELS 32u /* a thread's; the oldest makes room */
 
@@ -34,6 +35,7 @@ struct channel {
     uint64_t seen;  /* when it was last seen alive */
     struct channel_call *call;
     const struct channel_reply *reply;
+    struct channel_turn *turn; /* or NULL: the server knows none */
     struct door_welcome door;
 };
 
@@ -56,6 +58,9 @@ channel_close(struct channel *ch)
     }
     munmap(ch->call, DOOR_CHANNEL_SIZE);
     munmap((void *)(uintptr_t)ch->reply, DOOR_CHANNEL_SIZE);
+    if (ch->turn) {
+        munmap(ch->turn, DOOR_SHARED_SIZE);
+    }
     close(ch->conn);
     memset(ch, 0, sizeof *ch);
 }
@@ -89,11 +94,12 @@ make_key(void)
 
 /* ---- opening a channel ---- */
 
+/* FDS: the memories that came, -1 for none. 0 or an errno, then none did. */
 static int
-wait_welcome(int conn, struct door_welcome *w, int *p_fd)
+wait_welcome(int conn, struct door_welcome *w, int fds[2])
 {
     uint64_t until = door_now() + SET_UP_NS;
-    size_t n = 1;
+    size_t n = 2;
 
     for (;;) {
         uint64_t now = door_now();
@@ -104,7 +110,7 @@ wait_welcome(int conn, struct door_welcome *w, int *p_fd)
         if (e != 0) {
             return EBADF;
         }
-        e = door_receive(conn, w, sizeof *w, p_fd, &n, NULL, MSG_DONTWAIT);
+        e = door_receive(conn, w, sizeof *w, fds, &n, NULL, MSG_DONTWAIT);
         if (e != 0) {
             return EBADF; /* it died, or it is no door */
         }
@@ -112,14 +118,38 @@ wait_welcome(int conn, struct door_welcome *w, int *p_fd)
             e = EBADF;
         } else if (w->error != 0) {
             e = w->error > 0 && w->error < 4096 ? w->error : EBADF;
-        } else if (n != 1 || w->size != DOOR_CHANNEL_SIZE) {
+        } else if (n != ((w->features & DOOR_FEATURE_TURN) != 0 ? 2 : 1) ||
+                   w->size != DOOR_CHANNEL_SIZE) {
             e = EBADF;
         }
-        if (e != 0 && n > 0) {
-            close(*p_fd);
+        while (e != 0 && n > 0) {
+            close(fds[--n]);
         }
         return e;
     }
+}
+
+/* Maps the memories FDS, which it takes. 0 or an errno. */
+static int
+channel_map(struct channel *ch, const int fds[2])
+{
+    int e = 0;
+
+    ch->reply = door_memory_map(fds[0], DOOR_CHANNEL_SIZE, NULL);
+    if (ch->reply && fds[1] >= 0) {
+        ch->turn = door_shared_map(fds[1]);
+    }
+    if (!ch->reply || (fds[1] >= 0 && !ch->turn)) {
+        e = errno == EINVAL ? EBADF : errno;
+    }
+    if (e != 0 && ch->reply) {
+        munmap((void *)(uintptr_t)ch->reply, DOOR_CHANNEL_SIZE);
+    }
+    close(fds[0]);
+    if (fds[1] >= 0) {
+        close(fds[1]);
+    }
+    return e;
 }
 
 static int
@@ -128,9 +158,10 @@ channel_open(struct channel *ch, int d)
     struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
                                .major = DOOR_WIRE_MAJOR,
                                .kind = DOOR_HELLO_CHANNEL,
+                               .features = DOOR_FEATURE_TURN,
                                .size = DOOR_CHANNEL_SIZE,
                                .tid = (uint64_t)syscall(SYS_gettid)};
-    int pair[2], memory = -1, theirs = -1;
+    int pair[2], memory = -1, theirs[2] = {-1, -1};
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         return errno;
@@ -153,11 +184,9 @@ channel_open(struct channel *ch, int d)
     }
     close(pair[1]);
     close(memory);
-    e = e != 0 ? EBADF : wait_welcome(pair[0], &ch->door, &theirs);
+    e = e != 0 ? EBADF : wait_welcome(pair[0], &ch->door, theirs);
     if (e == 0) {
-        ch->reply = door_memory_map(theirs, DOOR_CHANNEL_SIZE, NULL);
-        e = ch->reply ? 0 : errno == EINVAL ? EBADF : errno;
-        close(theirs);
+        e = channel_map(ch, theirs);
     }
     if (e != 0) {
         munmap(ch->call, DOOR_CHANNEL_SIZE);
@@ -179,8 +208,8 @@ channel_get(int d, struct channel **p_ch)
     if (raw_fstat(d, &st) < 0 || !S_ISSOCK(st.st_mode)) {
         return EBADF;
     }
-    pthread_once(&channels_once, make_key);
     if (!my_channels) {
+        pthread_once(&channels_once, make_key);
         my_channels = calloc(1, sizeof *my_channels);
         if (!my_channels) {
             return ENOMEM;
@@ -197,7 +226,7 @@ channel_get(int d, struct channel **p_ch)
         if (ch->call && ch->ino == st.st_ino) {
             /* One that has just answered is not looked at: if it ends now, the
              * wait will tell. */
-            uint64_t now = door_now();
+            uint64_t now = door_now_coarse();
             if (now - ch->seen < SEEN_NS || !door_hung_up(ch->conn)) {
                 ch->seen = now;
                 *p_ch = ch;
@@ -288,10 +317,16 @@ wait_answer(struct channel *ch, uint32_t seq)
     struct channel_reply *r = (struct channel_reply *)(uintptr_t)ch->reply;
     int e = 0;
 
-    atomic_store(&ch->call->waiting, 1);
+    if (atomic_load_explicit(&r->done, memory_order_acquire) == seq) {
+        return 0;
+    }
+    _Atomic uint32_t *word = ch->turn ? &ch->turn->answered : &r->done;
+    /* The wait looks at that word once more, after a barrier of the kernel's: a
+     * server that has not seen this one has changed it before. */
+    atomic_store_explicit(&ch->call->waiting, 1, memory_order_relaxed);
     for (;;) {
-        uint32_t done = atomic_load(&r->done);
-        if (done == seq) {
+        uint32_t seen = atomic_load(word); /* before we look */
+        if (atomic_load(&r->done) == seq) {
             e = 0;
             break;
         }
@@ -301,7 +336,7 @@ wait_answer(struct channel *ch, uint32_t seq)
             e = EBADF; /* no thread will take it */
             break;
         }
-        int w = door_futex_wait(&r->done, done, LOOK_NS, true);
+        int w = door_futex_wait(word, seen, LOOK_NS, true);
         if (w == 0) {
             continue;
         }
@@ -319,7 +354,7 @@ wait_answer(struct channel *ch, uint32_t seq)
         e = w == EINTR ? (taken ? EINTR : EAGAIN) : taken ? EINTR : EBADF;
         break;
     }
-    atomic_store(&ch->call->waiting, 0);
+    atomic_store_explicit(&ch->call->waiting, 0, memory_order_relaxed);
     return e;
 }
 
@@ -361,15 +396,22 @@ post(struct channel *ch, const door_arg_t *p, bool no_results, uint32_t *p_seq)
     q->n_fds = p->desc_num;
     q->no_results = no_results;
     q->cpu = (uint32_t)(sched_getcpu() + 1);
-    atomic_store(&q->seq, seq);
     *p_seq = seq;
+    _Atomic uint32_t *word = &q->seq;
+    if (ch->turn) {
+        word = &ch->turn->posted;
+        atomic_store_explicit(&q->seq, seq, memory_order_release);
+        atomic_fetch_add(word, 1);
+    } else {
+        atomic_store(word, seq);
+    }
     switch (atomic_load(&ch->reply->parked)) {
     case 0:
         return ring_bell(ch, seq);
     case CHANNEL_LOOKS:
         return 0;
     default:
-        door_futex_wake(&q->seq, 1, true);
+        door_futex_wake(word, 1, true);
         return 0;
     }
 }

@@ -299,7 +299,8 @@ make_hello(const uint8_t *kinds, size_t n)
         hello.kind = (uint32_t)fuzz_number(&in, 4);
         break;
     }
-    hello.features = how >> 5;
+    hello.features = how >> 5 & 3;
+    hello.features |= how & 128 ? DOOR_FEATURE_TURN : 0;
     return hello;
 }
 
@@ -322,15 +323,16 @@ read_welcome(int conn, const struct door_hello *hello, bool whole,
              const uint8_t *kinds, size_t n)
 {
     struct door_welcome w;
-    int fd = -1;
-    size_t n_fds = 1;
-    int e = door_receive(conn, &w, sizeof w, &fd, &n_fds, NULL, MSG_DONTWAIT);
+    int got[2] = {-1, -1}, fd;
+    size_t n_fds = 2;
+    int e = door_receive(conn, &w, sizeof w, got, &n_fds, NULL, MSG_DONTWAIT);
 
     if (e != 0) {
         MUST(e == EAGAIN || e == EPIPE);
         close(conn);
         return;
     }
+    fd = got[0];
     bool source =
         hello->kind == DOOR_HELLO_CHANNEL || hello->kind == DOOR_HELLO_RING;
     MUST(whole && hello->magic == DOOR_WIRE_MAGIC && hello->major == 1);
@@ -350,14 +352,17 @@ read_welcome(int conn, const struct door_hello *hello, bool whole,
         MUST(n == 2 && kinds[0] == OWN_END);
         MUST(memory >= 0 && memory < MEMORIES);
         MUST(hello->size == memory_sizes[memory]);
-        MUST(n_fds == 1 && fstat(fd, &st) == 0 &&
+        bool turn = hello->kind == DOOR_HELLO_CHANNEL &&
+                    (hello->features & DOOR_FEATURE_TURN) != 0;
+        MUST(turn == ((w.features & DOOR_FEATURE_TURN) != 0));
+        MUST(n_fds == (turn ? 2 : 1) && fstat(fd, &st) == 0 &&
              (uint64_t)st.st_size == w.size);
         MUST((fcntl(fd, F_GET_SEALS) & F_SEAL_FUTURE_WRITE) != 0);
     } else {
         MUST(hello->kind == DOOR_HELLO_INFO && n_fds == 0);
     }
-    if (n_fds == 1) {
-        close(fd);
+    while (n_fds > 0) {
+        close(got[--n_fds]);
     }
     if (source && w.error == 0) {
         keep(conn, kinds);

@@ -78,6 +78,7 @@ int __wrap_socketpair(int domain, int type, int protocol, int pair[2]);
 void *__wrap_door_memory_make(const char *name, size_t size, void *at,
                               int *p_fd);
 const void *__wrap_door_memory_map(int fd, size_t size, void *at);
+void *__wrap_door_shared_map(int fd);
 int __wrap_door_send(int fd, const void *bytes, size_t len, const int *fds,
                      size_t n_fds);
 int __wrap_door_receive(int fd, void *bytes, size_t len, int *fds,
@@ -138,18 +139,28 @@ __wrap_door_memory_make(const char *name, size_t size, void *at, int *p_fd)
     return map;
 }
 
-const void *
-__wrap_door_memory_map(int fd, size_t size, void *at)
+static void *
+mapped(int fd, void *map)
 {
     MUST(fake_is_open(fd));
-    void *map = fake.ops->map(size);
-
     if (map) {
         keep_map(map);
     } else {
         errno = EINVAL;
     }
     return map;
+}
+
+const void *
+__wrap_door_memory_map(int fd, size_t size, void *at)
+{
+    return mapped(fd, fake.ops->map(size));
+}
+
+void *
+__wrap_door_shared_map(int fd)
+{
+    return mapped(fd, fake.ops->map_shared());
 }
 
 int

@@ -25,6 +25,8 @@ struct fake_kernel {
     int (*send)(int fd, const void *bytes, size_t len, size_t n_fds);
     /* A peer's memory of SIZE bytes, or NULL. Borrowed until the munmap. */
     void *(*map)(size_t size);
+    /* A page that both sides write, or NULL. */
+    void *(*map_shared)(void);
     /* Our own. */
     void *(*make)(size_t size);
     /* A wait for a descriptor, or for a word: 0, ETIMEDOUT, EINTR. */

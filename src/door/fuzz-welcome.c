@@ -18,6 +18,7 @@ static struct fuzz_in in;
 static int door;                    /* a real socket: fstat() is asked */
 static struct channel_call *call;   /* the caller's memory */
 static struct channel_reply *reply; /* the server's */
+static struct channel_turn *turn;   /* and what both write */
 static uint8_t *large;              /* and that of a large result */
 static bool hung_up;
 static int waits;
@@ -27,7 +28,7 @@ static size_t seen;
 /* ---- the kernel ---- */
 
 static int
-say_welcome(void *bytes, size_t *p_n_fds)
+say_welcome(void *bytes, size_t room, size_t *p_n_fds)
 {
     struct door_welcome w = {.magic = DOOR_WIRE_MAGIC,
                              .major = DOOR_WIRE_MAJOR,
@@ -37,6 +38,7 @@ say_welcome(void *bytes, size_t *p_n_fds)
     uint8_t how = fuzz_byte(&in);
 
     *p_n_fds = how & 1 ? 0 : 1;
+    turn = NULL;
     switch (how >> 1 & 15) {
     case 1:
         w.magic = fuzz_number(&in, 8);
@@ -62,6 +64,10 @@ say_welcome(void *bytes, size_t *p_n_fds)
         return how & 32 ? EPIPE : EPROTO;
     case 8:
         w.pid = how & 32 ? getpid() : -1;
+        break;
+    case 9:
+        w.features = how & 32 ? DOOR_FEATURE_TURN : 0;
+        *p_n_fds = how & 64 ? room : how & 1;
         break;
     }
     memcpy(bytes, &w, sizeof w);
@@ -101,8 +107,8 @@ static int
 receive(int fd, void *bytes, size_t len, size_t room, size_t *p_n_fds)
 {
     if (len == sizeof(struct door_welcome)) {
-        MUST(room == 1);
-        return say_welcome(bytes, p_n_fds);
+        MUST(room == 1 || room == 2); /* door_info(), a channel */
+        return say_welcome(bytes, room, p_n_fds);
     }
     MUST(len == sizeof(struct door_note));
     return say_note(bytes, room, p_n_fds);
@@ -133,6 +139,15 @@ map_memory(size_t size)
     MUST(large == NULL);
     large = calloc(1, size > 0 ? size : 1);
     return large;
+}
+
+static void *
+map_shared(void)
+{
+    static _Alignas(64) char page[DOOR_SHARED_SIZE];
+
+    turn = fuzz_byte(&in) % 16 != 15 ? (void *)page : NULL;
+    return turn;
 }
 
 static void *
@@ -179,6 +194,10 @@ answer(void)
         break;
     }
     reply->done = how & 128 ? (uint32_t)fuzz_length(&in, seq) : seq;
+    if (turn) {
+        turn->answered += how & 1;
+        turn->posted = how;
+    }
 }
 
 static int
@@ -188,7 +207,7 @@ wait(_Atomic uint32_t *word)
         uint8_t how = fuzz_byte(&in);
         return how % 16 == 15 ? ETIMEDOUT : how % 16 == 14 ? EINTR : 0;
     }
-    MUST(word == &reply->done);
+    MUST(word == (turn ? &turn->answered : &reply->done));
     seq = call->seq;
     if (in.at >= in.end || ++waits > 16) {
         hung_up = true;
@@ -221,10 +240,10 @@ is_marked(int fd, uint64_t *p_uniquifier, uint32_t *p_attributes)
 }
 
 /* So much time passes that every call looks whether its server has ended. */
-uint64_t __wrap_door_now(void);
+uint64_t __wrap_door_now_coarse(void);
 
 uint64_t
-__wrap_door_now(void)
+__wrap_door_now_coarse(void)
 {
     static uint64_t now;
 
@@ -234,6 +253,7 @@ __wrap_door_now(void)
 static const struct fake_kernel kernel = {.receive = receive,
                                           .send = send_any,
                                           .map = map_memory,
+                                          .map_shared = map_shared,
                                           .make = make_memory,
                                           .wait = wait,
                                           .hung_up = has_hung_up,

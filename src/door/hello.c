@@ -53,7 +53,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
 {
     bool ring = hello->kind == DOOR_HELLO_RING;
     struct item like = {0};
-    int memory = -1;
+    int memories[2] = {-1, -1};
 
     if (n_fds != 2 || hello->size < 4096 || hello->size > (4ull << 30) ||
         !door_is_connection(fds[0])) {
@@ -85,12 +85,14 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     src->request_size = hello->size;
     src->conn = fds[0];
     fds[0] = -1;
-    int e = ring ? ring_accept(src, fds[1], &memory)
-                 : channel_accept(src, fds[1], &memory);
+    bool knows_turn = (hello->features & DOOR_FEATURE_TURN) != 0;
+    int e = ring ? ring_accept(src, fds[1], memories)
+                 : channel_accept(src, fds[1], knows_turn, memories);
     if (e == 0) {
         struct door_welcome w;
         welcome_init(&w, d, 0);
         w.features |= ring ? DOOR_FEATURE_THREADS : DOOR_FEATURE_LIMITS;
+        w.features |= src->turn ? DOOR_FEATURE_TURN : 0;
         w.size = src->reply_size;
         like.src = src;
         pthread_mutex_lock(&door_server.lock);
@@ -106,15 +108,17 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
         pthread_mutex_unlock(&door_server.lock);
         if (e == 0) {
             /* Registered: what goes wrong now, the hang-up will tell. */
-            door_send(src->conn, &w, sizeof w, &memory, 1);
+            door_send(src->conn, &w, sizeof w, memories, src->turn ? 2 : 1);
         }
     } else {
         struct door_welcome w;
         welcome_init(&w, d, e);
         door_send(src->conn, &w, sizeof w, NULL, 0);
     }
-    if (memory >= 0) {
-        close(memory);
+    for (int i = 0; i < 2; i++) {
+        if (memories[i] >= 0) {
+            close(memories[i]);
+        }
     }
     if (e != 0) {
         source_unref(src);

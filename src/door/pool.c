@@ -120,6 +120,14 @@ pool_adopt(void)
 /* ---- the list of parked threads ---- */
 
 static void
+count_idle_locked(struct pool *pool, uint32_t by)
+{
+    uint32_t n = atomic_load_explicit(&pool->n_idle, memory_order_relaxed);
+
+    atomic_store_explicit(&pool->n_idle, n + by, memory_order_relaxed);
+}
+
+static void
 idle_push_locked(struct thread *t)
 {
     struct pool *pool = t->pool;
@@ -133,7 +141,7 @@ idle_push_locked(struct thread *t)
         t->idle_next->idle_prev = t;
     }
     pool->idle = t;
-    atomic_fetch_add_explicit(&pool->n_idle, 1, memory_order_relaxed);
+    count_idle_locked(pool, 1);
     if (door_server.stuck) {
         door_server.stuck = false;
         server_kick();
@@ -152,7 +160,7 @@ idle_remove_locked(struct thread *t)
         t->idle_next->idle_prev = t->idle_prev;
     }
     t->idle = false;
-    atomic_fetch_sub_explicit(&t->pool->n_idle, 1, memory_order_relaxed);
+    count_idle_locked(t->pool, -1u);
 }
 
 bool
@@ -314,10 +322,12 @@ set_parked(struct source *src, bool parked)
 {
     if (src->kind == SOURCE_RING) {
         struct ring_reply_head *h = src->reply;
-        atomic_fetch_add(&h->parked, parked ? 1u : -1u);
+        atomic_fetch_add_explicit(&h->parked, parked ? 1u : -1u,
+                                  memory_order_relaxed);
     } else {
         struct channel_reply *r = src->reply;
-        atomic_store(&r->parked, parked ? CHANNEL_SLEEPS : 0);
+        atomic_store_explicit(&r->parked, parked ? CHANNEL_SLEEPS : 0,
+                              memory_order_relaxed);
     }
 }
 
@@ -406,9 +416,11 @@ attend(struct thread *t)
         door_futex_wait_two(src->bell, seen, &t->wake);
     }
     set_parked(src, false);
-    atomic_store(&src->attendant, NULL);
+    atomic_store_explicit(&src->attendant, NULL, memory_order_release);
     leave_idle(t);
-    t->run_start = door_now();
+    if (t->src && t->src->kind == SOURCE_RING) {
+        t->run_start = door_now();
+    }
     return true;
 }
 
@@ -600,16 +612,22 @@ run(struct thread *t)
 static void
 begin_call(struct thread *t)
 {
+    struct source *src = t->src;
+
     t->call.open = true;
     atomic_store_explicit(&t->calls, t->calls + 1, memory_order_relaxed);
     atomic_store_explicit(&t->serving, true, memory_order_relaxed);
-    atomic_fetch_add_explicit(&t->src->serving, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&t->src->calls, 1, memory_order_relaxed);
-    if (t->src->kind == SOURCE_CHANNEL) {
-        atomic_store(&t->src->runner, t);
+    if (src->kind == SOURCE_CHANNEL) {
+        /* Nobody else counts: the next call is taken after this is answered. */
+        uint64_t n = atomic_load_explicit(&src->calls, memory_order_relaxed);
+        atomic_store_explicit(&src->calls, n + 1, memory_order_relaxed);
+        atomic_store_explicit(&src->runner, t, memory_order_release);
+    } else {
+        atomic_fetch_add_explicit(&src->serving, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&src->calls, 1, memory_order_relaxed);
     }
-    if (t->src->door->unref) {
-        atomic_fetch_add(&t->src->door->running, 1);
+    if (src->door->unref) {
+        atomic_fetch_add(&src->door->running, 1);
     }
 }
 
@@ -643,7 +661,9 @@ end_call(struct thread *t)
     }
     t->call.open = false;
     atomic_store_explicit(&t->serving, false, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&src->serving, 1, memory_order_relaxed);
+    if (src->kind != SOURCE_CHANNEL) {
+        atomic_fetch_sub_explicit(&src->serving, 1, memory_order_relaxed);
+    }
     if (src->door->unref) {
         unref_call_ended(src->door);
     }

@@ -108,6 +108,9 @@ source_unref(struct source *src)
     if (src->reply) {
         munmap(src->reply, src->reply_size);
     }
+    if (src->turn) {
+        munmap(src->turn, DOOR_SHARED_SIZE);
+    }
     if (src->conn >= 0) {
         door_close_connection(src->conn);
     }

@@ -94,14 +94,15 @@ struct source {
     size_t request_size;
     void *reply; /* ours */
     size_t reply_size;
+    struct channel_turn *turn; /* channel: or NULL, its caller knows none */
 
     struct thread *_Atomic attendant;
     struct thread *_Atomic runner; /* channel: in its call; may be cancelled */
-    _Atomic uint32_t serving;      /* threads in a call of this source */
+    _Atomic uint32_t serving; /* threads in its calls; channel: not counted */
     _Atomic uint64_t calls;
     uint32_t bells;             /* channel: bells taken off the connection */
     _Atomic uint32_t announced; /* ring: the sleep we woke the caller from */
-    _Atomic uint32_t *bell;     /* futex word in the caller's memory */
+    _Atomic uint32_t *bell;     /* futex word that the caller changes */
     _Atomic int32_t cpu;        /* of the caller; -1: anywhere */
     const struct ring_entry *entries; /* ring: places in the caller's memory */
     const uint32_t *order;
@@ -369,9 +370,11 @@ bool source_has_work(const struct source *src);
  * wakes it. Lock held. */
 void channel_tell_limits(struct source *src);
 
-/* Maps and checks the caller's memory and makes ours; *P_FD is it, to be sent.
- * 0 or an errno. */
-int channel_accept(struct source *src, int memory_fd, int *p_fd);
+/* Maps and checks the caller's memory and makes ours; FDS are they, to be sent:
+ * the reply memory's and, for a caller that KNOWS_TURN, that of the page where
+ * each waits for the other, or -1. 0 or an errno. */
+int channel_accept(struct source *src, int memory_fd, bool knows_turn,
+                   int fds[2]);
 bool channel_has_work(const struct source *src);
 bool channel_take(struct source *src, struct thread *t);
 /* Answers the call; 0, or an errno after which the call is still open. */
@@ -386,6 +389,7 @@ int channel_read_descs(door_desc_t *to, const door_desc_t *from, uint32_t n);
  * what cannot be read. */
 void channel_release_descs(const door_desc_t *descs, uint32_t n);
 
+/* As above, of one memory. */
 int ring_accept(struct source *src, int memory_fd, int *p_fd);
 /* Calls that nobody has claimed; 0 also where the caller's count cannot be. */
 uint32_t ring_n_waiting(const struct source *src);

@@ -36,13 +36,25 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-uint64_t
-door_now(void)
+static uint64_t
+clock_ns(clockid_t clock)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t
+door_now(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t
+door_now_coarse(void)
+{
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
 }
 
 int
@@ -124,8 +136,11 @@ door_futex_wake(_Atomic uint32_t *word, int count, bool shared)
     syscall(SYS_futex, word, op, count, NULL, NULL, 0);
 }
 
-void *
-door_memory_make(const char *name, size_t size, void *at, int *p_fd)
+#define SEALS_SHARED (F_SEAL_SHRINK | F_SEAL_GROW)
+#define SEALS_OWN    (SEALS_SHARED | F_SEAL_FUTURE_WRITE)
+
+static void *
+make(const char *name, size_t size, void *at, int seals, int *p_fd)
 {
     int fd =
         memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
@@ -141,9 +156,7 @@ door_memory_make(const char *name, size_t size, void *at, int *p_fd)
         map = mmap(at, size, PROT_READ | PROT_WRITE,
                    MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
     }
-    if (map == MAP_FAILED || fcntl(fd, F_ADD_SEALS,
-                                   F_SEAL_SHRINK | F_SEAL_GROW |
-                                       F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0) {
+    if (map == MAP_FAILED || fcntl(fd, F_ADD_SEALS, seals | F_SEAL_SEAL) < 0) {
         int saved = errno;
         if (map != MAP_FAILED) {
             /* not reached: a new memfd can always be sealed */
@@ -157,10 +170,21 @@ door_memory_make(const char *name, size_t size, void *at, int *p_fd)
     return map;
 }
 
-const void *
-door_memory_map(int fd, size_t size, void *at)
+void *
+door_memory_make(const char *name, size_t size, void *at, int *p_fd)
 {
-    const int need = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
+    return make(name, size, at, SEALS_OWN, p_fd);
+}
+
+void *
+door_shared_make(const char *name, int *p_fd)
+{
+    return make(name, DOOR_SHARED_SIZE, NULL, SEALS_SHARED, p_fd);
+}
+
+static void *
+map_foreign(int fd, size_t size, void *at, int need, int how)
+{
     struct stat st;
     struct statfs fs;
     int seals = fcntl(fd, F_GET_SEALS);
@@ -171,9 +195,27 @@ door_memory_map(int fd, size_t size, void *at)
         errno = EINVAL;
         return NULL;
     }
-    void *map =
-        mmap(at, size, PROT_READ, MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
-    return map == MAP_FAILED ? NULL : map;
+    void *map = mmap(at, size, how, MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
+    if (map != MAP_FAILED) {
+        return map;
+    }
+    if (errno == EACCES || errno == EPERM) {
+        errno = EINVAL; /* opened, or sealed, for another use */
+    }
+    return NULL;
+}
+
+const void *
+door_memory_map(int fd, size_t size, void *at)
+{
+    return map_foreign(fd, size, at, SEALS_OWN, PROT_READ);
+}
+
+void *
+door_shared_map(int fd)
+{
+    return map_foreign(fd, DOOR_SHARED_SIZE, NULL, SEALS_SHARED,
+                       PROT_READ | PROT_WRITE);
 }
 
 int

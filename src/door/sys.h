@@ -13,6 +13,10 @@
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t door_now(void);
 
+/* The same as of the last tick of the kernel (1 to 10 ms ago), for a tenth of
+ * the price. */
+uint64_t door_now_coarse(void);
+
 /* Waits while *WORD == VALUE, at most TIMEOUT_NS (never restarted over a signal
  * handler, which a wait without a time limit would be). 0 woken or changed,
  * ETIMEDOUT, EINTR. */
@@ -53,6 +57,12 @@ void *door_memory_make(const char *name, size_t size, void *at, int *p_fd);
  * tmpfs file with at least SHRINK, GROW and FUTURE_WRITE sealed. NULL, with
  * EINVAL if it is refused. AT as above. */
 const void *door_memory_map(int fd, size_t size, void *at);
+
+/* The same for DOOR_SHARED_SIZE bytes that both sides write: hints, never data.
+ * Nobody can resize it. */
+#define DOOR_SHARED_SIZE 4096u
+void *door_shared_make(const char *name, int *p_fd);
+void *door_shared_map(int fd);
 
 #define DOOR_MESSAGE_FDS 8
 

@@ -238,6 +238,50 @@ test_sizes_and_seals(void **state)
     end(&w);
 }
 
+/* A caller that knows of the page which both sides write is given one, that no
+ * one can resize; another caller is not. */
+static void
+test_turn(void **state)
+{
+    struct world w;
+
+    begin(&w);
+    for (int knows = 0; knows < 2; knows++) {
+        struct door_hello hello = hello_of(1);
+        struct door_welcome answer;
+        struct stat st;
+        int pair[2], got[3];
+        size_t n = 3;
+
+        hello.features = knows ? 32 : ~32ull;
+        assert_int_equal(
+            socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        int fds[2] = {pair[1], w.memory};
+        assert_int_equal(door_send(w.d, &hello, sizeof hello, fds, 2), 0);
+        close(pair[1]);
+        assert_int_equal(door_wait_readable(pair[0], 20000000000u), 0);
+        assert_int_equal(
+            door_receive(pair[0], &answer, sizeof answer, got, &n, NULL, 0), 0);
+        assert_int_equal(answer.error, 0);
+        assert_int_equal(answer.features & 32, knows ? 32 : 0);
+        assert_int_equal(n, 1 + knows);
+        const int all = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+        assert_int_equal(fcntl(got[0], F_GET_SEALS) & 31,
+                         all | F_SEAL_FUTURE_WRITE);
+        if (knows) {
+            assert_int_equal(fstat(got[1], &st), 0);
+            assert_int_equal(st.st_size, 4096);
+            assert_int_equal(fcntl(got[1], F_GET_SEALS) & 31, all);
+        }
+        while (n > 0) {
+            close(got[--n]);
+        }
+        close(pair[0]);
+        assert_serves(&w);
+    }
+    end(&w);
+}
+
 /* Memory that does not say what it is. */
 static void
 test_memory_without_magic(void **state)
@@ -360,6 +404,7 @@ main(void)
         cmocka_unit_test(test_many_descriptors),
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_sizes_and_seals),
+        cmocka_unit_test(test_turn),
         cmocka_unit_test(test_memory_without_magic),
         cmocka_unit_test(test_what_is_no_connection),
         cmocka_unit_test(test_no_room_for_a_connection),

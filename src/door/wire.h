@@ -4,7 +4,8 @@
  *
  *  - every word in shared memory has one writer: "request" memory is written by
  *    the caller only, "reply" memory by the server only; each is a memfd sealed
- *    with FUTURE_WRITE by its writer, so that the other can only read;
+ *    with FUTURE_WRITE by its writer, so that the other can only read (but for
+ *    the two words of a channel's turn, which tell nothing);
  *  - a reader loads each word once, checks the copy, uses the copy;
  *  - a struct never shrinks or changes; it grows into its spare room, announced
  *    by a feature bit. Only another major number is refused.
@@ -60,6 +61,9 @@ struct door_hello {
 #define DOOR_FEATURE_THREADS 4u  /* ring_reply_head tells of threads */
 #define DOOR_FEATURE_LIMITS  8u  /* channel_reply tells the door's limits */
 #define DOOR_FEATURE_COUNTS  16u /* the welcome tells threads and calls */
+/* Channel: the hello says that its caller knows struct channel_turn; the
+ * welcome, that one comes with it, after the reply memory. */
+#define DOOR_FEATURE_TURN    32u
 
 /* The answer on the connection. */
 struct door_welcome {
@@ -150,6 +154,17 @@ struct channel_reply { /* reply memory, written by the server */
 _Static_assert(__builtin_offsetof(struct channel_reply, done) == 64 &&
                    sizeof(struct channel_reply) == 128,
                "an old caller finds the words where they were");
+
+/* With DOOR_FEATURE_TURN: a page that both sides write, made by the server. A
+ * wait for a word that can only be read costs the kernel a second look at the
+ * page, so each side waits for its word here. They tell nothing, but that there
+ * is something to look at in the memories above: either side may write
+ * nonsense into both, and loses nothing but its own sleep. Each grows by one
+ * after what it tells of. */
+struct channel_turn {
+    _Atomic uint32_t posted __attribute__((aligned(64)));   /* futex; seq */
+    _Atomic uint32_t answered __attribute__((aligned(64))); /* futex; done */
+};
 
 /* ---- ring: one event loop, one door, many calls in flight --------------- */
 

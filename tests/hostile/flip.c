@@ -7,8 +7,9 @@
 #include "hostile.h"
 
 static _Atomic bool over;
-static char *area;      /* what is flipped */
-static size_t area_len; /* bytes */
+static char *area;                /* what is flipped */
+static size_t area_len;           /* bytes */
+static struct channel_turn *turn; /* and these two words, or NULL */
 
 static uint64_t
 next(uint64_t *state)
@@ -53,6 +54,10 @@ flipper(void *arg)
     while (!over) {
         for (int i = 0; i < 2000; i++) {
             size_t at = next(&state) % (area_len / 4) * 4;
+            if (turn) {
+                turn->posted = (uint32_t)nasty(&state);
+                turn->answered = (uint32_t)nasty(&state);
+            }
             if (next(&state) % 2 && at + 8 <= area_len) {
                 uint64_t v = nasty(&state);
                 memcpy(area + at, &v, 8);
@@ -112,11 +117,16 @@ by_channel(const char *path, uint64_t end)
     pthread_t id;
 
     while (now_ms() < end) {
-        int memory, conn, reply, door = dial(path);
+        int memory, conn, reply, shared, door = dial(path);
         struct channel_call *q = good_memory(DOOR_CHANNEL_SIZE, &memory);
         q->magic = DOOR_WIRE_MAGIC;
         q->major = DOOR_WIRE_MAJOR;
-        SURE(greet(door, &hello, memory, &conn, &reply, NULL) == 0);
+        hello.features = DOOR_FEATURE_TURN;
+        SURE(greet_turn(door, &hello, memory, &conn, &reply, &shared, NULL) ==
+             0);
+        turn = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, shared, 0);
+        SURE(turn != MAP_FAILED);
+        close(shared);
         area = (char *)q;
         area_len = 256;
         over = false;
@@ -133,11 +143,14 @@ by_channel(const char *path, uint64_t end)
                 say(conn, &note, sizeof note, fds, seq % 4, MSG_DONTWAIT);
             }
             atomic_store(&q->seq, seq);
+            turn->posted++;
+            syscall(202 /* futex */, &turn->posted, 1 /* wake */, 1);
             say(conn, &bell, sizeof bell, NULL, 0, MSG_DONTWAIT);
             sched_yield();
         }
         over = true;
         pthread_join(id, NULL);
+        munmap(turn, 4096);
         munmap(q, DOOR_CHANNEL_SIZE);
         close(memory);
         close(reply);

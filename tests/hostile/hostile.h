@@ -79,10 +79,10 @@ say(int fd, const void *bytes, size_t len, const int *fds, size_t n, int flags)
     return sendmsg(fd, &msg, MSG_NOSIGNAL | flags) < 0 ? errno : 0;
 }
 
-/* One message of LEN bytes and at most one descriptor (-1: none), within 10 s.
+/* One message of LEN bytes and at most two descriptors (-1: none), within 10 s.
  * Its length, 0 at the end, -1 when none came. */
 static inline ssize_t
-hear(int fd, void *bytes, size_t len, int *p_fd)
+hear(int fd, void *bytes, size_t len, int fds[2])
 {
     union {
         char room[CMSG_SPACE(sizeof(int) * 253)];
@@ -95,16 +95,15 @@ hear(int fd, void *bytes, size_t len, int *p_fd)
                          .msg_controllen = sizeof control.room};
     struct pollfd look = {.fd = fd, .events = POLLIN};
 
-    if (p_fd) {
-        *p_fd = -1;
-    }
+    fds[0] = fds[1] = -1;
     if (poll(&look, 1, 10000) != 1) {
         return -1;
     }
     ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
     struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-    if (c && c->cmsg_type == SCM_RIGHTS && p_fd) {
-        memcpy(p_fd, CMSG_DATA(c), sizeof *p_fd);
+    if (c && c->cmsg_type == SCM_RIGHTS) {
+        SURE(c->cmsg_len <= CMSG_LEN(2 * sizeof(int)));
+        memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
     }
     return n < 0 ? 0 : n;
 }
@@ -132,37 +131,53 @@ good_hello(uint32_t kind, uint64_t size)
                                .size = size};
 }
 
+static inline void
+keep(int *p_fd, int fd)
+{
+    if (p_fd) {
+        *p_fd = fd;
+    } else if (fd >= 0) {
+        close(fd);
+    }
+}
+
 /* Says HELLO with MEMORY on DOOR and waits for the answer: its error, 0 with
- * the connection and the reply memory (*P_FD; closed if P_FD is NULL), -1 if
- * the door closed the connection without a word. */
+ * the connection, the reply memory and the page that both write (*P_FD and
+ * *P_TURN; closed if they are NULL), -1 if the door closed the connection
+ * without a word. */
 static inline int
-greet(int door, const struct door_hello *hello, int memory, int *p_conn,
-      int *p_fd, uint64_t *p_size)
+greet_turn(int door, const struct door_hello *hello, int memory, int *p_conn,
+           int *p_fd, int *p_turn, uint64_t *p_size)
 {
     struct door_welcome w;
-    int pair[2], fd = -1;
+    int pair[2], got[2];
 
     SURE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
     int fds[2] = {pair[1], memory};
     SURE(say(door, hello, sizeof *hello, fds, 2, 0) == 0);
     close(pair[1]);
-    ssize_t n = hear(pair[0], &w, sizeof w, &fd);
+    ssize_t n = hear(pair[0], &w, sizeof w, got);
     SURE(n >= 0); /* it answers or closes, within 10 s */
     int error = n != sizeof w ? -1 : w.error;
     if (p_size) {
         *p_size = w.size;
     }
-    if (p_fd && error == 0) {
-        *p_fd = fd;
-    } else if (fd >= 0) {
-        close(fd);
-    }
+    keep(error == 0 ? p_fd : NULL, got[0]);
+    keep(error == 0 ? p_turn : NULL, got[1]);
     if (p_conn && error == 0) {
         *p_conn = pair[0];
     } else {
         close(pair[0]);
     }
     return error;
+}
+
+/* The same as a caller that knows of no such page. */
+static inline int
+greet(int door, const struct door_hello *hello, int memory, int *p_conn,
+      int *p_fd, uint64_t *p_size)
+{
+    return greet_turn(door, hello, memory, p_conn, p_fd, NULL, p_size);
 }
 
 /* ---- a ring by hand ---- */

@@ -16,6 +16,15 @@ enum lie {
     BAD_ERROR,
     NO_MEMORY,
     WRONG_MEMORY,
+    NO_TURN, /* where one was told of */
+    TURN_UNTOLD,
+    TURN_WRONG,
+    TURN_SHORT,
+    TURN_UNSEALED,
+    TURN_TO_READ,
+    TURN_SEALED, /* against writing */
+    TRUTH_WITH_TURN,
+    NOISE_IN_TURN,
     TRUTH, /* so that the rest is known to be a test */
     LONG_DATA,
     MANY_FDS,
@@ -34,6 +43,8 @@ is_right(int lie, int e)
 {
     switch (lie) {
     case TRUTH:
+    case TRUTH_WITH_TURN:
+    case NOISE_IN_TURN:
         return e == 0;
     case NO_WELCOME:
     case BAD_SIZE:
@@ -41,6 +52,13 @@ is_right(int lie, int e)
     case BAD_ERROR:
     case NO_MEMORY:
     case WRONG_MEMORY:
+    case NO_TURN:
+    case TURN_UNTOLD:
+    case TURN_WRONG:
+    case TURN_SHORT:
+    case TURN_UNSEALED:
+    case TURN_TO_READ:
+    case TURN_SEALED:
         return e == EBADF;
     default:
         return e == EINTR || e == EOVERFLOW || e == EMFILE || e == EBADF;
@@ -92,8 +110,39 @@ hear_hello(int door, int *fds)
     return 0;
 }
 
+static bool
+is_in_welcome(int lie)
+{
+    return lie < TRUTH_WITH_TURN;
+}
+
+/* The page for LIE, or -1. */
+static int
+turn_for(int lie)
+{
+    int seals = F_SEAL_SHRINK | F_SEAL_GROW;
+    char path[32];
+
+    if (lie < TURN_UNTOLD || lie > NOISE_IN_TURN) {
+        return -1;
+    }
+    if (lie == TURN_WRONG) {
+        return open("/dev/null", O_RDWR | O_CLOEXEC);
+    }
+    int fd = memfd_create("turn", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    SURE(fd >= 0 && ftruncate(fd, lie == TURN_SHORT ? 64 : 4096) == 0);
+    seals |= lie == TURN_SEALED ? F_SEAL_WRITE : 0;
+    SURE(lie == TURN_UNSEALED || fcntl(fd, F_ADD_SEALS, seals) == 0);
+    if (lie == TURN_TO_READ) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        SURE(fd >= 0);
+    }
+    return fd;
+}
+
 static void
-lie_in_welcome(int lie, int conn, int memory)
+lie_in_welcome(int lie, int conn, int memory, int turn)
 {
     struct door_welcome w = {.magic = DOOR_WIRE_MAGIC,
                              .major = DOOR_WIRE_MAJOR,
@@ -101,16 +150,32 @@ lie_in_welcome(int lie, int conn, int memory)
                              .data_max = SIZE_MAX,
                              .desc_max = INT32_MAX};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int fds[2] = {lie == WRONG_MEMORY ? null : memory, turn};
 
     w.size += lie == BAD_SIZE ? 4096 : 0;
     w.magic += lie == BAD_MAGIC;
     w.error = lie == BAD_ERROR ? -7 : 0;
-    int fd = lie == WRONG_MEMORY ? null : memory;
-    say(conn, &w, sizeof w, &fd, lie == NO_MEMORY ? 0 : 1, 0);
+    if (lie == NO_TURN || (turn >= 0 && lie != TURN_UNTOLD)) {
+        w.features = DOOR_FEATURE_TURN;
+    }
+    say(conn, &w, sizeof w, fds, lie == NO_MEMORY ? 0 : turn >= 0 ? 2 : 1, 0);
+}
+
+/* Wakes and words without an answer, for a while. */
+static void
+make_noise(struct channel_turn *turn)
+{
+    for (uint32_t i = 0; i < 200; i++) {
+        turn->answered = i * 0x01010101u;
+        turn->posted = ~i;
+        syscall(202 /* futex */, &turn->answered, 1 /* wake */, 1000);
+        usleep(50);
+    }
 }
 
 static void
-lie_in_answer(int lie, int conn, struct channel_reply *r, uint32_t seq)
+lie_in_answer(int lie, int conn, struct channel_reply *r,
+              struct channel_turn *turn, uint32_t seq)
 {
     struct door_note note = {
         .kind = DOOR_NOTE_FDS, .seq = seq, .n_fds = 1, .purpose = 1};
@@ -129,8 +194,15 @@ lie_in_answer(int lie, int conn, struct channel_reply *r, uint32_t seq)
     if (lie == DEATH) {
         _exit(0);
     }
+    if (lie == NOISE_IN_TURN) {
+        make_noise(turn);
+    }
     atomic_store(&r->done, seq);
-    syscall(202 /* futex */, &r->done, 1 /* wake */, 1000, NULL, NULL, 0);
+    if (turn) {
+        turn->answered++;
+    }
+    syscall(202 /* futex */, turn ? &turn->answered : &r->done, 1 /* wake */,
+            1000);
 }
 
 static void
@@ -145,8 +217,15 @@ serve(int lie)
             close(fds[0]);
             continue;
         }
-        lie_in_welcome(lie, fds[0], memory);
-        if (lie < TRUTH) {
+        int page = turn_for(lie);
+        struct channel_turn *turn = NULL;
+        if (page >= 0 && !is_in_welcome(lie)) {
+            turn =
+                mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, page, 0);
+            SURE(turn != MAP_FAILED);
+        }
+        lie_in_welcome(lie, fds[0], memory, page);
+        if (is_in_welcome(lie)) {
             close(fds[0]);
             continue;
         }
@@ -157,7 +236,7 @@ serve(int lie)
             usleep(100);
         }
         r->taken = 1;
-        lie_in_answer(lie, fds[0], r, 1);
+        lie_in_answer(lie, fds[0], r, turn, 1);
     }
     _exit(0);
 }
