@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -22,6 +21,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/beneath.h"
 #include "base/rights.h"
 
 #define OPEN_TIMEOUT_NS 5000000000ull
@@ -166,15 +166,9 @@ dial_file(const struct stat *st, int held)
 static int
 hold(int folder_fd, const char *path)
 {
-    struct open_how how = {
-        .flags = O_PATH | O_CLOEXEC, /* O_NOFOLLOW would hold a link itself */
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
-    };
-
-    if (folder_fd < 0) {
-        return raw_open(path, O_PATH | O_CLOEXEC);
-    }
-    return (int)syscall(SYS_openat2, folder_fd, path, &how, sizeof how);
+    return folder_fd < 0
+               ? raw_open(path, O_PATH | O_CLOEXEC)
+               : beneath_open(folder_fd, path, O_PATH | O_CLOEXEC, true);
 }
 
 /* Connects to the socket HELD; PATH: by this name, NULL: by the descriptor. */

@@ -8,17 +8,16 @@
  * The verdict is taken on the open descriptor, never on the name again. */
 #include "front/files.h"
 
+#include "base/beneath.h"
 #include "base/util.h"
 #include "http/http.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PATH_SIZE 4096
@@ -70,15 +69,11 @@ status_of_errno(int error)
 static int
 open_beneath(int folder_fd, const char *name)
 {
-    struct open_how how = {
-        .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-        .resolve =
-            RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
+    const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     int i, fd = -1;
 
     for (i = 0; i < TRIES && fd < 0; i++) {
-        fd = (int)syscall(SYS_openat2, folder_fd, name, &how, sizeof(how));
+        fd = beneath_open(folder_fd, name, flags, false);
         if (fd < 0 && errno != EAGAIN && errno != EINTR) {
             break;
         }
