@@ -47,6 +47,20 @@ make_above(char *path)
     }
 }
 
+/* The first folder of GIVEN, which systemd(1) made. For a user that it made too
+ * (DynamicUser=) that is a link of its own to the folder. */
+static int
+choose_given(const char *given, char *out, size_t size)
+{
+    CLEAN_FREE char *first = strndup(given, strcspn(given, ":"));
+    CLEAN_FREE char *real = first != NULL ? realpath(first, NULL) : NULL;
+
+    return snprintf(out, size, "%s",
+                    real != NULL    ? real
+                    : first != NULL ? first
+                                    : given);
+}
+
 /* The folder that holds one folder a configuration. -ENOENT: nobody said where
  * it could be. */
 static int
@@ -58,7 +72,7 @@ choose_parent(char *out, size_t size)
     int n;
 
     if (given != NULL) {
-        n = snprintf(out, size, "%.*s", (int)strcspn(given, ":"), given);
+        n = choose_given(given, out, size);
     } else if (geteuid() == 0) {
         n = snprintf(out, size, "/var/lib/cardea");
     } else if (xdg != NULL) {

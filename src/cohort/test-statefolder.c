@@ -116,6 +116,15 @@ test_places(void **state)
     assert_memory_equal(f.path, want, strlen(want));
     assert_int_equal(strlen(f.path), strlen(want) + 8);
     statefolder_close(&f, &conf);
+    /* For a dynamic user it is a link, that the manager made. */
+    snprintf(want, sizeof(want), "%s/link", top);
+    assert_int_equal(symlink(top, want), 0);
+    setenv("STATE_DIRECTORY", want, 1);
+    assert_int_equal(statefolder_open(&f, &conf, why, sizeof(why)), 0);
+    assert_int_equal(unlink(want), 0);
+    snprintf(want, sizeof(want), "%s/site-", top);
+    assert_memory_equal(f.path, want, strlen(want));
+    statefolder_close(&f, &conf);
     unsetenv("STATE_DIRECTORY");
 
     assert_int_equal(chmod(top, 0777), 0);
