@@ -82,31 +82,27 @@ print_word(const char *text, bool is_command, FILE *out)
     fputc('"', out);
 }
 
-static void
-print_command(const char *name, const struct unit *unit, const char *verb,
-              FILE *out)
-{
-    fprintf(out, "%s=", name);
-    print_word(unit->program, true, out);
-    fprintf(out, " %s -f ", verb);
-    print_word(unit->file, true, out);
-    fputc('\n', out);
-}
-
+/* However often the keeper dies, it is started again; but a fault in the file,
+ * that `run` tells of as `check` does (78), needs a person. */
 static void
 print_service(const struct unit *unit, const struct conf *conf, FILE *out)
 {
     fputs("[Service]\n"
-          "Type=notify\n",
+          "Type=notify\n"
+          "ExecStart=",
           out);
-    print_command("ExecStartPre", unit, "check", out);
-    print_command("ExecStart", unit, "run", out);
+    print_word(unit->program, true, out);
+    fputs(" run -f ", out);
+    print_word(unit->file, true, out);
     fprintf(out,
+            "\n"
             "KillMode=mixed\n"
             "TimeoutStopSec=%llu\n"
             "WatchdogSec=30\n"
             "Restart=on-failure\n"
-            "LimitNOFILE=65536\n"
+            "RestartSec=200ms\n"
+            "RestartPreventExitStatus=78\n"
+            "LimitNOFILE=131072\n"
             "Delegate=yes\n",
             conf->grace_ns / NS_PER_SEC + MODULE_GRACE_S);
 }
@@ -202,7 +198,8 @@ unit_print(const struct unit *unit, const struct conf *conf, FILE *out)
     fputs("# Written by cardea save.\n"
           "[Unit]\n"
           "Description=Cardea\n"
-          "Documentation=man:cardea(1) man:cardea.conf(5)\n",
+          "Documentation=man:cardea(1) man:cardea.conf(5)\n"
+          "StartLimitIntervalSec=0\n",
           out);
     if (unit->is_system) {
         fputs("After=network.target\n", out);
