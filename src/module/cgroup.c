@@ -233,6 +233,16 @@ hand_on(struct cgroup *group, const char *controller)
            put(group->fd, "cgroup.subtree_control", text) == 0;
 }
 
+/* Controllers come only to the first group of all, or through one without
+ * processes. The kernel would refuse some of them otherwise, but give others
+ * (pids) to threads alone, and no process could enter a group below then. */
+static bool
+can_hand_on(const struct cgroup *group)
+{
+    return group->is_inside ||
+           faccessat(group->parent_fd, "cgroup.type", F_OK, 0) < 0;
+}
+
 static void
 get_controllers(struct cgroup *group)
 {
@@ -245,8 +255,10 @@ get_controllers(struct cgroup *group)
 
         group->is_inside = own >= 0 && put(own, "cgroup.procs", "0") == 0;
     }
-    group->has_memory = hand_on(group, "memory");
-    group->has_pids = hand_on(group, "pids");
+    if (can_hand_on(group)) {
+        group->has_memory = hand_on(group, "memory");
+        group->has_pids = hand_on(group, "pids");
+    }
 }
 
 /* On a system with systemd root may write everywhere, but only a group that was
@@ -368,6 +380,9 @@ cgroup_module(const struct cgroup *group, const char *module, uint64_t memory,
     }
     if (group->has_memory) {
         rc = bound(fd, "memory.max", memory);
+        /* Or it would grow on into the swap space, ever slower. The file is
+         * missing where the kernel was told swapaccount=0. */
+        (void)put(fd, "memory.swap.max", memory > 0 ? "0" : "max");
     }
     if (rc == 0 && group->has_pids) {
         rc = bound(fd, "pids.max", processes);
@@ -377,6 +392,56 @@ cgroup_module(const struct cgroup *group, const char *module, uint64_t memory,
         fd = -1;
     }
     return rc;
+}
+
+static const struct {
+    const char *file;
+    const char *key; /* a line of it: key, space, number */
+} event_places[CGROUP_EVENTS] = {
+    [CGROUP_KILLED] = {"memory.events", "oom_kill "},
+    [CGROUP_REFUSED] = {"pids.events", "max "},
+};
+
+int
+cgroup_watch(const struct cgroup *group, const char *module,
+             enum cgroup_event event)
+{
+    char name[NAME_MAX + 1];
+    CLEAN_FD int dir = -1;
+    int fd;
+
+    name_of(module, name);
+    dir = open_folder(group->fd, name);
+    if (dir < 0) {
+        return -errno;
+    }
+    fd = openat(dir, event_places[event].file, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+int
+cgroup_count(int fd, enum cgroup_event event, uint64_t *p_n)
+{
+    const char *key = event_places[event].key;
+    char text[512];
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+    if (n < 0) {
+        return -errno;
+    }
+    text[n] = '\0';
+    for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL;) {
+        if (strncmp(line, key, strlen(key)) == 0) {
+            char *end;
+            uint64_t count = strtoull(line + strlen(key), &end, 10);
+
+            if (*end == '\0' && end != line + strlen(key)) {
+                *p_n = count;
+                return 0;
+            }
+        }
+    }
+    return -EPROTO;
 }
 
 int

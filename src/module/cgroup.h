@@ -42,10 +42,28 @@ void cgroup_remove_stale(const struct cgroup *ours);
 void cgroup_deinit(struct cgroup *group);
 
 /* The group of MODULE (a file name), made if it is not there, with bounds
- * (0: none) where its controllers are: *P_FD, a descriptor for cgroup_enter()
+ * (0: none; memory is then all that it has: none of it is swapped out) where
+ * its controllers are: *P_FD, a descriptor for cgroup_enter()
  * that the caller closes. 0 or a negative errno. */
 int cgroup_module(const struct cgroup *group, const char *module,
                   uint64_t memory, uint64_t processes, int *p_fd);
+
+/* What a group's bounds did. */
+enum cgroup_event {
+    CGROUP_KILLED,  /* a process, for want of memory */
+    CGROUP_REFUSED, /* a process or thread, of which there were enough */
+    CGROUP_EVENTS,
+};
+
+/* A descriptor, the caller's, of the file that counts EVENT for MODULE's group
+ * (Linux: memory.events, pids.events). EPOLLPRI tells that it has changed since
+ * it was last read. A negative errno: there is none. */
+int cgroup_watch(const struct cgroup *group, const char *module,
+                 enum cgroup_event event);
+
+/* How often EVENT has happened, of FD from cgroup_watch(), into *P_N. 0; or a
+ * negative errno, the group is gone; -EPROTO, the file says nothing of it. */
+int cgroup_count(int fd, enum cgroup_event event, uint64_t *p_n);
 
 /* Moves the calling process there. Only system calls: may run between fork and
  * exec. 0 or a negative errno. */
