@@ -226,6 +226,7 @@ next_deadline(const struct keeper *k, uint64_t now)
     first = MIN_OF(first, life_deadline(k));
     first = MIN_OF(first, left_deadline(k));
     first = MIN_OF(first, output_deadline(k));
+    first = MIN_OF(first, bounds_deadline(k));
     first = MIN_OF(first, control_deadline(k));
     first = MIN_OF(first, k->notify.due);
     return MIN_OF(first, ready_deadline(k));

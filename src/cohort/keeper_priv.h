@@ -95,6 +95,13 @@ struct keeper_left {
     uint64_t look_at, by; /* when that changes; and when it all ends */
 };
 
+/* A counter of its control group: what a bound did (bounds.c). */
+struct keeper_bound {
+    struct keeper_source source; /* owner: the module */
+    uint64_t seen, seen_at;      /* its number, and when that last rose */
+    uint64_t untold, told_at;    /* in the log */
+};
+
 struct keeper_module {
     struct keeper *keeper;
     const struct conf_module *conf;
@@ -105,6 +112,7 @@ struct keeper_module {
     struct spawn_plan plan;
     struct keeper_stream streams[2];
     struct keeper_output output;
+    struct keeper_bound bounds[CGROUP_EVENTS];
     char *door;           /* path */
     char *state;          /* path; NULL: there is no state folder */
     struct limits limits; /* of the program, or of its shim's commands */
@@ -301,6 +309,19 @@ void output_drain(struct keeper_module *m);
 void output_tick(struct keeper *k, uint64_t now);
 /* When that is due next; UINT64_MAX: not. */
 uint64_t output_deadline(const struct keeper *k);
+
+/* bounds.c */
+void bounds_init(struct keeper_module *m);
+/* Watches the counters of M's group, which was made, if they are not watched.
+ */
+void bounds_watch(struct keeper_module *m);
+/* M's process ended with wait(2) STATUS: was that for want of memory? */
+bool bounds_killed(struct keeper_module *m, int status);
+/* Tells what a line a second had no room for. */
+void bounds_tick(struct keeper *k, uint64_t now);
+/* When that is due next; UINT64_MAX: not. */
+uint64_t bounds_deadline(const struct keeper *k);
+void bounds_deinit(struct keeper_module *m);
 
 /* left.c */
 /* Nothing is left of M. */

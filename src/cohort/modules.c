@@ -59,6 +59,7 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
     }
     if (rc == 0) {
         rc = isolate_group(m, &mine.group_fd);
+        bounds_watch(m);
     }
     if (rc == 0) {
         rc = secrets_open(m, fds + 2);
@@ -177,6 +178,7 @@ modules_init(struct keeper *k)
         k->modules[i].streams[1].source.fd = -1;
         k->modules[i].unit.pidfd = -1;
         left_init(&k->modules[i]);
+        bounds_init(&k->modules[i]);
     }
     for (size_t i = 0; i < n; i++) {
         int rc = init_module(k, i);
@@ -200,6 +202,7 @@ modules_deinit(struct keeper *k)
         keeper_unwatch(k, &m->streams[0].source);
         keeper_unwatch(k, &m->streams[1].source);
         left_end(m);
+        bounds_deinit(m);
         restart_deinit(&m->unit);
         environ_free(m->envp);
         shims_free_argv(m->argv);
@@ -256,6 +259,7 @@ void
 modules_tick(struct keeper *k, uint64_t now)
 {
     output_tick(k, now);
+    bounds_tick(k, now);
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         act_on(&k->modules[i], restart_tick(&k->modules[i].unit, now));
     }
@@ -284,6 +288,9 @@ module_reaped(struct keeper_module *m, int status)
 
     output_drain(m);
     stop_note_end(k, &m->unit, status, killed);
+    if (bounds_killed(m, status)) {
+        restart_blame_memory(&m->unit);
+    }
     restart_died(&m->unit, status, now);
     life_changed(m);
     doors_module_died(m);

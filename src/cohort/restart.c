@@ -237,6 +237,14 @@ count_status(struct restart *r, int status)
 }
 
 void
+restart_blame_memory(struct restart *r)
+{
+    if (restart_is_up(r) && r->ending.why == RESTART_EXIT) {
+        r->ending.why = RESTART_MEMORY;
+    }
+}
+
+void
 restart_died(struct restart *r, int status, uint64_t now)
 {
     assert(r->pid > 0);
@@ -246,7 +254,8 @@ restart_died(struct restart *r, int status, uint64_t now)
     r->pidfd = -1;
     r->pid = 0;
     count_status(r, status);
-    if (r->state == RESTART_STARTING && r->ending.why == RESTART_EXIT) {
+    if (r->state == RESTART_STARTING &&
+        (r->ending.why == RESTART_EXIT || r->ending.why == RESTART_MEMORY)) {
         r->n_early++;
     }
     if (restart_is_up(r)) {
@@ -358,6 +367,9 @@ restart_cause_text(const struct restart_cause *cause,
         break;
     case RESTART_WEDGED:
         name = "wedged";
+        break;
+    case RESTART_MEMORY:
+        name = "out-of-memory";
         break;
     case RESTART_UNUSED:
         name = "unused";

@@ -46,6 +46,7 @@ enum restart_why {
     RESTART_FROZEN,   /* stopped by a signal for too long */
     RESTART_WEDGED,   /* took no call and did not compute */
     RESTART_RECYCLED, /* code: enum restart_recycled */
+    RESTART_MEMORY,   /* killed by the kernel for want of memory */
     RESTART_UNUSED,   /* ended because nobody called it */
     RESTART_OTHER,    /* more kinds than the table holds */
 };
@@ -135,6 +136,10 @@ bool restart_is_up(const struct restart *r);
 /* Does what is due at NOW, which may be earlier or later than the deadline. */
 enum restart_act restart_tick(struct restart *r, uint64_t now);
 
+/* The kernel killed the process, which is up, for want of memory: its end, that
+ * restart_died tells of next, has that cause, if we did not kill it. */
+void restart_blame_memory(struct restart *r);
+
 /* The process ended with wait(2) STATUS and is reaped. Counts the cause, closes
  * the pidfd. The state is then WAITING or STOPPED. */
 void restart_died(struct restart *r, int status, uint64_t now);
@@ -159,7 +164,7 @@ void restart_doom(struct restart *r, bool doomed);
 void restart_deinit(struct restart *r);
 
 /* "exit-1", "signal-SEGV", "no-start-ENOENT", "replaced-2", "late", "frozen",
- * "wedged", "recycled-age", "unused", "other" in OUT. */
+ * "wedged", "out-of-memory", "recycled-age", "unused", "other" in OUT. */
 #define RESTART_CAUSE_MAX 40
 void restart_cause_text(const struct restart_cause *cause,
                         char out[RESTART_CAUSE_MAX]);

@@ -177,7 +177,7 @@ json_starts(struct json *j, const struct restart *unit)
     json_num(j, "late", by[RESTART_LATE]);
     json_object_end(j);
     json_object(j, "ends");
-    json_num(j, "crashes", by[RESTART_SIGNAL]);
+    json_num(j, "crashes", by[RESTART_SIGNAL] + by[RESTART_MEMORY]);
     json_num(j, "exits", by[RESTART_EXIT]);
     json_num(j, "kills",
              by[RESTART_REPLACED] + by[RESTART_LATE] + by[RESTART_FROZEN] +

@@ -476,6 +476,34 @@ test_version(void **state)
     assert_int_equal(restart_tick(&r, s.now + HOUR), RESTART_NOTHING);
 }
 
+/* What the kernel ended for want of memory, not we. */
+static void
+test_out_of_memory(void **state)
+{
+    struct sim s;
+    struct restart r;
+
+    sim_init(&s, &r, true);
+    r.start_timeout_ns = SEC;
+    restart_start(&r, s.now);
+    restart_blame_memory(&r);
+    restart_died(&r, SIGKILL, s.now);
+    check_cause(&r, "out-of-memory", 1);
+    assert_int_equal(r.n_early, 1); /* it was not ready */
+    assert_int_equal(r.state, RESTART_WAITING);
+    restart_tick(&r, r.deadline);
+    restart_ready(&r);
+    restart_replace(&r, RESTART_WEDGED, 0);
+    restart_blame_memory(&r);
+    restart_died(&r, SIGKILL, s.now);
+    check_cause(&r, "wedged", 1); /* ours was first */
+    restart_tick(&r, r.deadline);
+    restart_stop(&r, SIGTERM, SEC, s.now);
+    restart_blame_memory(&r);
+    restart_died(&r, SIGKILL, s.now);
+    check_cause(&r, "signal-KILL", 1);
+}
+
 static void
 test_park(void **state)
 {
@@ -624,6 +652,7 @@ main(void)
         cmocka_unit_test(test_version),
         cmocka_unit_test(test_park),
         cmocka_unit_test(test_wanted_start_fails),
+        cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_recycle),
         cmocka_unit_test(test_own_causes),
         cmocka_unit_test(test_names),
