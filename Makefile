@@ -18,13 +18,14 @@ else
 export CC
 endif
 
-.PHONY: help run build test bench chaos fuzz coverage soak format check-format install uninstall clean
+.PHONY: help run build test vm bench chaos fuzz coverage soak format check-format install uninstall clean
 .DEFAULT_GOAL := build
 
 help:
 	@echo 'make run           build, and serve examples/site'
 	@echo 'make build         build/cardea, build/libdoor.so, build/libdoor.a'
 	@echo 'make test          unit tests, scenarios, house checks; sanitizers on'
+	@echo 'make vm            tests on Linux 6.1 and under systemd, in a virtual machine'
 	@echo 'make bench         figures, beside nginx and bare loops'
 	@echo 'make chaos         kills processes under load, beside nginx and HAProxy'
 	@echo 'make fuzz          each fuzzer for SECONDS ($(SECONDS))'
@@ -50,6 +51,12 @@ run:
 test:
 	@scripts/setup.sh build site test
 	@exec scripts/test.py
+
+vm:
+	@scripts/setup.sh build test vm
+	@scripts/configure.sh build
+	@scripts/ninja.sh -C build
+	@exec python3 scripts/vm.py
 
 bench:
 	@scripts/setup.sh build bench

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a purpose needs and this machine lacks.
 #
-#   scripts/setup.sh [build] [site] [test] [bench]  (build alone when unnamed)
+#   scripts/setup.sh [build] [site] [test] [vm] [bench]  (build alone when unnamed)
 #
 # Debian and its kin: asks dpkg first, and says what it installs and why. Does
 # nothing when all is there. Elsewhere it only looks, and fails with a sentence
@@ -48,6 +48,10 @@ test  python3-django py:django   another one
 test  php-fpm        file:/usr/sbin/php-fpm*  a program behind FastCGI
 test  php-cgi        php-cgi     another one
 test  nodejs         node        a program behind HTTP
+vm    qemu-system-x86 qemu-system-x86_64  the virtual machine
+vm    dbus           dbus-daemon  what systemctl speaks to systemd by
+vm    dbus-user-session file:/usr/lib/systemd/user/dbus.socket  the same for a user
+vm    libpam-systemd file:/lib/*/security/pam_systemd.so  a user's own systemd
 bench nginx-light    nginx       the peer in the figures
 bench apache2        apache2     the peer of CGI scripts
 bench haproxy        haproxy     a peer whose processes are killed
@@ -106,8 +110,8 @@ clang_rt() {
 wanted() {
     for purpose; do
         case $purpose in
-        build | site | test | bench) ;;
-        *) die "unknown purpose '$purpose': build, site, test or bench" ;;
+        build | site | test | vm | bench) ;;
+        *) die "unknown purpose '$purpose': build, site, test, vm or bench" ;;
         esac
     done
     needs | while read -r purpose package sign what; do
