@@ -151,7 +151,10 @@ def test_two_thousand_idle_connections_cost_128_bytes_each(cardea, crowd):
         s.sendall(HELLO[-1:])
     for s in some:
         answer(s)
-    until(lambda: arena_bytes(workers) - before <= 2000 * 128, 15,
+    # But for two segments that a worker keeps warm, and the ends of its tables'
+    # pages, which depend on how many connections each has.
+    spare = len(workers) * 4 * 4096
+    until(lambda: arena_bytes(workers) - before <= 2000 * 128 + spare, 15,
           "giving the requests' memory back")
     assert not any(has_ended(s) for s in some)
     assert held(server) >= 2001
