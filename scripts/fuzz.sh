@@ -14,7 +14,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # Families share their minute: program, its seconds, further options. What has
-# no line here gets 20 s. Small inputs reach all that doors read.
+# no line here gets 10 s. Small inputs reach all that doors read.
 table() {
     cat <<'END'
 http-request  20 -max_len=4096
@@ -26,7 +26,7 @@ conf          60 -max_len=4096
 http-cgi      30 -max_len=4096
 cgi           30 -max_len=1024
 fcgi          10 -max_len=1024
-hop           20 -max_len=4096
+hop           10 -max_len=4096
 door-hello    30 -max_len=192 -detect_leaks=0
 door-welcome  30 -max_len=768
 door-ring     30 -max_len=768
@@ -40,7 +40,7 @@ END
 entry() {
     table | awk -v name="$1" '$1 == name {
         sub(/^[^ ]+ +/, ""); print; found = 1 }
-        END { if (!found) print "20" }'
+        END { if (!found) print "10" }'
 }
 
 # One fuzzer: name, seconds (0: the table's). Prints one line of TAP, which is
