@@ -15,8 +15,8 @@ Where KVM does not carry the kernel QEMU interprets it, which takes longer, so
 tests run against the build without sanitizers (--build names another).
 
 Kernel and busybox are fetched by apt into build-vm, and only unpacked there:
-nothing is installed. Logs and results are in build-vm/out. Needs root: only
-root may lend all files.
+nothing is installed. Results (JUnit) stay there too. Needs root: only root may
+lend all files.
 
 The last line is `N passed, N failed`, with `, N skipped` when some were.
 """
@@ -36,7 +36,6 @@ import xml.etree.ElementTree as ET
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HERE = os.path.join(ROOT, "build-vm")
-OUT = os.path.join(HERE, "out")
 KERNEL = "linux-image-cloud-amd64"
 # In the order in which they need each other.
 MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev",
@@ -44,7 +43,6 @@ MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev",
            "autofs4")
 VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 GUEST = 65533  # the plain user: has no name, nothing else runs as it
-BOOT_LIMIT = 60
 MEMORY_MB = 4096
 
 SERVICE = """[Unit]
@@ -168,11 +166,12 @@ def accelerator():
 
 
 def lend(folder, socket, cache):
-    """A process that lends FOLDER to who connects to SOCKET."""
+    """A process that lends FOLDER to who connects to SOCKET; its words lie in
+    a file beside that."""
     program = next((p for p in VIRTIOFSD if os.path.exists(p)), None)
     if not program:
         die("there is no virtiofsd")
-    log = open(os.path.join(OUT, os.path.basename(socket) + ".log"), "wb")
+    log = open(socket + ".log", "wb")
     child = subprocess.Popen(
         [program, f"--socket-path={socket}", "-o",
          f"source={folder},cache={cache},sandbox=chroot", "-f"],
@@ -181,7 +180,8 @@ def lend(folder, socket, cache):
     end = time.monotonic() + 10
     while not os.path.exists(socket):
         if child.poll() is not None or time.monotonic() > end:
-            die(f"virtiofsd does not serve: {log.name}")
+            die("virtiofsd does not serve: "
+                + read(log.name).decode("utf-8", "replace"))
         time.sleep(0.02)
     return child
 
@@ -201,19 +201,18 @@ def systemd_words():
         f" systemd.mask={unit}" for unit in MASKED)
 
 
-def boot(command, systemd, limit):
-    """Boots, runs COMMAND (shell) and copies the console to standard output.
-    Its status; None: it said none within LIMIT seconds."""
-    status = os.path.join(OUT, "status")
-    if os.path.exists(status):
-        os.unlink(status)
+def boot(command, systemd, limit, out):
+    """Boots, runs COMMAND (shell), which finds the folder OUT as /run/vm/out,
+    and copies the console to standard output. Its status; None: it said none
+    within LIMIT seconds."""
+    status = os.path.join(out, "status")
     children = []
     with tempfile.TemporaryDirectory(prefix="cardea-vm-") as folder:
         initial = os.path.join(folder, "initial")
         make_initial(initial, command)
         try:
             for name, path, cache in (("lent", "/", "always"),
-                                      ("out", OUT, "none")):
+                                      ("out", out, "none")):
                 children.append(lend(path, os.path.join(folder, name), cache))
             words = ["qemu-system-x86_64", *accelerator(), "-smp", "2",
                      "-m", str(MEMORY_MB), "-object",
@@ -306,9 +305,6 @@ def count(path):
 
 def run_tests(name, words, options):
     """One boot with pytest's WORDS. (passed, failed, skipped)"""
-    report = os.path.join(OUT, name + ".xml")
-    if os.path.exists(report):
-        os.unlink(report)
     settings = {"CARDEA_BUILD": os.path.abspath(options.build),
                 "CARDEA_TEST_SLOW": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     if options.systemd:
@@ -318,9 +314,13 @@ def run_tests(name, words, options):
          "-m", "pytest", "-q", "-ra", "--color=no", "-p", "no:cacheprovider",
          f"--junitxml=/run/vm/out/{name}.xml", *words])
     started = time.monotonic()
-    status = boot(main_script(work, options.plain), options.systemd,
-                  options.limit)
-    counts = count(report)
+    with tempfile.TemporaryDirectory(prefix="out-", dir=HERE) as out:
+        os.chmod(out, 0o1777)
+        status = boot(main_script(work, options.plain), options.systemd,
+                      options.limit, out)
+        counts = count(f"{out}/{name}.xml")
+        if counts:
+            shutil.copy(f"{out}/{name}.xml", f"{HERE}/{name}.xml")
     if status is None or counts is None or sum(counts) == 0:
         print(f"FAILED {name}: no result (status {status})", flush=True)
         return 0, 1, 0
@@ -350,11 +350,11 @@ def main():
     if os.uname().machine != "x86_64" or not shutil.which("qemu-system-x86_64"):
         die("needs qemu-system-x86_64, and such a machine")
     fetch()
-    os.makedirs(OUT, exist_ok=True)
-    os.chmod(OUT, 0o1777)
     if options.run:
-        return boot(main_script(options.run, options.plain), options.systemd,
-                    options.limit)
+        with tempfile.TemporaryDirectory(prefix="out-", dir=HERE) as out:
+            status = boot(main_script(options.run, options.plain),
+                          options.systemd, options.limit, out)
+        return 1 if status is None else status
     if words:
         sums = [run_tests("tests", words, options)]
     else:

@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from lib.server import Server
+from lib.server import PATIENCE, Server
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TEST_LIMIT = 90
@@ -35,7 +35,7 @@ def deadline(request):
     """No test hangs: after TEST_LIMIT seconds (or those of its own mark) it
     fails where it stands."""
     mark = request.node.get_closest_marker("limit")
-    limit = mark.args[0] if mark else TEST_LIMIT
+    limit = (mark.args[0] if mark else TEST_LIMIT) * PATIENCE
 
     def over(*_):
         raise AssertionError(f"not done in {limit} s")

@@ -49,7 +49,7 @@ forward http 127.0.0.1:%(port)d to {
 def run(*words, check=True, **more):
     done = subprocess.run(words, stdin=subprocess.DEVNULL, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          check=False, timeout=SLOW, **more)
+                          check=False, timeout=3 * SLOW, **more)
     assert not check or done.returncode == 0, f"{words}\n{done.stdout}"
     return done.stdout
 

@@ -23,13 +23,15 @@ SANITIZER = re.compile(r"(ERROR|WARNING): (Address|Leak|Thread)Sanitizer|"
 # Sanitizers make everything slower; still a hang must end.
 START_LIMIT = 30
 STOP_LIMIT = 20
-# A machine that is interpreted (make vm): what starts late is not yet broken.
+# A machine that is interpreted (make vm): what comes late is not yet broken.
 SLOW = bool(os.environ.get("CARDEA_TEST_SLOW"))
+PATIENCE = 4 if SLOW else 1  # times as long as a deadline says
 
 
 def until(condition, limit=15, what="it"):
     """Asks CONDITION again and again until it gives something true: that is
     returned. AssertionError after LIMIT seconds."""
+    limit *= PATIENCE
     end = time.monotonic() + limit
     while True:
         value = condition()
@@ -149,7 +151,7 @@ class Server:
         waiting = self.wait_log(READY.pattern + r"(?:.* waiting=(\S+))?")
         for module in (waiting.group(2) or "").split(","):
             try:
-                self.wait_log(rf"event=door-open module={module}\b", 8)
+                self.wait_log(rf"event=door-open module={module}\b", 2)
             except AssertionError:
                 return  # it is meant to be so, or the test will say
 
@@ -168,7 +170,7 @@ class Server:
     def wait_exit(self, limit=STOP_LIMIT):
         """Its exit status (negative: the signal that ended it)."""
         try:
-            return self.child.wait(limit)
+            return self.child.wait(limit * PATIENCE)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {limit} s\n"
                                  + self.dump()) from None
@@ -212,7 +214,7 @@ class Server:
         """The match of PATTERN in the first line, from number START on, that
         has one; waits for it."""
         pattern = re.compile(pattern)
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * PATIENCE
         with self.changed:
             at = start
             while True:
