@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import signal
+import socket
 import threading
 import time
 
@@ -314,3 +316,27 @@ def test_a_gone_client_does_not_leave_its_file_open(server):
             wire.head()
             wire.reset()
     until(lambda: worker_fds() <= before, what="the closing of all files")
+
+
+@pytest.mark.parametrize("before, after", [
+    ("", "abcdefghi"),  # within the head
+    ("ab", "cdefghi"),
+    ("abcdefghi", ""),
+])
+def test_an_urgent_byte_stands_where_it_was_sent(server, wire, before, after):
+    """A read ends before it, with more behind it: all came before the worker
+    looked."""
+    head = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
+    whole = head + before + after
+    at = len(head + before) - 1
+    workers = server.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        wire.send(whole[:at])
+        wire.socket.send(whole[at].encode(), socket.MSG_OOB)
+        wire.send(whole[at + 1:])
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+    assert wire.reply().body == b"abcdefghi"

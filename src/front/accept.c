@@ -64,7 +64,7 @@ static int
 watch(struct worker *w, int fd, uint32_t gen)
 {
     struct epoll_event ev = {
-        .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+        .events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET,
         .data.u64 = EVENT_DATA(TAG_CONN, gen, fd),
     };
     int e = worker_watch(w, fd, ev.events, ev.data.u64);

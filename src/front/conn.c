@@ -174,9 +174,9 @@ conn_read(struct conn *c, uint32_t i, void *to, size_t room)
     ssize_t n = recv((int)i, to, room, 0);
     KEEP_ORDER();
     if (n > 0) {
-        /* A short read has emptied the socket; what comes later is a new
-         * edge. */
-        if ((size_t)n < room && !(c->flags & CONN_HALF)) {
+        /* A short read has emptied the socket, or ended before an urgent byte
+         * (tcp(7)); what comes later is a new edge. */
+        if ((size_t)n < room && !(c->flags & (CONN_HALF | CONN_URGENT))) {
             c->flags &= (uint8_t)~CONN_READABLE;
         }
     } else if (n == 0) {
@@ -739,6 +739,9 @@ conn_event(struct worker *w, uint32_t i, uint32_t events)
     }
     if (events & EPOLLIN) {
         c->flags |= CONN_READABLE;
+    }
+    if (events & EPOLLPRI) {
+        c->flags |= CONN_URGENT | CONN_READABLE;
     }
     if ((events & EPOLLOUT) && c->state == CONN_SEND &&
         !(c->flags & CONN_GONE)) {

@@ -41,6 +41,7 @@ enum conn_flags {
     CONN_CLOSE = 8,    /* close when the reply has left */
     CONN_AGAIN = 16,   /* had its share; goes on in the next pass */
     CONN_SENDING = 32, /* within a send: what left is not recorded yet */
+    CONN_URGENT = 64,  /* an urgent byte came: a read may end before it */
 };
 
 struct conn { /* its index is its descriptor */
