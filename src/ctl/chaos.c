@@ -192,7 +192,7 @@ read_numbers(struct chaos *c)
     if (end == text || *end != '\0' || !(p > 0 && p <= 1)) {
         return refuse(ctl, "no probability above 0 and up to 1", text);
     }
-    c->tick_chance = chance_of_tick(p);
+    c->tick_chance = p < 1 ? chance_of_tick(p) : 1;
     if (ctl->seed == NULL) {
         if (getrandom(&c->seed, sizeof(c->seed), 0) != sizeof(c->seed)) {
             return refuse(ctl, "no random seed", strerrordesc_np(errno));
@@ -372,6 +372,8 @@ hit(struct chaos *c, struct chaos_target *target, uint64_t now)
     } else {
         c->counts[role][i]++;
     }
+    /* Who serves now is known soon. */
+    c->ask_at = MIN_OF(c->ask_at, now + LOOK_GAP);
     target->is_stopped = rc == 0 && signals[i].signal == SIGSTOP;
     target->due = target->is_stopped ? now + draw(c) % STOP_MAX : NEVER;
 }
