@@ -3,11 +3,13 @@
  * again and asks at once on a kept connection; the time to the answer is the
  * gap.  Connections that idle beside it (--idle) are counted at the end: those
  * that were ended are lost.  The process to be killed is asked for on the
- * control socket before each time.  Runs with a real-time priority where it
+ * control socket before each time.  Besides: until there are as many heirs as
+ * before.  Runs with a real-time priority where it
  * may, so that what it waits for is the server and not its own turn.
  */
 #include "bench-net.h"
 
+#include <dirent.h>
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
@@ -23,8 +25,8 @@ struct gap {
     long least_us, most_us;
     int *idle;
     int fd;
-    uint64_t *samples;
-    size_t n_samples;
+    uint64_t *samples, *renewed;
+    size_t n_samples, n_renewed;
     int n_lost, n_unchanged;
 };
 
@@ -127,6 +129,61 @@ await_other(struct gap *g, pid_t was)
     return 0;
 }
 
+static bool
+is_alive(pid_t pid)
+{
+    char path[32];
+    char text[256] = "";
+    const char *name_end;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (file == NULL) {
+        return false;
+    }
+    name_end =
+        fgets(text, sizeof(text), file) != NULL ? strrchr(text, ')') : NULL;
+    fclose(file);
+    return name_end != NULL && strlen(name_end) > 2 && name_end[2] != 'Z';
+}
+
+/* How many processes of GROUP live: a worker and its heirs. */
+static int
+count_group(pid_t group)
+{
+    DIR *dir = opendir("/proc");
+    const struct dirent *entry;
+    int n = 0;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+        n += pid > 0 && getpgid(pid) == group && is_alive(pid);
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    return n;
+}
+
+/* Waits until GROUP is as large as before the kill at START. */
+static void
+await_renewed(struct gap *g, pid_t group, int size, uint64_t start)
+{
+    uint64_t end = start + 1000000000u;
+    uint64_t now;
+
+    do {
+        now = bench_now();
+        if (count_group(group) >= size) {
+            g->renewed[g->n_renewed++] = now - start;
+            return;
+        }
+        sleep_us(100);
+    } while (now < end);
+}
+
 static void
 play(struct gap *g)
 {
@@ -134,6 +191,8 @@ play(struct gap *g)
 
     for (int i = 0; i < g->rounds; i++) {
         pid_t pid = await_other(g, was);
+        pid_t group = pid > 0 ? getpgid(pid) : -1;
+        int size;
         uint64_t start;
 
         if (pid == 0) {
@@ -142,6 +201,7 @@ play(struct gap *g)
             continue;
         }
         sleep_us(g->least_us + random() % (g->most_us - g->least_us + 1));
+        size = count_group(group);
         start = bench_now();
         kill(pid, SIGKILL);
         if (request(g)) {
@@ -149,6 +209,9 @@ play(struct gap *g)
         } else {
             g->n_lost++;
             reconnect(g);
+        }
+        if (size > 1) {
+            await_renewed(g, group, size, start);
         }
         was = pid;
     }
@@ -182,6 +245,16 @@ report(struct gap *g)
                "\"max_ms\": %.3f",
                (double)s[n / 2] / 1e6, (double)s[n * 9 / 10] / 1e6,
                (double)s[n * 99 / 100] / 1e6, (double)s[n - 1] / 1e6);
+    }
+    s = g->renewed;
+    n = g->n_renewed;
+    qsort(g->renewed, n, sizeof(*g->renewed), bench_compare);
+    printf(", \"renewed\": %zu", n);
+    if (n > 0) {
+        printf(", \"renewed_p50_ms\": %.3f, \"renewed_p99_ms\": %.3f, "
+               "\"renewed_max_ms\": %.3f",
+               (double)s[n / 2] / 1e6, (double)s[n * 99 / 100] / 1e6,
+               (double)s[n - 1] / 1e6);
     }
     printf("}\n");
 }
@@ -244,8 +317,9 @@ main(int argc, char **argv)
     bench_want_files(g.n_idle + 64);
     sched_setscheduler(0, SCHED_FIFO, &first);
     g.samples = calloc((size_t)g.rounds, sizeof(*g.samples));
+    g.renewed = calloc((size_t)g.rounds, sizeof(*g.renewed));
     g.idle = calloc((size_t)g.n_idle + 1, sizeof(*g.idle));
-    if (g.samples == NULL || g.idle == NULL) {
+    if (g.samples == NULL || g.renewed == NULL || g.idle == NULL) {
         bench_die("calloc");
     }
     for (int i = 0; i < g.n_idle; i++) {

@@ -440,7 +440,10 @@ def print_rest(results):
               f"on the same connection, {case['lost']} lost, "
               f"{case['idle_lost']} of {case['idle']} idle ones ended; from "
               f"kill to answer p50 {case.get('p50_ms', 0):.2f} ms, p99 "
-              f"{case.get('p99_ms', 0):.2f}, most {case.get('max_ms', 0):.2f}")
+              f"{case.get('p99_ms', 0):.2f}, most {case.get('max_ms', 0):.2f}; "
+              f"until all heirs are there again p50 "
+              f"{case.get('renewed_p50_ms', 0):.2f}, p99 "
+              f"{case.get('renewed_p99_ms', 0):.2f} of {case['renewed']}")
     if "cost" in results:
         cost = results["cost"]
         kb = [n for n in cost["heir_pss_kb"] if n is not None]
