@@ -37,8 +37,8 @@ access_flush(struct worker *w)
     core->log_len = 0;
 }
 
-static void
-log_client(struct log_line *line, const struct conn *c)
+void
+access_client(struct log_line *line, const struct conn *c)
 {
     char text[INET6_ADDRSTRLEN + 16];
     size_t n;
@@ -176,7 +176,7 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
     log_begin(line, w->world->wall(w->world->ctx), LOG_INFO, "request");
     snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
     log_bytes(line, "id", id, 16);
-    log_client(line, c);
+    access_client(line, c);
     if (r->parsed) {
         log_bytes(line, "method", in + r->method_name.off, r->method_name.len);
         log_bytes(line, "target", in + r->uri.off, MIN_OF(r->uri.len, 512u));

@@ -67,6 +67,7 @@ go_on_with_work(struct worker *w)
             continue;
         }
         c->flags |= CONN_READABLE;
+        worker_at(w, i);
         if (c->state == CONN_SEND) {
             reply_send(w, i);
         }
@@ -85,7 +86,6 @@ say_took_over(struct worker *w, const struct sweep_count *swept)
     log_num(&line, "connections", w->core->live);
     log_num(&line, "adopted", swept->adopted);
     log_num(&line, "closed", swept->closed);
-    log_ms(&line, "last_pass_ms", w->now - w->core->last_pass);
     log_end(&line, w->setup->log_fd);
 }
 
@@ -118,6 +118,7 @@ heir_take_over(struct worker *w)
     settle_all(w);
     heir_sweep(w, &swept);
     say_took_over(w, &swept);
+    fault_judge(w);
     lose_dead_rings(w);
     expect_welcomes(w);
     worker_replay(w);

@@ -446,6 +446,13 @@ rings_admit(struct worker *w)
     }
 }
 
+static void
+take_answer(void *worker, struct ring *g, uint32_t i, uint32_t slot)
+{
+    worker_at(worker, i);
+    call_answered(worker, g, i, slot);
+}
+
 void
 rings_flush(struct worker *w)
 {
@@ -465,7 +472,7 @@ rings_poll(struct worker *w)
     for (uint32_t word = 0; word * 64 < w->core->n_rings; word++) {
         for (uint64_t bits = w->active[word]; bits; bits &= bits - 1) {
             uint32_t g = word * 64 + (uint32_t)__builtin_ctzll(bits);
-            n += ring_poll(&w->rings[g], call_answered, w);
+            n += ring_poll(&w->rings[g], take_answer, w);
             if (w->rings[g].lied) {
                 ring_lost(w, g, WORKER_CAUSE_LIED);
             } else if (!ring_is_busy(&w->rings[g])) {

@@ -88,6 +88,7 @@ handle_event(struct worker *w, const struct epoll_event *ev)
     switch ((enum event_tag)(data >> 56)) {
     case TAG_CONN:
         if (w->conns[i].state != CONN_FREE && w->conns[i].gen == gen) {
+            worker_at(w, i);
             conn_event(w, i, ev->events);
         }
         break;
@@ -196,6 +197,7 @@ collect(struct worker *w, bool may_block)
 
     /* What a dead worker had taken is found here by its heir. */
     memset(core->events, 0, (size_t)core->n_events * sizeof *core->events);
+    worker_at(w, FAULT_NOBODY);
     core->n_events = 0;
     if (limit != 0 && go_to_sleep(w)) {
         limit = 0;
@@ -226,6 +228,7 @@ new_second(struct worker *w)
 static void
 timer_due(void *arg, uint32_t i)
 {
+    worker_at(arg, i);
     conn_due(arg, i);
 }
 
@@ -265,6 +268,7 @@ static void
 go_on(struct worker *w, uint32_t i)
 {
     w->conns[i].flags &= (uint8_t)~CONN_AGAIN;
+    worker_at(w, i);
     conn_go(w, i);
 }
 
@@ -303,6 +307,7 @@ look_on(struct worker *w)
         struct conn *c = &w->conns[w->look_at];
         if (c->state == CONN_IDLE) {
             c->flags |= CONN_READABLE;
+            worker_at(w, w->look_at);
             conn_go(w, w->look_at);
         }
     }
@@ -635,6 +640,7 @@ worker_begin(struct worker *w, const struct worker_setup *setup)
         worker_rebuild(w);
         w->look_at = UINT32_MAX;
         succession_begin(w);
+        fault_watch(w);
         w->heirs_due = setup->heirs > 0;
         atomic_store_explicit(&setup->seats[setup->index].pid,
                               (uint32_t)getpid(), memory_order_relaxed);

@@ -13,6 +13,7 @@
 #include "door/ring.h"
 #include "door/sys.h"
 #include "front/conn.h"
+#include "front/fault.h"
 #include "front/succession.h"
 #include "front/worker.h"
 #include "loop/arena.h"
@@ -59,6 +60,7 @@ struct core {
     uint64_t log_lost; /* writes that the log did not take */
     uint32_t log_len;
     char log[LOG_BATCH]; /* lines of this pass; of a dead worker, its last */
+    struct fault_report fault;
     /* struct ring[n_rings] and what lies apart of each; struct conn[n_conns].
      * All zero until used, so each costs memory only as far as it was. */
     uint32_t n_rings;
@@ -192,6 +194,13 @@ input_size(const struct worker *w, const struct conn *c)
     return (arena_is_run(&w->arena, c->seg) ? ARENA_RUN * ARENA_SEGMENT
                                             : ARENA_SEGMENT) -
            INPUT_AT;
+}
+
+/* From here on it is connection I's doing if the worker faults. */
+static inline void
+worker_at(struct worker *w, uint32_t i)
+{
+    *(volatile uint32_t *)&w->core->fault.at = i;
 }
 
 /* ---- accept.c ---- */
@@ -340,6 +349,8 @@ void settle_all(struct worker *w);
 /* Counts and logs the end of R, once, however often it is called. */
 void access_log(struct worker *w, const struct conn *c, struct request *r);
 void access_flush(struct worker *w);
+/* Adds who C's client is. */
+void access_client(struct log_line *line, const struct conn *c);
 const char *cause_name(enum reply_cause cause);
 
 /* ---- control.c ---- */
