@@ -25,6 +25,7 @@ build ninja-build    ninja       runs the build
 build bison          bison       the parser of cardea.conf
 build flex           flex        the scanner of cardea.conf
 build pkg-config     pkg-config  finds libraries
+build libseccomp-dev pc:libseccomp  makes the workers' system call filter
 build python3        python3     the checks that are part of the build
 site  libsqlite3-dev pc:sqlite3  the example /visits
 site  libssl-dev     pc:libcrypto  the example /upload

@@ -172,6 +172,7 @@ init_worker(struct keeper *k, int index, int cpu)
         .folder_fds = k->folder_fds,
         .seats = k->seats,
         .tallies = tallies_of(&k->tallies, index),
+        .is_confined = true,
         .change_user = k->workers_change_user,
         .uid = k->workers_uid,
         .gid = k->workers_gid,

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "front/confine.h"
 #include "front/heir.h"
 
 #define SEGMENTS   (256u << 8) /* 256 MiB at the most; sparse */
@@ -449,6 +450,7 @@ worker_rebuild(struct worker *w)
     uint32_t live = 0;
 
     w->now = w->world->now(w->world->ctx);
+    new_second(w); /* an heir may serve before its first pass */
     w->nap = NAP_MIN;
     w->n_again = 0;
     w->again_all = true; /* the list of a worker before us is lost */
@@ -506,7 +508,6 @@ drop_rights(const struct worker_setup *s)
          setresuid(s->uid, s->uid, s->uid) < 0)) {
         return errno;
     }
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
@@ -644,6 +645,9 @@ worker_begin(struct worker *w, const struct worker_setup *setup)
         w->heirs_due = setup->heirs > 0;
         atomic_store_explicit(&setup->seats[setup->index].pid,
                               (uint32_t)getpid(), memory_order_relaxed);
+    }
+    if (e == 0 && setup->is_confined) {
+        confine(setup->folder_fds, w->conf->n_targets);
     }
     return e;
 }

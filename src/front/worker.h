@@ -69,6 +69,7 @@ struct worker_setup {
     const int *folder_fds; /* one for each conf->targets; -1 if not FILES */
     struct seat *seats;    /* SEATS_MAX of them */
     struct tally *tallies; /* own; one for each target, and one more */
+    bool is_confined;      /* gives up what a worker does not need */
     bool change_user;      /* become UID and GID */
     uid_t uid;
     gid_t gid;
