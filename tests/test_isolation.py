@@ -136,6 +136,7 @@ def test_the_environment_is_clean(start, folder):
     assert got.pop("PATH") == os.environ["PATH"]
     assert got.pop("CARDEA_DOOR").endswith("/m/door")
     assert got.pop("CARDEA_CONTROL").endswith("/control")
+    assert got.pop("CARDEA_OUTPUT").endswith("/m/output")
     assert got.pop("CARDEA_STATE").endswith("/m")
     assert got == {"LANG": "de_DE.UTF-8", "EMPTY": "", "SPACED": "a b",
                    "TZ": "UTC", "HOME": "/nowhere", "CARDEA_MODULE": "m"}

@@ -20,6 +20,7 @@
 
 #include "app/app.h"
 #include "door.h"
+#include "door/copy_output.h"
 #include "door/dial.h"
 #include "door/native.h"
 #include "door/sys.h"
@@ -632,6 +633,7 @@ prepare_copies(struct way *way)
         .calls = number_of("CARDEA_RECYCLE_CALLS", 1),
         .age_ns = number_of("CARDEA_RECYCLE_AGE", 1000000000),
         .memory = number_of("CARDEA_RECYCLE_MEMORY", 1),
+        .output = getenv(COPY_OUTPUT_VARIABLE),
     };
     int e = door_copies_prepare(&hooks, &limits);
 

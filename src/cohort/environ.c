@@ -12,6 +12,8 @@
 
 #include "base/limits.h"
 #include "base/util.h"
+#include "cohort/writers.h"
+#include "door/copy_output.h"
 
 /* A sanitizer's options too where we are built with one. */
 static const char *const kept[] = {
@@ -22,8 +24,8 @@ static const char *const kept[] = {
 };
 
 /* HOME, USER, LOGNAME; CARDEA_DOOR, _MODULE, _CONTROL, _STATE, _LIMITS;
- * _COPIES, _START_TIMEOUT, _RECYCLE_CALLS, _AGE, _MEMORY; the NULL. */
-#define OTHERS 14
+ * _OUTPUT, _COPIES, _START_TIMEOUT, _RECYCLE_CALLS, _AGE, _MEMORY; the NULL. */
+#define OTHERS 15
 
 struct vars {
     char **list;
@@ -103,12 +105,17 @@ add_number(struct vars *vars, const char *name, uint64_t value, uint64_t scale)
     add(vars, name, value > 0 ? text : NULL);
 }
 
-/* What bounds forked copies (cardea_serve(3)). */
+/* Where forked copies get pipes, and what bounds them (cardea_serve(3)). */
 static void
-add_copies(struct vars *vars, const struct conf_module *conf)
+add_copies(struct vars *vars, const struct keeper_module *m)
 {
+    const struct conf_module *conf = m->conf;
     const uint64_t *amounts = conf->amounts;
+    char output[WRITERS_PATH];
 
+    if (writers_path(m, output)) {
+        add(vars, COPY_OUTPUT_VARIABLE, output);
+    }
     if (conf->kind != CONF_MODULE_RUN && conf->kind != CONF_MODULE_WSGI) {
         return;
     }
@@ -149,7 +156,7 @@ environ_make(const struct keeper_module *m)
         return NULL;
     }
     add_own(&vars, m);
-    add_copies(&vars, m->conf);
+    add_copies(&vars, m);
     add_secrets(&vars, &m->conf->secrets);
     for (size_t i = 0; i < named->n; i++) {
         add(&vars, named->list[i].name, named->list[i].value);

@@ -26,6 +26,7 @@
 #include "module/spawn.h"
 
 struct keeper;
+struct keeper_writer;
 struct listeners_file;
 
 /* A descriptor in the epoll set. READY is called with the source itself, which
@@ -56,12 +57,21 @@ struct keeper_worker {
     uint32_t looks_asked, looks_done; /* in this life */
 };
 
-/* One of a module's two output streams. */
+/* One of the two output streams of a module, or of a copy of it. */
 struct keeper_stream {
     struct keeper_source source; /* owner: the module */
     const char *name;
+    struct keeper_writer *writer; /* whose it is; NULL: all of the module's */
     struct lines lines;
     bool paused; /* not read until the second is over */
+};
+
+/* Its forked copies with streams of their own (writers.c). */
+struct keeper_writers {
+    struct keeper_source listener; /* owner: the module */
+    struct keeper_writer *list;
+    uint32_t n, asked; /* asked: in this second */
+    bool paused;       /* none is answered until the second is over */
 };
 
 /* What a module printed in this second. */
@@ -113,6 +123,7 @@ struct keeper_module {
     struct keeper_stream streams[2];
     struct keeper_output output;
     struct keeper_bound bounds[CGROUP_EVENTS];
+    struct keeper_writers writers;
     char *door;           /* path */
     char *state;          /* path; NULL: there is no state folder */
     struct limits limits; /* of the program, or of its shim's commands */
@@ -184,6 +195,7 @@ struct keeper {
     char shim[PATH_MAX];
     struct rlimit given_files; /* descriptors: what our modules have */
     uint32_t n_files;          /* and what a worker has */
+    uint32_t n_writers;        /* of all modules */
     enum keeper_phase phase;
     bool ready_said;
     bool failed; /* could not start */
@@ -301,7 +313,20 @@ void isolate_plan(struct keeper_module *m);
 /* Opens M's streams for one life; the program's ends come back in FDS, the
  * caller's. 0 or a negative errno; what is open then the caller closes too. */
 int output_open(struct keeper_module *m, struct spawn_fd fds[2]);
+/* The same for one STREAM; the writing end comes back in *P_END. */
+int output_pipe(struct keeper_module *m, struct keeper_stream *stream,
+                int *p_end);
 void output_ready(struct keeper_source *source, uint32_t events);
+/* Reads up to MOST bytes of what is there, whatever the rates are, and ends
+ * the last line. */
+void output_read(struct keeper_stream *stream, size_t most);
+/* Logs the beginning of a line that it has, and closes it. Nothing if it is
+ * closed. */
+void output_close(struct keeper_stream *stream);
+/* Reads on, if it is paused. */
+void output_resume(struct keeper_stream *stream);
+/* Begins a new second of M's rates if the last one is over. */
+void output_begin_second(struct keeper_module *m);
 /* Logs what M wrote before its end, and closes its streams; bounded, since a
  * process that left the group may write on for ever. */
 void output_drain(struct keeper_module *m);

@@ -13,6 +13,7 @@
 
 #include "base/util.h"
 #include "cohort/shims.h"
+#include "cohort/writers.h"
 
 /* The first number of a listening socket in a module. */
 #define LISTEN_FIRST 64
@@ -84,6 +85,9 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
         if (rc < 0) {
             keeper_unwatch(m->keeper, &m->streams[i].source);
         }
+    }
+    if (rc < 0) {
+        writers_close(m);
     }
     return rc;
 }
@@ -176,6 +180,7 @@ modules_init(struct keeper *k)
     for (size_t i = 0; i < n; i++) {
         k->modules[i].streams[0].source.fd = -1;
         k->modules[i].streams[1].source.fd = -1;
+        k->modules[i].writers.listener.fd = -1;
         k->modules[i].unit.pidfd = -1;
         left_init(&k->modules[i]);
         bounds_init(&k->modules[i]);
@@ -201,6 +206,7 @@ modules_deinit(struct keeper *k)
 
         keeper_unwatch(k, &m->streams[0].source);
         keeper_unwatch(k, &m->streams[1].source);
+        writers_deinit(m);
         left_end(m);
         bounds_deinit(m);
         restart_deinit(&m->unit);

@@ -1,5 +1,6 @@
-/* What modules print: two pipes for each life, cut into lines, each a line of
- * the log with module, stream and, where the line tells, request and copy.
+/* What modules print: two pipes for each life, and two for each forked copy
+ * (writers.c), cut into lines, each a line of the log with module, stream and,
+ * where the pipe or the line tells, copy and request.
  *
  * A program may write without end. It is not stopped for that, since one that
  * only talks much should not stand still: what is over the rate is read,
@@ -18,15 +19,24 @@
 
 #include "base/util.h"
 #include "cohort/tag.h"
+#include "cohort/writers.h"
 
 /* A line of this cost (lines.h) has room in the log for the fields of a tag
  * beside its text. */
 #define TAGGED_COST 1800
 
+#define DRAIN_BYTES (1 << 20) /* of a stream, when its module has ended */
+
+/* Whose pipe it is counts more than what the line says. */
 static void
-add_tag(struct log_line *line, const struct tag *tag)
+add_tag(struct log_line *line, const struct keeper_stream *stream,
+        const struct tag *tag)
 {
-    if (tag->pid != NULL) {
+    pid_t pid = stream->writer != NULL ? writer_pid(stream->writer) : 0;
+
+    if (pid > 0) {
+        log_num(line, "pid", (uint64_t)pid);
+    } else if (tag->pid != NULL) {
         log_bytes(line, "pid", tag->pid, tag->pid_len);
     }
     if (tag->request != NULL) {
@@ -54,7 +64,7 @@ take_line(void *arg, const char *text, size_t len, bool more)
     keeper_log_begin(m->keeper, &line, LOG_INFO, "output");
     log_text(&line, "module", m->conf->name);
     log_text(&line, "stream", stream->name);
-    add_tag(&line, &tag);
+    add_tag(&line, stream, &tag);
     if (more) {
         log_text(&line, "more", "yes");
     }
@@ -78,10 +88,22 @@ tell_dropped(struct keeper_module *m)
     m->output.dropped = 0;
 }
 
-/* Begins a new second if the last one is over. */
-static void
-begin_second(struct keeper_module *m, uint64_t now)
+void
+output_resume(struct keeper_stream *stream)
 {
+    struct keeper_module *m = stream->source.owner;
+
+    if (stream->paused) {
+        stream->paused = false;
+        (void)keeper_watch(m->keeper, &stream->source, EPOLLIN);
+    }
+}
+
+void
+output_begin_second(struct keeper_module *m)
+{
+    uint64_t now = keeper_now(m->keeper);
+
     if (now - m->output.began < NS_PER_SEC) {
         return;
     }
@@ -89,36 +111,45 @@ begin_second(struct keeper_module *m, uint64_t now)
     m->output.began = now;
     m->output.lines = 0;
     m->output.bytes = 0;
-    for (int i = 0; i < 2; i++) {
-        if (m->streams[i].paused) {
-            m->streams[i].paused = false;
-            (void)keeper_watch(m->keeper, &m->streams[i].source, EPOLLIN);
-        }
-    }
+    output_resume(&m->streams[0]);
+    output_resume(&m->streams[1]);
+    writers_resume(m);
 }
 
-/* Reads one portion; false when there is nothing (more) to be read. */
-static bool
-read_stream(struct keeper_stream *stream)
+void
+output_close(struct keeper_stream *stream)
+{
+    struct keeper_module *m = stream->source.owner;
+
+    if (stream->source.fd >= 0) {
+        lines_end(&stream->lines, take_line, stream);
+        keeper_unwatch(m->keeper, &stream->source);
+    }
+    stream->paused = false;
+}
+
+/* Reads one portion, of at most MOST bytes; how many. 0: there is nothing, or
+ * no more: then it is closed. */
+static size_t
+read_stream(struct keeper_stream *stream, size_t most)
 {
     struct keeper_module *m = stream->source.owner;
     char bytes[16384];
     ssize_t n;
 
     if (stream->source.fd < 0) {
-        return false;
+        return 0;
     }
-    n = read(stream->source.fd, bytes, sizeof(bytes));
+    n = read(stream->source.fd, bytes, MIN_OF(most, sizeof(bytes)));
     if (n > 0) {
         m->output.bytes += (size_t)n;
         lines_add(&stream->lines, bytes, (size_t)n, take_line, stream);
-        return true;
+        return (size_t)n;
     }
     if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        lines_end(&stream->lines, take_line, stream);
-        keeper_unwatch(m->keeper, &stream->source);
+        output_close(stream);
     }
-    return false;
+    return 0;
 }
 
 void
@@ -127,49 +158,70 @@ output_ready(struct keeper_source *source, uint32_t events)
     struct keeper_stream *stream = (struct keeper_stream *)source;
     struct keeper_module *m = source->owner;
 
-    begin_second(m, keeper_now(m->keeper));
-    if (read_stream(stream) && m->output.bytes >= OUTPUT_BYTES) {
+    output_begin_second(m);
+    if (read_stream(stream, SIZE_MAX) == 0) {
+        if (stream->source.fd < 0 && stream->writer != NULL) {
+            writer_stream_ended(stream->writer);
+        }
+    } else if (m->output.bytes >= OUTPUT_BYTES) {
         /* Out of the set: a hang-up would be told again and again. */
         epoll_ctl(m->keeper->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
         stream->paused = true;
     }
 }
 
+void
+output_read(struct keeper_stream *stream, size_t most)
+{
+    size_t n;
+
+    while (most > 0 && (n = read_stream(stream, most)) > 0) {
+        most -= n;
+    }
+    lines_end(&stream->lines, take_line, stream);
+}
+
+int
+output_pipe(struct keeper_module *m, struct keeper_stream *stream, int *p_end)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        return -errno;
+    }
+    *p_end = ends[1];
+    stream->source = (struct keeper_source){ends[0], output_ready, m};
+    stream->paused = false;
+    fcntl(ends[0], F_SETFL, O_NONBLOCK); /* this end alone */
+    return keeper_watch(m->keeper, &stream->source, EPOLLIN);
+}
+
 int
 output_open(struct keeper_module *m, struct spawn_fd fds[2])
 {
     for (int i = 0; i < 2; i++) {
-        int ends[2];
         int rc;
 
-        if (pipe2(ends, O_CLOEXEC) < 0) {
-            return -errno;
-        }
-        fds[i] = (struct spawn_fd){ends[1], i + 1};
-        m->streams[i].source.fd = ends[0];
-        m->streams[i].paused = false;
-        fcntl(ends[0], F_SETFL, O_NONBLOCK); /* this end alone */
-        rc = keeper_watch(m->keeper, &m->streams[i].source, EPOLLIN);
+        fds[i] = (struct spawn_fd){-1, i + 1};
+        rc = output_pipe(m, &m->streams[i], &fds[i].from);
         if (rc < 0) {
             return rc;
         }
     }
+    writers_open(m);
     return 0;
 }
 
 void
 output_drain(struct keeper_module *m)
 {
-    begin_second(m, keeper_now(m->keeper));
+    output_begin_second(m);
     for (int i = 0; i < 2; i++) {
-        struct keeper_stream *stream = &m->streams[i];
-
-        for (int n = 0; n < 64 && read_stream(stream); n++) {
-        }
-        lines_end(&stream->lines, take_line, stream);
-        keeper_unwatch(m->keeper, &stream->source);
-        stream->paused = false;
+        output_read(&m->streams[i], DRAIN_BYTES);
+        output_close(&m->streams[i]);
     }
+    writers_close(m);
+    writers_drain(m);
     tell_dropped(m);
 }
 
@@ -178,7 +230,7 @@ static bool
 is_due(const struct keeper_module *m)
 {
     return m->output.dropped > 0 || m->streams[0].paused ||
-           m->streams[1].paused;
+           m->streams[1].paused || writers_wait(m);
 }
 
 void
@@ -186,7 +238,7 @@ output_tick(struct keeper *k, uint64_t now)
 {
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         if (is_due(&k->modules[i])) {
-            begin_second(&k->modules[i], now);
+            output_begin_second(&k->modules[i]);
         }
     }
 }

@@ -1,11 +1,7 @@
-/* All copies of a module write into one pipe, and a pipe does not tell who
- * wrote; so a line may begin with whose it is. A program can only lie about
- * itself: module and stream are what the keeper knows, and what is read here is
- * digits, or of the few bytes that ids have.
- *
- * Sockets would tell the writer of each line by credentials; but /dev/stderr
- * cannot be opened where standard error is a socket, and scripts, php-fpm and
- * nginx do that. See docs/isolation.md. */
+/* A pipe does not tell who wrote, nor for which request; so a line may begin
+ * with it. A program can only lie about itself: module and stream are what the
+ * keeper knows, also the pid where a copy has pipes of its own (writers.c), and
+ * what is read here is digits, or of the few bytes that ids have. */
 #include "cohort/tag.h"
 
 #include <string.h>

@@ -872,7 +872,7 @@ test_environment(void **state)
         "sort | tr '\\n' ' '; echo; pwd";
     static char *argv[] = {shell, dash_c, script, NULL};
     struct server *s = server_new(GOOD);
-    char want[512];
+    char want[1024];
 
     setenv("CARDEA_SECRET", "1", 1);
     setenv("HOME", "/home", 1);
@@ -882,9 +882,10 @@ test_environment(void **state)
     server_start(s);
     snprintf(want, sizeof(want),
              "text=\"CARDEA_CONTROL=%s/control CARDEA_DOOR=%s/words/door "
-             "CARDEA_MODULE=words CARDEA_STATE=%s/words HOME=/home LANG=C "
+             "CARDEA_MODULE=words CARDEA_OUTPUT=%s/words/output "
+             "CARDEA_STATE=%s/words HOME=/home LANG=C "
              "PATH=/usr/bin:/bin TZ=UTC \"\n",
-             s->run_folder, s->run_folder, s->state_folder);
+             s->run_folder, s->run_folder, s->run_folder, s->state_folder);
     wait_line(s, NULL, "event=output module=words text=/");
     assert_non_null(strstr(s->log, want));
     kill(s->pid, SIGTERM);

@@ -5,6 +5,7 @@
  * ended.
  */
 #include "door/copies.h"
+#include "door/copy_output.h"
 #include "door/items.h"
 
 #include <errno.h>
@@ -31,6 +32,10 @@ struct self {
     uint32_t n_rings, next; /* which is asked first */
     uint64_t born, calls, age_ns;
     struct thread thread;
+    /* Its parent's, forgotten and never freed: held, so that a leak checker in
+     * a program that calls exit(3) tells only of the program's. */
+    struct item *items;
+    struct door *doors;
 };
 
 /* ---- its parent ---- */
@@ -258,7 +263,10 @@ copy_main(struct copies *copies, struct copy_note *note, uint64_t seed)
     self->thread.note = note;
     self->thread.pinned = -1;
     find_rings(self);
+    self->items = all_items;
+    self->doors = door_server.doors;
     server_forget_in_copy();
+    copy_output_ask(copies->limits.output);
     if (copies->hooks.start && copies->hooks.start(copies->hooks.arg) != 0) {
         _exit(1);
     }

@@ -69,6 +69,7 @@ struct door_copy_limits {
     uint64_t start_ns;      /* until `start` has returned; 30 s */
     uint64_t calls, age_ns; /* of one copy, up to a tenth more or less */
     uint64_t memory;        /* bytes resident */
+    const char *output;     /* path, outlives all: copy_output_ask(); or NULL */
 };
 
 /* Says that calls will be served by copies: before the door is made, and while

@@ -28,6 +28,29 @@ end(void *arg)
     fprintf(stderr, "copy %d ends\n", (int)getpid());
 }
 
+/* Writes what a test looks for in the log, as many do: by stdio, by a child,
+ * by hand, and with no end. */
+static void
+say(struct cardea_request *r, const char *what)
+{
+    if (strcmp(what, "lines") == 0) {
+        fprintf(stderr, "copy %d errs\n", (int)getpid());
+        printf("copy %d prints\n", (int)getpid());
+        fflush(stdout);
+        if (system("echo a child of $PPID") != 0) {
+            abort();
+        }
+    } else if (strcmp(what, "buffered") == 0) {
+        printf("copy %d has printed\nand more\n", (int)getpid());
+    } else if (strcmp(what, "lie") == 0) {
+        fprintf(stderr, "request some-id [1]: copy %d lies\n", (int)getpid());
+    } else if (strcmp(what, "log") == 0) {
+        cardea_log(r, "copy %d logs", (int)getpid());
+    } else {
+        fprintf(stderr, "half a line of copy %d", (int)getpid());
+    }
+}
+
 static void
 handle(struct cardea_request *r)
 {
@@ -35,8 +58,14 @@ handle(struct cardea_request *r)
     size_t len;
 
     calls++;
+    if (cardea_param(r, "first", value, sizeof value) >= 0) {
+        say(r, value);
+    }
     if (cardea_param(r, "ms", value, sizeof value) >= 0) {
         usleep((useconds_t)atoi(value) * 1000);
+    }
+    if (cardea_param(r, "say", value, sizeof value) >= 0) {
+        say(r, value);
     }
     if (cardea_param(r, "signal", value, sizeof value) >= 0) {
         raise(atoi(value));
