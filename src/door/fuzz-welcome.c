@@ -38,7 +38,9 @@ say_welcome(void *bytes, size_t room, size_t *p_n_fds)
     uint8_t how = fuzz_byte(&in);
 
     *p_n_fds = how & 1 ? 0 : 1;
-    turn = NULL;
+    if (room == 2) {
+        turn = NULL; /* of a channel that is over */
+    }
     switch (how >> 1 & 15) {
     case 1:
         w.magic = fuzz_number(&in, 8);
