@@ -337,7 +337,7 @@ def arguments():
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--systemd", action="store_true")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
-    parser.add_argument("--limit", type=int, default=1800)
+    parser.add_argument("--limit", type=int, default=3600)
     parser.add_argument("--run")
     return parser.parse_known_args()
 
