@@ -11,7 +11,7 @@ import pytest
 
 from lib import cgroup
 from lib.python import need_extension, write_apps
-from lib.server import Server, alive, until
+from lib.server import SLOW, Server, alive, until
 
 ROOT = os.geteuid() == 0
 NEEDS_ROOT = pytest.mark.skipif(not ROOT,
@@ -492,6 +492,7 @@ def cpu_of(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.skipif(SLOW, reason="an interpreted machine is too slow for it")
 @pytest.mark.parametrize("command", ["yes words", "cat /dev/zero"])
 def test_a_program_that_logs_without_end_costs_little(start, command):
     server = start("""
