@@ -32,6 +32,7 @@ static const char *const cause_names[] = {
     [WORKER_CAUSE_STUCK] = "stuck",
     [WORKER_CAUSE_IDLE] = "idle",
     [WORKER_CAUSE_PARKED] = "parked",
+    [WORKER_CAUSE_HEIR] = "heir",
 };
 
 static const char *
@@ -208,6 +209,7 @@ try_link(struct keeper *k, struct keeper_target *t, int worker, uint64_t now)
         return;
     }
     link->open = true;
+    link->asked = false;
     link->told_none = false;
     link->opened_at = now;
     link->deadline = UINT64_MAX;
@@ -354,10 +356,45 @@ doors_ask_back(struct keeper_module *m, bool drain)
 
         for (int w = 0; t->module == m && w < k->n_workers; w++) {
             if (t->links[w].open) {
+                t->links[w].asked = true;
                 worker_send(&k->workers[w], &park, -1);
             } else {
                 t->links[w].deadline = UINT64_MAX;
             }
+        }
+    }
+}
+
+/* What the worker that has LINK of T is to do with it. */
+static enum worker_message_kind
+asked_of(const struct keeper_target *t, const struct keeper_link *link)
+{
+    const struct keeper_module *m = t->module;
+
+    if (life_is_parking(m)) {
+        return m->life.recycled != 0 ? WORKER_DRAIN : WORKER_PARK;
+    }
+    if (left_is_there(m) && m->left.incarnation == link->incarnation) {
+        return m->left.drains ? WORKER_DRAIN : WORKER_KEEP;
+    }
+    return WORKER_KEEP;
+}
+
+void
+doors_tell_again(struct keeper *k, int worker)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        const struct keeper_target *t = &k->targets[i];
+        const struct keeper_link *link;
+        struct worker_message again = {.target = (uint32_t)i};
+
+        if (t->module == NULL) {
+            continue;
+        }
+        link = &t->links[worker];
+        if (link->open && link->asked) {
+            again.kind = asked_of(t, link);
+            (void)worker_send(&k->workers[worker], &again, -1);
         }
     }
 }
@@ -440,6 +477,32 @@ tell_lost(struct keeper *k, const struct keeper_target *t, int worker,
     keeper_log_end(k, &line);
 }
 
+/* The process that took WORKER's place has no ring of T. No failure: it gets
+ * the door once more, or hears once more that there is none. */
+static void
+give_heir(struct keeper *k, struct keeper_target *t, int worker)
+{
+    struct keeper_link *link;
+    bool was_open;
+
+    if (t->path == NULL) {
+        return; /* a folder: it never has one */
+    }
+    link = &t->links[worker];
+    was_open = link->open;
+    t->causes[WORKER_CAUSE_HEIR]++;
+    link->open = false;
+    link->told_none = false;
+    if (was_open && t->module != NULL && life_is_parking(t->module)) {
+        link->deadline = UINT64_MAX; /* it is back, as was asked */
+        t->announced = false;
+    } else if (was_open && can_try(k, t, worker)) {
+        link->deadline = keeper_now(k);
+    } else {
+        tell_none(k, t, worker);
+    }
+}
+
 int
 doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
 {
@@ -449,6 +512,10 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
     bool fresh = cause == WORKER_CAUSE_IDLE; /* no fault: its calls wait */
     uint64_t wait;
 
+    if (cause == WORKER_CAUSE_HEIR && target < k->conf->n_targets) {
+        give_heir(k, &k->targets[target], worker);
+        return 0;
+    }
     if (target >= k->conf->n_targets || k->targets[target].path == NULL ||
         cause < WORKER_CAUSE_GONE || cause > WORKER_CAUSE_PARKED ||
         (cause == WORKER_CAUSE_PARKED && k->targets[target].module == NULL)) {

@@ -135,6 +135,7 @@ reap(struct keeper *k)
     for (;;) {
         siginfo_t info = {0};
         struct keeper_module *m;
+        struct keeper_worker *w;
         int status = 0;
 
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
@@ -147,6 +148,10 @@ reap(struct keeper *k)
             return;
         }
         m = modules_find(k, info.si_pid);
+        w = m == NULL ? heirs_find(k, info.si_pid) : NULL;
+        if (w != NULL) {
+            worker_hear(w); /* it may have told who serves */
+        }
         if (m != NULL && !left_begin(m)) {
             /* While its leader is not reaped the number is the group's. */
             kill(-info.si_pid, SIGKILL);
@@ -155,8 +160,8 @@ reap(struct keeper *k)
         waitpid(info.si_pid, &status, 0);
         if (m != NULL) {
             module_reaped(m, status);
-        } else {
-            workers_reaped(k, info.si_pid, status);
+        } else if (w != NULL) {
+            heirs_reaped(w, info.si_pid, status);
         }
     }
 }

@@ -37,6 +37,21 @@ struct keeper_source {
     void *owner;
 };
 
+/* What heirs.c knows of the processes of a worker's life. */
+struct keeper_heirs {
+    pid_t group;          /* of them all; 0: there is none */
+    pid_t next;           /* took over from one that is not reaped; 0: none */
+    uint64_t empty_at;    /* that one was reaped then; 0: one serves */
+    uint64_t look_at;     /* for an heir; UINT64_MAX: not */
+    int status;           /* of wait(2), of the last that served */
+    bool told;            /* its death is counted and logged */
+    bool killed;          /* all of them were */
+    uint64_t second;      /* in which deaths are counted */
+    uint32_t haste;       /* their weight */
+    uint32_t looks_spare; /* asked of one that died, and perhaps taken by it */
+    uint64_t n_takeovers, n_deaths; /* of heirs; of all lives */
+};
+
 struct keeper_worker {
     struct keeper *keeper;
     int index;
@@ -51,10 +66,12 @@ struct keeper_worker {
     bool traced;                  /* a debugger held it at the last look */
     bool told_traced;             /* ... and the log says so */
     uint64_t last_pass;
+    uint64_t look_at;       /* at it alone; UINT64_MAX: with the others */
     uint64_t frozen_at;     /* stands still since; 0: it does not */
     uint64_t deaf_deadline; /* it closed its control: killed then */
     bool ready;
     uint32_t looks_asked, looks_done; /* in this life */
+    struct keeper_heirs heirs;
 };
 
 /* One of the two output streams of a module, or of a copy of it. */
@@ -136,6 +153,7 @@ struct keeper_link {
     bool open;
     bool told_none;
     bool renews;       /* not lost: the worker asked for a fresh one */
+    bool asked;        /* back, at least once since it is open */
     uint64_t deadline; /* next try; UINT64_MAX: none due */
     uint64_t tried_at, opened_at;
     uint64_t incarnation; /* of the module when it was dialled */
@@ -152,7 +170,7 @@ struct keeper_target {
     bool waiting_told;
     uint64_t
         no_descs_told; /* the start of its module, or 1, told of; 0: none */
-    uint64_t causes[WORKER_CAUSE_PARKED + 1];
+    uint64_t causes[WORKER_CAUSE_HEIR + 1];
 };
 
 enum keeper_phase {
@@ -243,6 +261,8 @@ void stop_advance(struct keeper *k);
 /* Remembers what UNIT's end with STATUS means for our exit status. */
 void stop_note_end(struct keeper *k, const struct restart *unit, int status,
                    bool killed);
+/* W has another process, which may not know that it is to stop. */
+void stop_tell_again(struct keeper_worker *w);
 /* Kills and reaps every process that is still below us. */
 void stop_orphans(struct keeper *k);
 
@@ -256,24 +276,52 @@ void workers_deinit(struct keeper *k);
 void workers_tick(struct keeper *k, uint64_t now);
 /* When it is to be called next; UINT64_MAX: no worker needs it. */
 uint64_t workers_deadline(const struct keeper *k);
-/* Is PID a worker? Then it is marked dead with STATUS. */
-bool workers_reaped(struct keeper *k, pid_t pid, int status);
+/* W has no process any more; the last that served ended with STATUS. */
+void worker_died(struct keeper_worker *w, int status);
+/* It accepts connections; nothing if that is known. */
+void worker_is_ready(struct keeper_worker *w);
+/* Takes what W has said and is not heard yet. */
+void worker_hear(struct keeper_worker *w);
 bool workers_all_ready(const struct keeper *k);
 /* Sends MESSAGE with FD (-1: none; borrowed). 0 or a negative errno. */
 int worker_send(struct keeper_worker *w, const struct worker_message *message,
                 int fd);
 
-/* Logs a kill for CAUSE, kills, and hears no more. */
+/* Logs a kill for CAUSE, kills it with its heirs, and hears no more. */
 void worker_end_trust(struct keeper_worker *w, const char *cause);
+/* Logs a kill for CAUSE and kills the process that serves: an heir goes on. */
+void worker_replace(struct keeper_worker *w, const char *cause);
 /* Ends a wait that it may be in within a system call. */
 void worker_poke(struct keeper_worker *w);
 
+/* heirs.c: the processes of a worker's seat. */
+/* A life of W begins, with process PID, the leader of its group. */
+void heirs_begin(struct keeper_worker *w, pid_t pid);
+/* Is nobody serving, and an heir expected to? */
+bool heirs_wait(const struct keeper_worker *w);
+/* The worker that PID, which may be dead but not reaped, is a process of; NULL:
+ * of none. */
+struct keeper_worker *heirs_find(struct keeper *k, pid_t pid);
+/* PID, found by that, was reaped: it ended with wait(2) STATUS. */
+void heirs_reaped(struct keeper_worker *w, pid_t pid, int status);
+/* W says that process NUMBER serves now. 0, or -EPROTO if that cannot be. */
+int heirs_said(struct keeper_worker *w, uint32_t number);
+/* Is a look that nobody waits for what a dead process was asked? Once each. */
+bool heirs_looked(struct keeper_worker *w);
+void heirs_tick(struct keeper_worker *w, uint64_t now);
+/* Sends SIGNAL to W's processes. 0 or a negative errno (-ESRCH: none is left).
+ */
+int heirs_kill_all(struct keeper_worker *w, int signal);
+
 /* watch.c: workers that stand still. */
 void watch_tick(struct keeper *k, uint64_t now);
+uint64_t watch_deadline(const struct keeper *k);
 /* W has woken from a long sleep, or began: looks until all sleep again. */
 void watch_awake(struct keeper_worker *w);
-/* W's process has ended. */
+/* W's process has ended, and no heir is left. */
 void watch_forget(struct keeper_worker *w);
+/* Another process serves W; STOPPED: a signal has stopped it. */
+void watch_passed(struct keeper_worker *w, bool stopped);
 /* PID, if it is a worker, was stopped by a signal (or continued). */
 void watch_stopped(struct keeper *k, pid_t pid, bool stopped);
 
@@ -417,6 +465,8 @@ uint64_t doors_deadline(const struct keeper *k);
 /* A worker was started (all its doors are due) or died (it holds none). */
 void doors_worker_started(struct keeper *k, int worker);
 void doors_worker_died(struct keeper *k, int worker);
+/* Another process serves WORKER: it is told again what its doors were asked. */
+void doors_tell_again(struct keeper *k, int worker);
 void doors_module_started(struct keeper_module *m);
 /* M has no process: workers are told if that is for long. */
 void doors_module_died(struct keeper_module *m);

@@ -52,6 +52,7 @@ is_used(const struct keeper_module *m, const enum worker_message_kind *kind)
                 struct worker_message message = {.kind = *kind,
                                                  .target = (uint32_t)i};
 
+                t->links[w].asked = true;
                 worker_send(&k->workers[w], &message, -1);
             }
         }

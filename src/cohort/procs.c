@@ -55,6 +55,17 @@ procs_held_by(pid_t pid)
                : 0;
 }
 
+bool
+procs_is_stopped(pid_t pid)
+{
+    char text[4096];
+    const char *state;
+
+    read_text(pid, "status", text, sizeof(text));
+    state = status_value(text, "\nState:\t");
+    return state != NULL && *state == 'T';
+}
+
 /* Adds process PID to SUM if its group is GROUP. */
 static void
 add_process(struct procs_group *sum, pid_t pid, pid_t group)

@@ -1,12 +1,16 @@
 /* What proc(5) tells of other processes. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 /* The process that holds PID in a ptrace stop; 0: none does, or proc(5) cannot
  * be read. One that is only traced, as by strace(1), runs. */
 pid_t procs_held_by(pid_t pid);
+
+/* Is PID stopped by a signal? false too where it is gone, or held by ptrace. */
+bool procs_is_stopped(pid_t pid);
 
 /* The processes of a group together. */
 struct procs_group {

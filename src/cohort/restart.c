@@ -4,7 +4,8 @@
  *     one's end, unless it was parked or recycled;
  *   - in STARTING there is a deadline;
  *   - after restart_stop() there is no start;
- *   - every end and every failed start is counted once, under one cause.
+ *   - every end and every failed start is counted once, under one cause; where
+ *     nobody took the place of a process that was lost, that is one more.
  * restart.dot draws it. */
 #include "cohort/restart.h"
 
@@ -273,6 +274,25 @@ restart_died(struct restart *r, int status, uint64_t now)
 }
 
 void
+restart_lost(struct restart *r, int status)
+{
+    assert(r->pid > 0);
+    restart_deinit(r);
+    count_status(r, status);
+    r->ending.why = RESTART_NO_HEIR;
+    r->ending.code = 0;
+}
+
+void
+restart_passed(struct restart *r, pid_t pid, int take_pidfd)
+{
+    assert(r->pid > 0 && pid > 0 && r->pidfd < 0);
+    r->pid = pid;
+    r->pidfd = take_pidfd;
+    memset(&r->ending, 0, sizeof(r->ending)); /* RESTART_EXIT */
+}
+
+void
 restart_stop(struct restart *r, int signal, uint64_t grace_ns, uint64_t now)
 {
     uint64_t deadline = time_after(now, grace_ns);
@@ -288,7 +308,9 @@ restart_stop(struct restart *r, int signal, uint64_t grace_ns, uint64_t now)
     case RESTART_RUNNING:
     case RESTART_PARKING:
         r->state = RESTART_STOPPING;
-        memset(&r->ending, 0, sizeof(r->ending)); /* RESTART_EXIT */
+        if (r->ending.why != RESTART_NO_HEIR) {       /* counted already */
+            memset(&r->ending, 0, sizeof(r->ending)); /* RESTART_EXIT */
+        }
         r->deadline = deadline;
         break;
     case RESTART_STOPPING:
@@ -373,6 +395,9 @@ restart_cause_text(const struct restart_cause *cause,
         break;
     case RESTART_UNUSED:
         name = "unused";
+        break;
+    case RESTART_NO_HEIR:
+        name = "no-heir";
         break;
     case RESTART_OTHER:
         break;

@@ -48,6 +48,7 @@ enum restart_why {
     RESTART_RECYCLED, /* code: enum restart_recycled */
     RESTART_MEMORY,   /* killed by the kernel for want of memory */
     RESTART_UNUSED,   /* ended because nobody called it */
+    RESTART_NO_HEIR,  /* it died, and those that were to take its place, too */
     RESTART_OTHER,    /* more kinds than the table holds */
 };
 
@@ -144,6 +145,15 @@ void restart_blame_memory(struct restart *r);
  * the pidfd. The state is then WAITING or STOPPED. */
 void restart_died(struct restart *r, int status, uint64_t now);
 
+/* The process ended with wait(2) STATUS and is reaped, but others of its group
+ * are there to go on as it. Counts the cause and closes the pidfd; the state
+ * stays. Unless restart_passed() follows, restart_died() counts "no-heir". */
+void restart_lost(struct restart *r, int status);
+
+/* After restart_lost(): the process PID, of the same group, has gone on as the
+ * one that ended. TAKE_PIDFD is owned from now on (-1: none). */
+void restart_passed(struct restart *r, pid_t pid, int take_pidfd);
+
 /* End it: SIGNAL is sent (0: the caller told it some other way), SIGKILL after
  * GRACE_NS. Without a process STOPPED at once. A second call may only shorten
  * the grace. Nothing is started ever after. */
@@ -164,7 +174,8 @@ void restart_doom(struct restart *r, bool doomed);
 void restart_deinit(struct restart *r);
 
 /* "exit-1", "signal-SEGV", "no-start-ENOENT", "replaced-2", "late", "frozen",
- * "wedged", "out-of-memory", "recycled-age", "unused", "other" in OUT. */
+ * "wedged", "out-of-memory", "recycled-age", "unused", "no-heir", "other" in
+ * OUT. */
 #define RESTART_CAUSE_MAX 40
 void restart_cause_text(const struct restart_cause *cause,
                         char out[RESTART_CAUSE_MAX]);

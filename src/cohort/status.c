@@ -12,9 +12,10 @@
 #include "cohort/keeper_priv.h"
 #include "cohort/listeners.h"
 
-#define NAME_COLUMNS  14
-#define DOOR_COLUMNS  28
-#define FILES_COLUMNS 49
+#define NAME_COLUMNS   14
+#define WORKER_COLUMNS 6
+#define DOOR_COLUMNS   28
+#define FILES_COLUMNS  49
 
 static const char *const cause_words[CAUSE_N] = {
 #define CAUSE(id, word, whose) [CAUSE_##id] = word,
@@ -116,6 +117,16 @@ connections_of(const struct keeper *k, int worker)
 {
     return atomic_load_explicit(&k->seats[worker].connections,
                                 memory_order_relaxed);
+}
+
+/* That wait; as the worker says, and at most what they can be. */
+static uint32_t
+heirs_of(const struct keeper_worker *w)
+{
+    uint32_t n = atomic_load_explicit(&w->keeper->seats[w->index].heirs,
+                                      memory_order_relaxed);
+
+    return w->unit.pid > 0 ? MIN_OF(n, HEIRS_MAX) : 0;
 }
 
 static const char *
@@ -267,6 +278,9 @@ json_workers(struct json *j, const struct keeper *k)
         json_num(j, "cpu", (uint64_t)w->setup.cpu);
         json_num(j, "connections", connections_of(k, i));
         json_num(j, "requests", tallies_requests(&k->tallies, i));
+        json_num(j, "heirs", heirs_of(w));
+        json_num(j, "takeovers", w->heirs.n_takeovers);
+        json_num(j, "heir_deaths", w->heirs.n_deaths);
         json_object_end(j);
     }
     json_list_end(j);
@@ -429,18 +443,21 @@ text_server(const struct keeper *k, FILE *out)
 static void
 text_workers(const struct keeper *k, FILE *out)
 {
-    fprintf(out, "\n%-*s %7s %-8s %11s %9s %8s %s\n", NAME_COLUMNS, "WORKER",
-            "PID", "STATE", "CONNECTIONS", "REQUESTS", "RESTARTS", "LAST END");
+    fprintf(out, "\n%-*s %7s %-8s %11s %9s %5s %9s %8s %s\n", WORKER_COLUMNS,
+            "WORKER", "PID", "STATE", "CONNECTIONS", "REQUESTS", "HEIRS",
+            "TAKEOVERS", "RESTARTS", "LAST END");
     for (int i = 0; i < k->n_workers; i++) {
         const struct keeper_worker *w = &k->workers[i];
         char cause[RESTART_CAUSE_MAX];
         const char *last = last_cause(&w->unit, cause);
 
-        fprintf(out, "%-*d", NAME_COLUMNS, i);
+        fprintf(out, "%-*d", WORKER_COLUMNS, i);
         put_pid(out, w->unit.pid);
         fprintf(out, " %-8s", restart_state_name(w->unit.state));
         put_count(out, connections_of(k, i), 11);
         put_count(out, tallies_requests(&k->tallies, i), 9);
+        put_count(out, heirs_of(w), 5);
+        put_count(out, w->heirs.n_takeovers, 9);
         put_count(out, n_restarts(&w->unit), 8);
         fprintf(out, " %s\n", last != NULL ? last : "-");
     }

@@ -32,6 +32,22 @@ stop_worker(struct keeper *k, struct keeper_worker *w, uint64_t grace_ns)
     restart_stop(&w->unit, told ? 0 : SIGTERM, patience, keeper_now(k));
 }
 
+void
+stop_tell_again(struct keeper_worker *w)
+{
+    struct keeper *k = w->keeper;
+    uint64_t now = keeper_now(k);
+    uint64_t left = w->unit.deadline > now ? w->unit.deadline - now : 0;
+    struct worker_message stop = {
+        .kind = k->forced ? WORKER_NOW : WORKER_STOP,
+        .grace_ns = left > WORKER_EXTRA ? left - WORKER_EXTRA : 0,
+    };
+
+    if (w->unit.state == RESTART_STOPPING) {
+        (void)worker_send(w, &stop, -1); /* else it is killed in time */
+    }
+}
+
 static void
 log_stop(struct keeper *k, const char *cause, uint64_t grace_ns)
 {

@@ -127,6 +127,9 @@ spawn_worker(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
         mine.n_fds = collect_fds(w, fds);
         rc = k->real->spawn(k->real->ctx, &mine, p_pid, p_pidfd);
     }
+    if (rc == 0) {
+        heirs_begin(w, *p_pid);
+    }
     close_fd(&w->setup.control_fd);
     close_fd(&w->setup.say_fd);
     if (rc < 0) {
@@ -138,10 +141,7 @@ spawn_worker(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
 static int
 kill_worker(void *ctx, pid_t pid, int pidfd, int signal, int group)
 {
-    struct keeper_worker *w = ctx;
-    const struct world *real = w->keeper->real;
-
-    return real->kill(real->ctx, pid, pidfd, signal, group);
+    return heirs_kill_all(ctx, signal);
 }
 
 static void
@@ -152,6 +152,7 @@ init_worker(struct keeper *k, int index, int cpu)
     w->keeper = k;
     w->index = index;
     w->deaf_deadline = UINT64_MAX;
+    w->look_at = w->heirs.look_at = UINT64_MAX;
     w->plan.run = run_worker;
     w->plan.run_arg = w;
     w->world = *k->real;
@@ -164,6 +165,7 @@ init_worker(struct keeper *k, int index, int cpu)
         .index = index,
         .n_workers = k->n_workers,
         .cpu = cpu,
+        .heirs = (int)MIN_OF(k->conf->heirs, HEIRS_MAX),
         .control_fd = -1,
         .say_fd = -1,
         .log_fd = k->log_write_fd,
@@ -177,7 +179,7 @@ init_worker(struct keeper *k, int index, int cpu)
         .uid = k->workers_uid,
         .gid = k->workers_gid,
     };
-    restart_init(&w->unit, &w->world, &w->plan, false);
+    restart_init(&w->unit, &w->world, &w->plan, true);
 }
 
 int
@@ -289,21 +291,44 @@ workers_start(struct keeper *k)
     }
 }
 
-void
-worker_end_trust(struct keeper_worker *w, const char *cause)
+static void
+log_kill(struct keeper_worker *w, const char *cause)
 {
-    struct keeper *k = w->keeper;
     struct log_line line;
 
-    keeper_log_begin(k, &line, LOG_ERROR, "kill");
+    keeper_log_begin(w->keeper, &line, LOG_ERROR, "kill");
     log_num(&line, "worker", (uint64_t)w->index);
     log_num(&line, "pid", (uint64_t)w->unit.pid);
     log_text(&line, "cause", cause);
-    keeper_log_end(k, &line);
+    keeper_log_end(w->keeper, &line);
+}
+
+/* To the process that serves alone. */
+static void
+signal_serving(struct keeper_worker *w, int signal)
+{
+    const struct world *real = w->keeper->real;
+
+    if (w->unit.pid > 0 && !heirs_wait(w)) {
+        (void)real->kill(real->ctx, w->unit.pid, w->unit.pidfd, signal, 0);
+    }
+}
+
+void
+worker_replace(struct keeper_worker *w, const char *cause)
+{
+    log_kill(w, cause);
+    signal_serving(w, SIGKILL);
+}
+
+void
+worker_end_trust(struct keeper_worker *w, const char *cause)
+{
+    log_kill(w, cause);
     /* First the kill: the end of its socket would tell it to leave by itself,
      * and give it time that it is not trusted with. */
     if (w->unit.pid > 0) {
-        (void)kill_worker(w, w->unit.pid, w->unit.pidfd, SIGKILL, 0);
+        (void)heirs_kill_all(w, SIGKILL);
     }
     close_control(w);
 }
@@ -311,17 +336,18 @@ worker_end_trust(struct keeper_worker *w, const char *cause)
 void
 worker_poke(struct keeper_worker *w)
 {
-    (void)kill_worker(w, w->unit.pid, w->unit.pidfd, WORKER_POKE, 0);
+    signal_serving(w, WORKER_POKE);
 }
 
 uint64_t
 workers_deadline(const struct keeper *k)
 {
-    uint64_t first = k->look_at;
+    uint64_t first = watch_deadline(k);
 
     for (int i = 0; i < k->n_workers; i++) {
         first = MIN_OF(first, k->workers[i].unit.deadline);
         first = MIN_OF(first, k->workers[i].deaf_deadline);
+        first = MIN_OF(first, k->workers[i].heirs.look_at);
     }
     return first;
 }
@@ -339,6 +365,7 @@ workers_tick(struct keeper *k, uint64_t now)
                 worker_end_trust(w, "control-closed");
             }
         }
+        heirs_tick(w, now);
         act_on(w, restart_tick(&w->unit, now));
     }
 }
@@ -354,7 +381,7 @@ workers_all_ready(const struct keeper *k)
     return true;
 }
 
-static void
+void
 worker_died(struct keeper_worker *w, int status)
 {
     struct keeper *k = w->keeper;
@@ -389,19 +416,7 @@ worker_died(struct keeper_worker *w, int status)
     }
 }
 
-bool
-workers_reaped(struct keeper *k, pid_t pid, int status)
-{
-    for (int i = 0; i < k->n_workers; i++) {
-        if (k->workers[i].unit.pid == pid) {
-            worker_died(&k->workers[i], status);
-            return true;
-        }
-    }
-    return false;
-}
-
-static void
+void
 worker_is_ready(struct keeper_worker *w)
 {
     struct keeper *k = w->keeper;
@@ -428,7 +443,7 @@ take_message(struct keeper_worker *w, const struct worker_message *m)
         return 0;
     case WORKER_LOOKED:
         if (w->looks_done == w->looks_asked) {
-            return -EPROTO;
+            return heirs_looked(w) ? 0 : -EPROTO;
         }
         w->looks_done++;
         control_looked(w->keeper);
@@ -442,6 +457,8 @@ take_message(struct keeper_worker *w, const struct worker_message *m)
         return doors_no_descs(w->keeper, m->target);
     case WORKER_WANTED:
         return life_wanted(w->keeper, m->target);
+    case WORKER_HEIR:
+        return heirs_said(w, m->cause);
     case WORKER_STALLED:
         return life_stalled(w->keeper, w->index, m->target);
     default:
@@ -483,6 +500,14 @@ said_ready(struct keeper_source *source, uint32_t events)
             worker_end_trust(w, "bad-message");
             return;
         }
+    }
+}
+
+void
+worker_hear(struct keeper_worker *w)
+{
+    if (w->said.fd >= 0) {
+        said_ready(&w->said, 0);
     }
 }
 

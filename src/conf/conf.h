@@ -212,6 +212,7 @@ struct conf {
     uint64_t grace_ns;          /* at stop: in-flight requests, 30 s */
     bool access_log;            /* on */
     uint64_t workers;           /* 0: one a CPU */
+    uint64_t heirs;             /* of each worker; 2 */
     char *domain; /* lower case; the site's own name, for requests that name no
                    * host; NULL: none */
     char *user;   /* workers run as; NULL: "nobody" when root */

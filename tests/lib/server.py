@@ -278,7 +278,26 @@ class Server:
                 ours = stat_of(pid) and stat_of(pid)[0].startswith("cardea")
             if ours:
                 found.append(pid)
-        return found
+        return self.serving(found)
+
+    def serving(self, found):
+        """Of the processes FOUND those that serve, without their heirs: the
+        leader of each group, or who took over from it last."""
+        last = {}
+        with self.changed:
+            for line in self.log:
+                match = re.search(r"event=took-over worker=\d+ pid=(\d+)", line)
+                if match:
+                    last[int(match.group(1))] = len(last)
+        groups = {}
+        for pid in found:
+            try:
+                groups.setdefault(os.getpgid(pid), []).append(pid)
+            except OSError:
+                continue
+        return [group if group in members
+                else max(members, key=lambda p: last.get(p, -1))
+                for group, members in groups.items()]
 
     def modules(self, program):
         """Processes that run tests/programs/PROGRAM for this server."""
