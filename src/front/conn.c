@@ -184,7 +184,7 @@ conn_read(struct conn *c, uint32_t i, void *to, size_t room)
         n = -1;
     } else if (errno == EAGAIN || errno == EINTR) {
         if (errno == EAGAIN) {
-            c->flags &= (uint8_t)~CONN_READABLE;
+            c->flags &= (uint8_t) ~(CONN_READABLE | CONN_URGENT);
         }
         n = 0;
     } else {

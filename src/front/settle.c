@@ -91,7 +91,8 @@ restore(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
 
-    if (c->seg == ARENA_NONE) {
+    c->flags |= CONN_URGENT; /* whoever knew is dead: read on to the end */
+    if (c->state == CONN_FREE || c->seg == ARENA_NONE) {
         return;
     }
     if (c->state == CONN_SHIFT) {
