@@ -31,8 +31,8 @@ FILES = {
 }
 # Where the build found the headers of Python.
 PYTHON = {"libexec/cardea/python/cardea/" + name for name in
-          ("__init__.py", "__main__.py", "life.py", "start.py", "wsgi.py",
-           "_door.abi3.so")}
+          ("__init__.py", "__main__.py", "life.py", "printed.py",
+           "start.py", "wsgi.py", "_door.abi3.so")}
 COMPLETION = {"share/bash-completion/completions/cardea",
               "share/zsh/site-functions/_cardea"}
 # What our programs may need from the system: the C library, and what older ones

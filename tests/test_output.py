@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from lib.python import loaded, need_extension, write_apps
 from lib.server import alive, until
 from test_copies import GROUP_SIGNALS, answer, at_once, children, route, settled
 
@@ -35,6 +36,29 @@ while True:
     time.sleep(0.05)
 os.write(2, b"done\\n")
 time.sleep(1000)
+'''
+
+
+PRINTS = '''
+import faulthandler, logging, os, subprocess, sys
+
+faulthandler.enable()
+logging.basicConfig()
+
+def application(environ, start_response):
+    print("printed", "in two\\nlines")
+    print("errs", file=sys.stderr)
+    logging.warning("logged")
+    sys.stdout.buffer.write(b"bytes\\n")
+    sys.stdout.flush()
+    os.write(1, b"by hand\\n")
+    subprocess.run(["echo", "a child"], stdout=sys.stdout)
+    if environ["QUERY_STRING"] == "crash":
+        print("to be", end=" ", flush=True)
+        print("or not", end="", flush=True)
+        faulthandler._sigabrt()
+    start_response("200 OK", [])
+    return [b"%d %s" % (os.getpid(), environ["cardea.request_id"].encode())]
 '''
 
 
@@ -154,4 +178,28 @@ def test_pipes_are_bounded_and_come_back(cardea, tmp_path):
     (tmp_path / "go").touch()
     server.wait_log('text=done')
     until(lambda: server.fds(server.pid) < 100, what="the end of the pipes")
+    server.assert_sane()
+
+
+def test_what_python_prints_tells_copy_and_request(cardea, build, tmp_path):
+    need_extension(build)
+    write_apps(tmp_path, {"prints.py": PRINTS})
+    server = loaded(cardea(f'''
+        module app {{ wsgi "{tmp_path}/prints.py:application" }}
+        forward http 127.0.0.1:$PORT to app
+    '''), "/")
+    pid, call = server.request("/").text.split()
+    for stream, text in (("stdout", '"printed in two"'), ("stdout", "lines"),
+                         ("stderr", "errs"), ("stderr", "WARNING:root:logged"),
+                         ("stdout", "bytes")):
+        server.wait_log(f"stream={stream} pid={pid} request={call} text={text}")
+    for text in ("by hand", "a child"):
+        server.wait_log(f'stream=stdout pid={pid} text="{text}"')
+    # A half line has its tag once, and the interpreter's last words a pid.
+    start = server.lines()
+    assert server.request("/?crash", method="POST", body=b"x").status == 502
+    said = server.wait_log(r'stream=stdout pid=(\d+) request=[0-9a-f]+ '
+                           r'text="to be or not"', start=start)
+    server.wait_log(rf'stream=stderr pid={said.group(1)} '
+                    r'text="Fatal Python error: Aborted', start=start)
     server.assert_sane()

@@ -187,6 +187,7 @@ wsgi_call(struct cardea_request *r)
     PyObject *env = NULL;
     bool is_exit = false;
 
+    wsgi_streams_in(r);
     if (input != NULL && errors != NULL && reply != NULL) {
         env = wsgi_environ_new(r, input, errors);
     }
@@ -211,5 +212,6 @@ wsgi_call(struct cardea_request *r)
         wsgi_reply_end(reply);
         Py_DECREF((PyObject *)reply);
     }
+    wsgi_streams_in(NULL);
     return is_exit;
 }

@@ -141,6 +141,8 @@ static PyMethodDef methods[] = {
      "serve(app, template, file_wrapper, place, report, before, start, end, "
      "copies)\n\n"
      "Serves until the process is ended; returns a status on failure."},
+    {"tag", wsgi_streams_tag, METH_NOARGS,
+     "tag()\n\nWhat a line of the call in progress begins with: bytes."},
     {0},
 };
 static struct PyModuleDef module = {

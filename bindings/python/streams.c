@@ -12,6 +12,7 @@
 #include <cardea.h>
 
 #define LINE_MAX_LEN 8192 /* a longer line is written in pieces */
+#define TAG_MAX_LEN  100
 
 struct wsgi_input {
     PyObject ob_base;
@@ -25,6 +26,9 @@ struct wsgi_errors {
     char *line;               /* its beginning, or NULL */
     size_t len;
 };
+
+/* The call that this thread is in, or NULL. */
+static _Thread_local const struct cardea_request *current;
 
 /* Written once by wsgi_streams_setup(). */
 static struct {
@@ -192,19 +196,38 @@ wsgi_input_end(PyObject *self)
 
 /* ----- wsgi.errors ----- */
 
-/* One line, in one write, so that lines of several processes do not mix. What
- * it begins with is as cardea_log(3) has it. */
+/* What a line about R begins with, as cardea_log(3) has it; its length. */
+static int
+tag_make(const struct cardea_request *r, char tag[TAG_MAX_LEN])
+{
+    int n = snprintf(tag, TAG_MAX_LEN, "request %s [%d]: ", cardea_id(r),
+                     (int)getpid());
+
+    return n < TAG_MAX_LEN ? n : TAG_MAX_LEN - 1;
+}
+
+void
+wsgi_streams_in(const struct cardea_request *r)
+{
+    current = r;
+}
+
+PyObject *
+wsgi_streams_tag(PyObject *self, PyObject *none)
+{
+    char tag[TAG_MAX_LEN];
+    int n = current != NULL ? tag_make(current, tag) : 0;
+
+    return PyBytes_FromStringAndSize(tag, n);
+}
+
+/* One line, in one write, so that lines of several processes do not mix. */
 static void
 line_write(const struct cardea_request *r, const char *text, size_t len)
 {
-    char line[LINE_MAX_LEN + 128];
-    int n = 0;
+    char line[LINE_MAX_LEN + TAG_MAX_LEN + 1];
+    int n = r != NULL ? tag_make(r, line) : 0;
 
-    if (r != NULL) {
-        n = snprintf(line, 100, "request %s [%d]: ", cardea_id(r),
-                     (int)getpid());
-        n = n < 100 ? n : 99;
-    }
     len = len < LINE_MAX_LEN ? len : LINE_MAX_LEN;
     memcpy(line + n, text, len);
     line[(size_t)n + len] = '\n';

@@ -60,6 +60,13 @@ PyObject *wsgi_errors_new(struct cardea_request *r);
  * request id. */
 void wsgi_errors_end(PyObject *errors);
 
+/* This thread is in R's call, which lives until it says another, or NULL. */
+void wsgi_streams_in(const struct cardea_request *r);
+
+/* A function of Python: bytes, what a line of the call that this thread is in
+ * begins with; none outside of one. */
+PyObject *wsgi_streams_tag(PyObject *self, PyObject *none);
+
 /* Writes FORMAT's text as one line on standard error, behind R's id. R may be
  * NULL: then without one. Needs no lock of the interpreter. */
 __attribute__((format(printf, 2, 3))) void

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 
-from cardea import wsgi
+from cardea import printed, wsgi
 
 USAGE = 64
 FAILED = 1
@@ -100,10 +100,8 @@ def prepare():
             break
         os.set_inheritable(null, True)
     # What it prints is in the log at once, and never twice after a fork.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True,
-                               errors="backslashreplace")
+    sys.stdout = printed.stream(sys.stdout)
+    sys.stderr = printed.stream(sys.stderr)
 
 
 def threads():
