@@ -137,9 +137,23 @@ def test_a_frozen_worker_is_woken(cardea, sticky):
     assert server.workers() == [worker]
 
 
+def test_a_stopped_worker_is_taken_over(cardea):
+    server = cardea("set workers 1\n" + SOCKET)
+    worker, = server.workers()
+    held = server.wire()
+    began = time.monotonic()
+    os.kill(worker, signal.SIGSTOP)
+    server.wait_log(rf"event=kill worker=0 pid={worker} cause=stuck")
+    took = time.monotonic() - began
+    assert took > 0.9 and within(took, 3)
+    server.wait_log(rf"event=died worker=0 pid={worker} cause=signal-KILL "
+                    r"count=1 heir=yes")
+    assert held.request("/").status == 200
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_stopped_worker_is_killed(cardea, busy):
-    server = cardea("set workers 1\n" + SOCKET)
+    server = cardea("set workers 1\nset heirs 0\n" + SOCKET)
     worker, = server.workers()
     held = server.wire()
     if busy:
