@@ -393,15 +393,10 @@ def test_a_flood_delays_neither_the_keeper_nor_an_honest_peer(server):
                 began = time.monotonic()
                 assert control.ask(path, "status json")[0] == "ok"
                 slowest = max(slowest, time.monotonic() - began)
-        server.wait_log(r"event=ready worker=\d+ ", start=mark)
+        server.wait_log(r"event=died worker=\d+ pid=\d+ .*heir=yes",
+                        start=mark)
+        server.wait_log(r"event=took-over worker=\d+ ", start=mark)
         assert time.monotonic() - killed < 5
-        # 20 ms of back-off, and a sanitizer's start
-        waited = float(server.wait_log(r"event=died worker=\d+ .*wait_ms=(\S+)",
-                                       start=mark).group(1))
-        assert waited == 20.0
-        took = float(server.wait_log(r"event=ready worker=\d+ .*took_ms=(\S+)",
-                                     start=mark).group(1))
-        assert took < 2000
         assert slowest < 2
         assert server.request("/").status in (200, 503)
     finally:

@@ -379,7 +379,7 @@ def test_a_worker_that_is_killed(server):
                  "/close",
                  *(f"/{n}{i}" for i in range(10) for n in ("crash", "leave"))):
         back(server, path)
-    row.judge("closed", r"event=died worker=\d+ cause=signal-KILL", POOL)
+    row.judge("closed", r"event=died worker=\d+ pid=\d+ cause=signal-KILL", POOL)
 
 
 def test_a_keeper_that_is_killed(cardea):

@@ -614,7 +614,7 @@ void
 status_processes(const struct keeper *k, FILE *out)
 {
     for (int i = 0; i < k->n_workers; i++) {
-        if (k->workers[i].unit.pid > 0) {
+        if (k->workers[i].unit.pid > 0 && !heirs_wait(&k->workers[i])) {
             fprintf(out, "worker %d %d\n", i, (int)k->workers[i].unit.pid);
         }
     }
