@@ -54,7 +54,11 @@ def build():
 
 @pytest.fixture(scope="session")
 def plain_build():
-    """A build without sanitizers (they do not live under ptrace)."""
+    """A build without sanitizers (they do not live under ptrace): CARDEA_PLAIN
+    where that is set, and made if not."""
+    named = os.environ.get("CARDEA_PLAIN")
+    if named:
+        return os.path.abspath(named)
     if SLOW:
         return find_build()  # is one, and nothing is compiled there
     path = os.path.join(ROOT, "build")

@@ -75,3 +75,56 @@ def test_a_wrong_word_is_refused():
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           check=False)
     assert done.returncode == 64
+
+
+STEPS = ("build", "meson_tests", "scenarios", "kernel", "matrix", "bare", "door",
+         "rules", "coverage", "fuzz")
+
+
+@pytest.fixture
+def steps(runner, monkeypatch):
+    """The names of the runner's steps as they are made, by nobody."""
+    made = []
+
+    def stub(name):
+        def step(total, *_):
+            made.append(name)
+            total.add(1, 0)
+            return True
+        return step
+
+    for name in STEPS:
+        monkeypatch.setattr(runner, name, stub(name))
+    return made
+
+
+def test_both_rows_run_and_wait_for_what_they_need(runner, steps):
+    parts = runner.Parts(list(runner.PARTS), [])
+    parts.run()
+    assert sorted(steps) == sorted(STEPS)
+    assert parts.total.line() == f"{len(STEPS)} passed, 0 failed"
+    assert set(runner.PARTS) <= set(parts.seconds)
+    # The build without sanitizers is there for the scenarios, and the tests'
+    # counts for the rules.
+    assert steps.index("matrix") < steps.index("scenarios")
+    assert steps.index("meson_tests") < steps.index("rules")
+
+
+@pytest.mark.parametrize("name", ["meson_tests", "matrix", "rules", "fuzz"])
+def test_a_row_that_breaks_is_a_failure_and_stops_not_the_other(
+        runner, steps, monkeypatch, capsys, name):
+    def breaks(*_):
+        raise OSError("no more")
+
+    monkeypatch.setattr(runner, name, breaks)
+    parts = runner.Parts(list(runner.PARTS), [])
+    parts.run()
+    assert parts.total.failed == 1
+    assert "OSError: no more" in capsys.readouterr().out
+    assert ("kernel" if name in ("matrix", "rules", "fuzz") else "fuzz") in steps
+
+
+def test_one_part_asks_for_no_other(runner, steps):
+    parts = runner.Parts(["kernel"], [])
+    parts.run()
+    assert steps == ["kernel"]
