@@ -18,6 +18,9 @@ folder_make(const char *path, mode_t mode)
         error = errno;
     }
     if (lstat(path, &st) < 0) {
+        if (errno == ENOENT && (error == 0 || error == EEXIST)) {
+            return -EAGAIN;
+        }
         return error != 0 ? -error : -errno;
     }
     if (!S_ISDIR(st.st_mode)) {

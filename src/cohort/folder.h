@@ -11,8 +11,8 @@
 
 /* Makes the folder PATH with MODE if it is missing. 0: it is there, ours, and
  * nobody else may write to it; -ENOTDIR: something else lies there (a link to a
- * folder is something else); -EPERM: another's, or others may write to it; else
- * what mkdir said. */
+ * folder is something else); -EPERM: another's, or others may write to it;
+ * -EAGAIN: somebody removed it meanwhile; else what mkdir said. */
 int folder_make(const char *path, mode_t mode);
 
 /* Opens the folder NAME in the folder FD (borrowed), made with MODE (as umask

@@ -144,7 +144,7 @@ try_lock(struct runfolder *folder)
     int rc = folder_make(folder->path, 0711);
 
     if (rc < 0) {
-        return rc;
+        return rc == -EAGAIN ? 0 : rc;
     }
     fd = lock_at(AT_FDCWD, folder->path);
     if (fd < 0) {
