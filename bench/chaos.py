@@ -96,6 +96,36 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+class Running:
+    """A program whose lines go to a file: who writes to a pipe that nobody
+    reads yet stands still."""
+
+    def __init__(self, words):
+        self.words = words
+        self.out = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL,
+                                        stdout=self.out)
+
+    def n_lines(self, text):
+        """How many lines with TEXT there are by now."""
+        at = os.open(f"/proc/self/fd/{self.out.fileno()}", os.O_RDONLY)
+        with open(at, encoding="utf-8", errors="replace") as file:
+            return sum(text in line for line in file)
+
+    def tell(self, signum):
+        self.process.send_signal(signum)
+
+    def wait(self, allowed=(0,)):
+        """Its lines, when it has ended."""
+        status = self.process.wait()
+        self.out.seek(0)
+        lines = self.out.read().splitlines()
+        self.out.close()
+        if status not in allowed or not lines:
+            raise Problem(f"{self.words[0]} left with {status}")
+        return lines
+
+
 class Bench:
     def __init__(self, options, folder):
         self.build = os.path.abspath(options.build)
@@ -131,17 +161,13 @@ class Bench:
                  "--seconds", str(seconds)]
         for name, value in more.items():
             words += ["--" + name.replace("_", "-"), str(value)]
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, text=True)
+        return Running(words)
 
     def gather(self, name, loads):
         """The sums of what generators said; failed requests go to the file."""
         total = {}
         for load in loads:
-            lines = load.communicate()[0].splitlines()
-            if load.returncode not in (0, 1):
-                raise Problem(f"{name}: a generator left with "
-                              f"{load.returncode}")
+            lines = load.wait((0, 1))
             with open(self.failed, "a", encoding="ascii") as file:
                 for line in lines[:-1]:
                     print(name, line, file=file)
@@ -152,12 +178,11 @@ class Bench:
         return total
 
     def chaos(self, roles, seconds, probability, signals="abort", conf=None):
-        return subprocess.Popen(
+        return Running(
             [f"{self.build}/cardea", "chaos", roles, "--signal", signals,
              "--probability", str(probability), "--time", f"{seconds}s",
              "--seed", str(self.options.seed), "--json", "-f",
-             conf or self.conf()],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+             conf or self.conf()])
 
     @staticmethod
     def count(server):
@@ -181,9 +206,8 @@ def deaths_of(text):
 
 def blows_of(process):
     """{role: count} of a finished `cardea chaos --json`."""
-    lines = process.communicate()[0].splitlines()
     return {f"{c['role']} {c['signal']}": c["count"]
-            for c in json.loads(lines[-1])["counts"]} if lines else {}
+            for c in json.loads(process.wait()[-1])["counts"]}
 
 
 # --- Rows -----------------------------------------------------------------
@@ -215,17 +239,15 @@ def row_one(bench):
         load = bench.load(server.port, 0, 36000, kept=1, kept_big=1, fresh=4,
                           big=0.01, odd=0.5, rate=bench.options.one_rate)
         chaos = bench.chaos("worker", 36000, 1, "kill,abort")
-        n = 0
         end = time.monotonic() + bench.options.seconds * 10
-        for line in chaos.stdout:
-            n += '"role":"worker"' in line
-            if n >= wanted or time.monotonic() > end:
-                break
-        chaos.send_signal(signal.SIGINT)
-        chaos.communicate()
-        load.send_signal(signal.SIGTERM)
+        while time.monotonic() < end and \
+                chaos.n_lines('"role":"worker"') < wanted:
+            time.sleep(0.5)
+        chaos.tell(signal.SIGINT)
+        blows = blows_of(chaos)
+        load.tell(signal.SIGTERM)
         total = bench.gather("one", [load])
-        total["blows"] = {"worker kill or abort": n}
+        total["blows"] = blows
         total.update(bench.count(server))
     finally:
         server.stop()

@@ -25,6 +25,7 @@
 #define LOOK_GAP     (5 * NS_PER_MS)  /* between looks at what lives */
 #define ASK_GAP      (50 * NS_PER_MS) /* between questions to the server */
 #define ASK_LIMIT    (5 * NS_PER_SEC)
+#define LATE         (NS_PER_SEC / 2)
 #define STOP_MAX     (2 * NS_PER_SEC)
 #define TIME_DEFAULT (10 * NS_PER_SEC)
 #define NEVER        UINT64_MAX
@@ -352,6 +353,10 @@ hit(struct chaos *c, struct chaos_target *target, uint64_t now)
     size_t i = draw_signal(c);
     int rc;
 
+    if (now - target->due > LATE && !target->is_stopped) {
+        target->due = draw_due(c, now); /* we were held up: no salvo */
+        return;
+    }
     if (target->is_stopped) {
         chaos_target_signal(target, SIGCONT);
         say_blow(c, target, "go on", now);
