@@ -32,6 +32,7 @@ site  libssl-dev     pc:libcrypto  the example /upload
 site  libjansson-dev pc:jansson  the example /status
 test  libcmocka-dev  pc:cmocka   unit tests
 test  python3-pytest py:pytest   scenario tests
+test  libssl-dev     pc:openssl  libraries whose calls an heir makes again
 test  clang          clang       the second compiler, and the fuzzers
 test  libclang-rt    file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a  clang's sanitizers and libFuzzer
 test  clang-format   clang-format  the house style
