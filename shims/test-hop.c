@@ -168,6 +168,46 @@ interim_answers_have_an_end(void **state)
     free(hop.text.bytes);
 }
 
+static void
+a_head_has_a_bound(void **state)
+{
+    size_t size = (size_t)300 * 1024, len = 0;
+    char *value = malloc(size + 1);
+    struct cgi_field field = {"A", value};
+    struct cgi_request req = {.method = "GET",
+                              .target = "/",
+                              .host = "h",
+                              .peer = "p",
+                              .id = "1",
+                              .fields = &field,
+                              .n_fields = 1};
+
+    memset(value, 'a', size);
+    value[size] = '\0';
+    assert_null(hop_head_new(&req, &len));
+    value[1000] = '\0';
+    char *got = hop_head_new(&req, &len);
+    assert_non_null(got);
+    free(got);
+    free(value);
+}
+
+static void
+fields_that_a_connection_names_are_its_own(void **state)
+{
+    static const char text[] =
+        "HTTP/1.1 200 OK\r\nX-Hop: 1\r\nConnectiom: y\r\n"
+        "Connection: a, x-hop\r\ny: 2\r\n\r\n";
+    struct http_response *head = calloc(1, sizeof(*head));
+
+    assert_int_equal(http_response_parse(text, sizeof(text) - 1, head),
+                     HTTP_OK);
+    assert_int_equal(head->n_fields, 4);
+    assert_true(hop_is_named(text, head, &head->fields[0].name));
+    assert_false(hop_is_named(text, head, &head->fields[3].name));
+    free(head);
+}
+
 int
 main(void)
 {
@@ -176,6 +216,8 @@ main(void)
         cmocka_unit_test(answers_are_judged_wherever_they_are_cut),
         cmocka_unit_test(too_much_is_said_early),
         cmocka_unit_test(interim_answers_have_an_end),
+        cmocka_unit_test(a_head_has_a_bound),
+        cmocka_unit_test(fields_that_a_connection_names_are_its_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

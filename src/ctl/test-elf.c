@@ -132,6 +132,9 @@ test_parts(void **state)
     assert_int_equal(judge(&image, sizeof(image)), ELF_PROGRAM);
     image.head.e_type = 2;
     assert_int_equal(judge(&image, sizeof(image)), ELF_PROGRAM);
+    image.headers[1].p_type = 0; /* nothing is dynamic in it */
+    assert_int_equal(judge(&image, sizeof(image)), ELF_PROGRAM);
+    image.headers[1].p_type = 2;
     image.head.e_type = 1;
     assert_int_equal(judge(&image, sizeof(image)), ELF_PART);
     image.head.e_type = 4;
