@@ -182,7 +182,7 @@ def test_sums_survive_the_death_of_a_worker(server):
     before = control.status(path)
     for pid in server.workers():
         os.kill(pid, signal.SIGKILL)
-    until(lambda: all(w["restarts"] == 1 and w["ready"]
+    until(lambda: all(w["takeovers"] == 1 and w["ready"]
                       for w in control.status(path)["workers"]))
     after = control.status(path)
     assert control.module(after, "hello")["calls"] == 8

@@ -230,7 +230,7 @@ def test_a_program_with_threads_answers_one_request_at_a_time(cardea):
 
 
 def test_a_worker_that_dies_leaves_copies_that_serve_the_next(cardea):
-    server = cardea(route())
+    server = cardea("set heirs 0\n" + route())
     answer(server)
     for _ in range(3):
         start = server.lines()
