@@ -24,9 +24,10 @@
 #include "front/heir.h"
 #include "front/worker_priv.h"
 
-#define LOOK_NS  (10 * NS_PER_MS) /* between looks while nobody has the guard  \
-                                   */
-#define PAUSE_NS (2 * NS_PER_MS)  /* between two clones, when they go wrong */
+#define LOOK_NS                                                                \
+    (10 * NS_PER_MS)             /* between looks while nobody has the guard   \
+                                  */
+#define PAUSE_NS (2 * NS_PER_MS) /* between two clones, when they go wrong */
 
 static uint32_t
 own_tid(void)
