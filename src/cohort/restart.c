@@ -305,6 +305,11 @@ restart_stop(struct restart *r, int signal, uint64_t grace_ns, uint64_t now)
         r->deadline = UINT64_MAX;
         return;
     case RESTART_STARTING:
+        r->doomed = true; /* it may be failing its start just now */
+        r->state = RESTART_STOPPING;
+        memset(&r->ending, 0, sizeof(r->ending)); /* RESTART_EXIT */
+        r->deadline = deadline;
+        break;
     case RESTART_RUNNING:
     case RESTART_PARKING:
         r->state = RESTART_STOPPING;

@@ -82,7 +82,7 @@ struct restart {
     uint64_t start_timeout_ns; /* until ready; 0: ready at once */
     uint64_t version; /* of what was started last: the back-off is its own */
     bool wanted;      /* called for while it was being parked */
-    bool doomed;      /* its end had begun before any stop */
+    bool doomed;      /* no stop is to blame for how it ends */
     struct backoff backoff;
     struct {
         enum restart_why why;

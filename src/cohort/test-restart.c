@@ -280,6 +280,20 @@ test_doomed(void **state)
     assert_true(r.doomed);
     restart_died(&r, SIGKILL, s.now);
     assert_int_equal(r.state, RESTART_STOPPED);
+
+    /* One that is not ready when the stop comes, and one that is. */
+    for (int ready = 0; ready < 2; ready++) {
+        sim_init(&s, &r, true);
+        r.start_timeout_ns = 5 * SEC;
+        restart_start(&r, s.now);
+        if (ready) {
+            restart_ready(&r);
+        }
+        restart_stop(&r, SIGTERM, 5 * SEC, s.now);
+        assert_int_equal(r.doomed, !ready);
+        restart_died(&r, EXITED(64), s.now);
+        assert_int_equal(r.state, RESTART_STOPPED);
+    }
 }
 
 static void
