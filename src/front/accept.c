@@ -104,6 +104,11 @@ accept_adopt(struct worker *w, int fd, uint32_t listener,
         close(fd);
         return;
     }
+    if (c->family == 0 && protocol != CONF_TCP_PASS) {
+        /* How much was seen of it and not taken: socket(7). */
+        const int none = 0;
+        (void)setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &none, sizeof none);
+    }
     core->live++;
     conn_enter(c, protocol == CONF_HTTP ? CONN_IDLE : CONN_RAW);
     if (protocol == CONF_TCP_PASS) {

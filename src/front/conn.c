@@ -171,7 +171,7 @@ conn_read(struct conn *c, uint32_t i, void *to, size_t room)
     KEEP_ORDER();
     c->target = (uint64_t)(uintptr_t)to;
     KEEP_ORDER(); /* intent, call, record */
-    ssize_t n = recv((int)i, to, room, 0);
+    ssize_t n = recv((int)i, to, room, c->family == 0 ? MSG_PEEK : 0);
     KEEP_ORDER();
     if (n > 0) {
         /* A short read has emptied the socket, or ended before an urgent byte
@@ -198,10 +198,16 @@ conn_read(struct conn *c, uint32_t i, void *to, size_t room)
 }
 
 void
-conn_recorded(struct conn *c, size_t n)
+conn_recorded(struct conn *c, uint32_t i, size_t n)
 {
+    KEEP_ORDER();
     c->rx = c->rx_at + n;
     KEEP_ORDER();
+    if (c->family == 0) {
+        /* Seen, and now taken: the same bytes to the same place. */
+        (void)!recv((int)i, (void *)(uintptr_t)c->target, n, 0);
+        KEEP_ORDER();
+    }
     c->target = 0;
     KEEP_ORDER();
 }
@@ -336,7 +342,7 @@ go_head(struct worker *w, uint32_t i)
                           input_size(w, c) - c->in_len);
     if (n > 0) {
         c->in_len += (uint32_t)n;
-        conn_recorded(c, (size_t)n);
+        conn_recorded(c, i, (size_t)n);
         if (!parse_head(w, i) && !(c->flags & CONN_READABLE)) {
             return (c->flags & CONN_HALF) != 0;
         }
@@ -503,7 +509,7 @@ read_chunked(struct worker *w, uint32_t i)
     ssize_t n = conn_read(c, i, at, READ_MAX_CHUNKED);
     if (n > 0) {
         r->raw_len = (uint32_t)n;
-        conn_recorded(c, (size_t)n);
+        conn_recorded(c, i, (size_t)n);
         if (!take_chunked(w, i, at, (size_t)n, false)) {
             return true;
         }
@@ -533,7 +539,7 @@ read_body(struct worker *w, uint32_t i)
                   (size_t)room);
     if (n > 0) {
         r->body_have += (uint64_t)n;
-        conn_recorded(c, (size_t)n);
+        conn_recorded(c, i, (size_t)n);
     }
     return body_came(w, i, n);
 }
@@ -607,7 +613,7 @@ go_linger(struct worker *w, uint32_t i)
     ssize_t n = conn_read(c, i, dropped, sizeof dropped);
     if (n > 0) {
         c->in_len += (uint32_t)n;
-        conn_recorded(c, (size_t)n);
+        conn_recorded(c, i, (size_t)n);
     }
     /* Not before the end of what it sent: a close with bytes unread resets. */
     if (n < 0 || c->in_len > LINGER_MAX) {

@@ -200,7 +200,7 @@ read_and_call(struct worker *w, uint32_t i)
         }
         if (n > 0) { /* else the end: a call of no bytes */
             r->body_have = (uint64_t)n;
-            conn_recorded(c, (size_t)n);
+            conn_recorded(c, i, (size_t)n);
         }
     }
     give_rest(w, c);

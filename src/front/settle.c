@@ -12,6 +12,7 @@
 #include "front/worker_priv.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/util.h"
 #include "front/counters.h"
@@ -219,6 +220,34 @@ settle_written(struct worker *w, struct conn *c, uint64_t seen)
     return true;
 }
 
+/* A read of a Unix socket that was cut: what was seen lies at its target, and
+ * was recorded whole, or not; what of it was not taken is taken. false: it
+ * cannot be known. */
+static bool
+settle_peek(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    char taken[4096];
+    int seen = -1;
+    socklen_t len = sizeof seen;
+
+    if (getsockopt((int)i, SOL_SOCKET, SO_PEEK_OFF, &seen, &len) < 0 ||
+        seen < 0) {
+        return c->state == CONN_LINGER;
+    }
+    if (c->rx == c->rx_at && !settle_read(w, c, c->rx_at + (uint64_t)seen)) {
+        return false;
+    }
+    while (seen > 0) {
+        ssize_t n = recv((int)i, taken, MIN_OF((size_t)seen, sizeof taken), 0);
+        if (n <= 0) {
+            return false;
+        }
+        seen -= (int)n;
+    }
+    return true;
+}
+
 /* A read or a send that was cut. false: what it did cannot be known. */
 static bool
 settle_open(struct worker *w, uint32_t i)
@@ -231,10 +260,10 @@ settle_open(struct worker *w, uint32_t i)
     if (is_pass(w, c)) {
         return true;
     }
-    /* A Unix socket has no counters: what was cut in the middle of a call
-     * cannot be known. Between two calls the record is all there is. */
+    /* A Unix socket has no counter of what was written: what was cut in the
+     * middle of a send cannot be known. */
     if (c->family == 0) {
-        return c->state == CONN_LINGER;
+        return (c->flags & CONN_SENDING) == 0 && settle_peek(w, i);
     }
     return counters_read((int)i, &seen) &&
            (c->target == 0 || settle_read(w, c, seen.read)) &&

@@ -323,6 +323,27 @@ play_pass(struct client *c)
     expect_end(c);
 }
 
+/* Of a Unix socket the reads are exact, and no more: the worker is killed while
+ * it reads. */
+static void
+play_local(struct client *c)
+{
+    uint32_t n = new_number(c);
+
+    ACT(c, {
+        dial(c, LOCAL);
+        say(c, "POST /app/%u HTTP/1.1\r\nHo", n);
+    });
+    ACT(c, {
+        say(c, "st: a\r\nContent-Length: 150000\r\n\r\n");
+        say_bytes(c, upload, 70000);
+    });
+    ACT(c, say_bytes(c, upload + 70000, 70000));
+    say_bytes(c, upload + 140000, 10000);
+    expect_answer(c, "POST", n, upload, 150000);
+    check_in_step(c);
+}
+
 static const struct script {
     const char *name;
     void (*play)(struct client *c);
@@ -343,6 +364,7 @@ static const struct script {
     {"close", play_close, 2},
     {"call", play_call, 3},
     {"pass", play_pass, 3},
+    {"local", play_local, 3},
 };
 
 /* ---- the kill ---- */
@@ -607,6 +629,15 @@ warm_up(struct site *s)
     for (bool there = false; !there;) {
         assert_true(now_ms() < end);
         dial(&http, HTTP);
+        say(&http, "GET /app/0 " HOST "Connection: close\r\n\r\n");
+        there = recv(http.fd, answer, sizeof answer, MSG_WAITALL) > 12 &&
+                memcmp(answer, "HTTP/1.1 200", 12) == 0;
+        close(http.fd);
+    }
+    end = now_ms() + LIMIT_MS;
+    for (bool there = false; !there;) {
+        assert_true(now_ms() < end);
+        dial(&http, LOCAL);
         say(&http, "GET /app/0 " HOST "Connection: close\r\n\r\n");
         there = recv(http.fd, answer, sizeof answer, MSG_WAITALL) > 12 &&
                 memcmp(answer, "HTTP/1.1 200", 12) == 0;

@@ -28,6 +28,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -48,12 +49,12 @@
 #define HEIRS     2
 #define FAR_LOG   500
 
-enum port { HTTP, CALL, PASS, N_PORTS };
+enum port { HTTP, CALL, PASS, LOCAL, N_PORTS };
 
 struct site {
-    char top[64], door[96], plain[96], file[96];
+    char top[64], door[96], plain[96], file[96], local[96];
     pid_t app, plain_app, worker;
-    int listeners[N_PORTS], control, said, log_fd, folders[4];
+    int listeners[N_PORTS], control, said, log_fd, folders[8];
     uint16_t ports[N_PORTS];
     struct conf *conf;
     struct seat *seats;
@@ -195,6 +196,18 @@ listen_on_loopback(uint16_t *p_port)
     return fd;
 }
 
+static int
+listen_on_unix(const char *path)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    snprintf(un.sun_path, sizeof un.sun_path, "%s", path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof un), 0);
+    assert_int_equal(listen(fd, 64), 0);
+    return fd;
+}
+
 static void
 give_door(struct site *s, uint32_t target, const char *path)
 {
@@ -240,8 +253,9 @@ read_conf(struct site *s)
                      "    map any /app to \"%s\"\n"
                      "    map GET /www to files \"%s\"\n}\n"
                      "forward tcp 127.0.0.1:0 to \"%s\"\n"
-                     "forward tcp 127.0.0.1:0 pass \"%s\"\n",
-                     s->door, s->top, s->plain, s->plain);
+                     "forward tcp 127.0.0.1:0 pass \"%s\"\n"
+                     "forward http unix:%s to \"%s\"\n",
+                     s->door, s->top, s->plain, s->plain, s->local, s->door);
 
     s->conf = conf_parse("test.conf", text, (size_t)n, stderr);
     assert_non_null(s->conf);
@@ -324,6 +338,7 @@ site_begin(uint64_t seed)
     assert_non_null(mkdtemp(s->top));
     snprintf(s->door, sizeof s->door, "%s/door", s->top);
     snprintf(s->plain, sizeof s->plain, "%s/plain", s->top);
+    snprintf(s->local, sizeof s->local, "%s/sock", s->top);
     calls_made = s->calls = mmap(NULL, CALLS_MAX, PROT_READ | PROT_WRITE,
                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     s->seats = mmap(NULL, SEATS_MAX * sizeof(struct seat),
@@ -335,9 +350,10 @@ site_begin(uint64_t seed)
     s->app = start_app(s->door, false);
     s->plain_app = start_app(s->plain, true);
     read_conf(s);
-    for (int p = 0; p < N_PORTS; p++) {
+    for (int p = 0; p < LOCAL; p++) {
         s->listeners[p] = listen_on_loopback(&s->ports[p]);
     }
+    s->listeners[LOCAL] = listen_on_unix(s->local);
     for (size_t t = 0; t < s->conf->n_targets; t++) {
         bool files = s->conf->targets[t].kind == CONF_TARGET_FILES;
         s->folders[t] = files ? open(s->top, O_PATH | O_DIRECTORY) : -1;
@@ -383,6 +399,7 @@ site_end(struct site *s)
     }
     unlink(s->door);
     unlink(s->plain);
+    unlink(s->local);
     unlink(s->file);
     rmdir(s->top);
     conf_free(s->conf);
@@ -422,14 +439,18 @@ dial(struct client *c, enum port port)
     struct sockaddr_in in = {.sin_family = AF_INET,
                              .sin_port = htons(c->site->ports[port]),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
     struct timeval limit = {LIMIT_MS / 1000, 0};
     const int on = 1;
+    bool local = port == LOCAL;
 
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(un.sun_path, sizeof un.sun_path, "%s", c->site->local);
+    c->fd = socket(local ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (connect(c->fd, (struct sockaddr *)&in, sizeof in) < 0) {
+    if (connect(c->fd, local ? (void *)&un : (void *)&in,
+                local ? sizeof un : sizeof in) < 0) {
         wrong(c, "connect: %s", strerror(errno));
     }
 }

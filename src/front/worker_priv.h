@@ -243,8 +243,10 @@ void conn_give_segments(struct worker *w, struct conn *c);
 /* One recv into TO. >0 bytes, to be recorded, then conn_recorded; 0: nothing
  * now; -1: the client sends no more, or is gone (see flags). */
 ssize_t conn_read(struct conn *c, uint32_t i, void *to, size_t room);
-/* The N bytes of the last conn_read stand in the record: the read is over. */
-void conn_recorded(struct conn *c, size_t n);
+/* The N bytes of the last conn_read stand in the record: the read is over. On a
+ * Unix socket they are taken only now: its peek offset is the counter that it
+ * has no other of. */
+void conn_recorded(struct conn *c, uint32_t i, size_t n);
 
 /* ---- call.c ---- */
 /* A request head has been understood: finds its target and begins. */
