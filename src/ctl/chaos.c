@@ -25,7 +25,7 @@
 #define LOOK_GAP     (5 * NS_PER_MS)  /* between looks at what lives */
 #define ASK_GAP      (50 * NS_PER_MS) /* between questions to the server */
 #define ASK_LIMIT    (5 * NS_PER_SEC)
-#define LATE         (NS_PER_SEC / 2)
+#define LATE         (20 * NS_PER_MS)
 #define STOP_MAX     (2 * NS_PER_SEC)
 #define TIME_DEFAULT (10 * NS_PER_SEC)
 #define NEVER        UINT64_MAX
