@@ -235,7 +235,7 @@ def test_a_worker_that_dies_leaves_copies_that_serve_the_next(cardea):
     for _ in range(3):
         start = server.lines()
         os.kill(server.workers()[0], signal.SIGKILL)
-        server.wait_log("event=start .*worker", start=start)
+        server.wait_log("event=(start .*worker|took-over)", start=start)
         until(lambda: answer(server)[0] == 200, what="an answer")
     server.assert_sane()
 
