@@ -149,7 +149,7 @@ send_rights(const struct worker_setup *setup)
             setup->index, strerrorname_np(down), strerrorname_np(up));
 }
 
-static int
+int
 fake_worker(const struct worker_setup *setup)
 {
     struct fake f = {.setup = setup};

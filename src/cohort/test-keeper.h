@@ -36,7 +36,7 @@
 
 /* What a worker does, as the test wants it: MANNER of server_new() comes to it
  * as the configuration's body limit. */
-static int fake_worker(const struct worker_setup *setup);
+int fake_worker(const struct worker_setup *setup);
 
 static inline void
 tell(const struct worker_setup *setup, uint32_t kind, uint32_t target,
