@@ -38,7 +38,8 @@ def test_workers_are_killed_and_nothing_else(cardea):
     assert {b[2] for b in blows} == {"0", "1"}
     assert re.search(rf"^together +{len(blows)}$", said, re.M)
     for pid in {b[3] for b in blows}:
-        server.wait_log(rf"event=(start|took-over) worker=[01] pid={pid}\b")
+        server.wait_log(rf"event=(start|took-over|died|heir-died) "
+                        rf"worker=[01] pid={pid}\b")
     assert server.modules("hello") == modules
     until(lambda: server.request("/").status == 200)
 
