@@ -18,6 +18,12 @@ forward http 127.0.0.1:$PORT to {{ map any / to app }}
 """
 
 
+@pytest.fixture
+def build(plain_build):
+    """Without sanitizers: with them there is no time to clone heirs."""
+    return plain_build
+
+
 def start(server, words):
     """Its lines go to a file: a pipe that is not read would hold it up."""
     out = tempfile.TemporaryFile("w+", encoding="utf-8")
