@@ -20,7 +20,7 @@ forward http 127.0.0.1:$PORT to {{ map any / to app }}
 
 @pytest.fixture
 def build(plain_build):
-    """Without sanitizers: with them there is no time to clone heirs."""
+    """Without sanitizers, as users run it."""
     return plain_build
 
 
