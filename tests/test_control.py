@@ -162,7 +162,7 @@ def test_threads_are_the_high_water_mark_of_calls(server):
         wire.send(b"GET /sleep?ms=1500 HTTP/1.1\r\nHost: a\r\n\r\n")
     busy = until(lambda: [m for m in [control.module(control.status(path),
                                                      "sleepy")]
-                          if m["threads"] >= 9])[0]
+                          if (m["threads"] or 0) >= 9])[0]
     assert (busy["in_flight"], busy["calls"]) == (9, 9)
     for wire in wires:
         assert wire.reply().status == 200

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from lib import control
 from lib.server import alive, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0,
@@ -258,7 +259,7 @@ def test_a_command_that_cannot_be_forked_is_503(cardea, cgroup):
 
 
 def test_a_worker_that_cannot_be_forked_comes_later(cardea, cgroup):
-    server = cardea(CONF, prefix=ONE_CPU)
+    server = cardea("set heirs 0\n" + CONF, prefix=ONE_CPU)
     (worker,) = server.workers()
     group = cgroup("pids")
     put(group, "cgroup.procs", server.pid)
@@ -270,6 +271,33 @@ def test_a_worker_that_cannot_be_forked_comes_later(cardea, cgroup):
         wire.ask("/hello")
         put(group, "pids.max", "max")
         assert wire.reply().status == 200
+
+
+def heirs(path):
+    return control.status(path)["workers"][0]["heirs"]
+
+
+def test_heirs_that_cannot_be_cloned_come_later(cardea, cgroup):
+    server = cardea(CONF, prefix=ONE_CPU)
+    (worker,) = server.workers()
+    group = cgroup("pids")
+    put(group, "cgroup.procs", server.pid)
+    path = control.path_of(server)
+    until(lambda: heirs(path) == 2)
+    for pid, _ in server.family():
+        if os.getpgid(pid) == worker:
+            put(group, "cgroup.procs", pid)
+    put(group, "pids.max", 1)
+    with server.wire() as wire:
+        wire.ask("/hello")
+        assert wire.reply().status == 200
+        os.kill(worker, 9)
+        server.wait_log(r"event=took-over worker=0")
+        server.wait_log(r"event=no-heir worker=0 error=EAGAIN")
+        wire.ask("/hello")  # by an heir that has fewer of its own
+        assert wire.reply().status == 200
+        put(group, "pids.max", "max")
+        until(lambda: heirs(path) == 2)
 
 
 # Disks

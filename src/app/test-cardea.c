@@ -709,7 +709,6 @@ test_send_file(void **state)
     assert_int_equal(fstat(file_fd, &want), 0);
     assert_int_equal(fstat(result.fd, &got), 0);
     assert_int_equal(want.st_ino, got.st_ino);
-    close(result.fd);
     assert_text(result.head, result.head_len,
                 "Content-Type: text/plain; charset=utf-8\r\n");
     ask(send_bad, h.bytes, h.len, NULL, 0, &result);

@@ -164,6 +164,8 @@ ask(struct test_ring *ring, cardea_handler *h, char text[16])
     memset(text, 0, 16);
     if (result.fd < 0) {
         memcpy(text, result.data, MIN_OF(result.data_len, 15u));
+    } else {
+        ring_fd_taken(&ring->r, slot);
     }
     ring_slot_give(&ring->r, slot);
     return result;

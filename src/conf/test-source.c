@@ -562,6 +562,7 @@ test_print(void **state)
         "set grace 1h  # app/x.conf:9, $only of -D\n"
         "set access-log on  # default\n"
         "# workers: one a CPU  # default\n"
+        "set heirs 2  # default\n"
         "# domain: none  # default\n"
         "# user: nobody, where Cardea is started as root  # default\n"
         "# run-folder: chosen at the start  # default\n"

@@ -313,8 +313,8 @@ print_result(struct ask *ask, struct ring_result *result)
         fputs("\r\n", out);
     }
     if (result->fd >= 0) {
+        /* It is closed with the ring, whose slot still has it. */
         error = copy_file(out, result->fd, result->fd_offset, result->data_len);
-        door_close_foreign(result->fd);
     } else {
         fwrite(result->data, 1, result->data_len, out);
     }

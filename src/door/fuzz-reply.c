@@ -313,6 +313,9 @@ answered(void *arg, struct ring *r, uint32_t owner, uint32_t slot)
         return;
     }
     read_result(&result);
+    if (result.fd >= 0) {
+        ring_fd_taken(&ring, slot);
+    }
     MUST(ring.high_reply == ring.heap_off ||
          ring.high_reply <= ring.reply_size);
     ring_slot_give(&ring, slot);

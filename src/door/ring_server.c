@@ -599,6 +599,9 @@ ring_take(struct source *src, struct thread *t)
                                            memory_order_relaxed) != 0) {
             e = ECANCELED;
         }
+        if (e == 0 && (atomic_load(&src->door->attributes) & DOOR_REVOKED)) {
+            e = EBADF; /* as a call by descriptor is told: door_revoke(3) */
+        }
         if (e == 0 && src->door->native) {
             e = c->entry.kind == RING_KIND_HTTP ? 0 : ENOTSUP;
         } else if (e == 0) {

@@ -625,6 +625,29 @@ test_server_dies(void **state)
 }
 
 /* Rings come and go; with them go their descriptors, on both sides. */
+/* Nobody calls it any more, by whatever way; who calls is told. */
+static void
+test_revoke(void **state)
+{
+    int d = door_create(plain, NULL, 0);
+    struct test_ring *t = test_ring_open(d);
+    struct ring_result result;
+
+    post_order(t, 1, 8, 0);
+    assert_true(test_ring_wait(t));
+    check_order(t, t->answered[0], 1, 8);
+    assert_int_equal(door_revoke(d), 0);
+    for (int i = 0; i < 3; i++) {
+        post_order(t, 2, 8, 0);
+        assert_true(test_ring_wait(t));
+        assert_int_equal(ring_result(&t->r, t->answered[0], &result), 0);
+        assert_int_equal(result.error, EBADF);
+        assert_int_equal(result.data_len, 0);
+        ring_slot_give(&t->r, t->answered[0]);
+    }
+    test_ring_close(t);
+}
+
 static void
 test_open_and_close(void **state)
 {
@@ -663,6 +686,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_areas),
         cmocka_unit_test(test_rebuild),
         cmocka_unit_test(test_server_dies),
+        cmocka_unit_test(test_revoke),
         cmocka_unit_test(test_open_and_close),
     };
 
