@@ -11,7 +11,7 @@ folder=$1
 shift
 # A library that was installed since is found only when Meson looks again.
 found=
-for library in cmocka sqlite3 libcrypto openssl jansson python3; do
+for library in cmocka sqlite3 libcrypto openssl jansson python3 libseccomp; do
     if pkg-config --exists "$library" 2>/dev/null; then
         found="$found $library"
     fi

@@ -116,9 +116,10 @@ def end_all():
 
 
 def put_session_behind(pid):
-    """Where the kernel shares the CPUs among sessions, nice(1) counts only within
-    one: that of PID, its own, comes behind others."""
+    """As nice(1), which a bare PATH has not. Where the kernel shares the CPUs
+    among sessions, that counts only within one: PID's own comes behind others."""
     try:
+        os.setpriority(os.PRIO_PROCESS, pid, 10)
         with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as f:
             f.write("10")
     except OSError:
@@ -133,8 +134,6 @@ def run(command, limit, env=None, log=None, behind=False):
         sys.exit()  # ends this thread
     full = dict(os.environ)
     full.update(env or {})
-    if behind:
-        command = ["nice", "-n", "10", *command]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                              env=full, cwd=ROOT, start_new_session=True)

@@ -28,6 +28,7 @@
 
 #include "base/util.h"
 #include "conf/conf.h"
+#include "front/test-listen.h"
 #include "front/worker_priv.h"
 #include "http/http.h"
 
@@ -58,24 +59,6 @@ __wrap_http_request_parse(const char *buf, size_t len, uint32_t *p_scan,
         raise(SIGSEGV);
     }
     return __real_http_request_parse(buf, len, p_scan, out);
-}
-
-static int
-listen_on_loopback(uint16_t *p_port)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof in;
-    const int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof in), 0);
-    assert_int_equal(listen(fd, 64), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-    *p_port = ntohs(in.sin_port);
-    return fd;
 }
 
 static void *
