@@ -520,7 +520,8 @@ def kernel(total):
                                f"{hide} {OLDEST_KERNEL}"], {}, quiet=True)
     scenarios(total, ["-k", "not starve_nobody and not thousands_of_mixed and "
                       "not browser and not the_pages"], PLAIN,
-              {"CARDEA_KERNEL": OLDEST_KERNEL},
+              {"CARDEA_KERNEL": OLDEST_KERNEL,
+               "CARDEA_PLAIN": os.path.join(ROOT, PLAIN)},
               name=f"scenarios as on Linux {OLDEST_KERNEL}",
               which=scenario_files(("hostile", "inject", "faults_table",
                                     "many")))

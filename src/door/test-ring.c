@@ -625,6 +625,71 @@ test_server_dies(void **state)
 }
 
 /* Rings come and go; with them go their descriptors, on both sides. */
+/* Who goes on with a dead loop's ring counts on slots of odd owners. */
+static bool
+is_odd(void *arg, const struct ring *r, uint32_t owner, uint32_t slot)
+{
+    return owner % 2 == 1;
+}
+
+static void
+test_resume(void **state)
+{
+    int d = door_create(plain, NULL, 0);
+    struct test_ring *t = test_ring_open(d);
+
+    /* Four died with the loop before the server was told of any: two calls that
+     * were published, one of them for nobody now, and two slots that were
+     * taken and not used yet. */
+    post_order(t, 1, 8, 1);
+    post_order(t, 2, 8, 2);
+    int kept = ring_slot_take(&t->r, 3), lost = ring_slot_take(&t->r, 4);
+    assert_true(kept >= 0 && lost >= 0);
+    t->r.flushed = t->r.pub; /* as if it had been told */
+    ring_resume(&t->r, is_odd, NULL);
+    ring_rebuild(&t->r);
+    assert_int_equal(t->r.n_used, 3);
+    assert_int_equal(ring_slot_owner(&t->r, 0), 1);
+    assert_int_equal(ring_slot_owner(&t->r, 1), RING_NO_OWNER);
+    assert_int_equal(ring_slot_owner(&t->r, (uint32_t)kept), 3);
+    uint32_t n = 0;
+    while (n < 1) { /* the other is told to nobody */
+        assert_true(test_ring_wait(t));
+        n += t->n_answered;
+        if (t->n_answered > 0) {
+            check_order(t, t->answered[0], 1, 8);
+        }
+    }
+    while (ring_is_busy(&t->r)) {
+        assert_true(test_ring_wait(t));
+    }
+    ring_slot_give(&t->r, (uint32_t)kept);
+    /* Nothing is known of one that is closed. */
+    ring_close(&t->r);
+    t->r.used[0] = 5;
+    ring_resume(&t->r, is_odd, NULL);
+    ring_rebuild(&t->r);
+    assert_int_equal(t->r.used[0], 0);
+    close(t->epoll);
+    free(t);
+    close(d);
+}
+
+/* A page to be written by both that nobody may write any more. */
+static void
+test_shared_for_reading(void **state)
+{
+    int fd = memfd_create("shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    assert_int_equal(ftruncate(fd, DOOR_SHARED_SIZE), 0);
+    assert_int_equal(
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), 0);
+    errno = 0;
+    assert_null(door_shared_map(fd));
+    assert_int_equal(errno, EINVAL);
+    close(fd);
+}
+
 /* Nobody calls it any more, by whatever way; who calls is told. */
 static void
 test_revoke(void **state)
@@ -686,6 +751,8 @@ main(int argc, char **argv)
         cmocka_unit_test(test_areas),
         cmocka_unit_test(test_rebuild),
         cmocka_unit_test(test_server_dies),
+        cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_shared_for_reading),
         cmocka_unit_test(test_revoke),
         cmocka_unit_test(test_open_and_close),
     };

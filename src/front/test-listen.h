@@ -1,10 +1,15 @@
-/* Listening sockets as the keeper makes them, for the tests of a worker. After
- * cmocka.h and what that needs. */
+/* Listening sockets as the keeper makes them, for the tests of a worker. */
 #pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
