@@ -174,6 +174,15 @@ def await_processes(server, n, limit=10.0):
     return workers_of(server)
 
 
+def tables_of(server):
+    """Of its processes one for each descriptor table: an heir shares that of
+    the worker whose group it is in."""
+    own = workers_of(server)
+    return [pid for pid in own
+            if os.getpgid(pid) in (pid, server.process.pid)
+            or os.getpgid(pid) not in own]
+
+
 def idle_once(server, n):
     """PSS by role, and of the N own processes together."""
     own = await_processes(server, n)
@@ -241,7 +250,7 @@ def await_accepted(server, before, n, limit=60.0, count=memory.sockets):
     """Waits until the server holds n connections more."""
     end = time.monotonic() + limit
     while True:
-        have = count(workers_of(server)) - before
+        have = count(tables_of(server)) - before
         if have >= n:
             return
         if time.monotonic() > end:
@@ -254,28 +263,28 @@ def idle_many_once(bench, server, n, processes):
     """One server of so many processes, and n idle connections.  Bytes a connection: of its own
     memory when they are fresh, and after a request on each; of the kernel's,
     both ends; how many lived and answered at the end."""
-    own = await_processes(server, processes)
+    await_processes(server, processes)
     answers = server.name != "floor-park"
-    user = memory.settled(lambda: memory.private(own))
+    user = memory.settled(lambda: memory.private(workers_of(server)))
     kernel, slabs = memory.kernel(), memory.slabs()
-    fds = memory.descriptors(own)
+    fds = memory.descriptors(tables_of(server))
     began = time.monotonic()
     with contextlib.closing(Crowd(bench, server, n, "--path", "/hello",
                                   "--body", servers.BODY)) as crowd:
         await_accepted(server, fds, n, count=memory.descriptors)
         took = time.monotonic() - began
-        fresh = memory.settled(lambda: memory.private(own))
+        fresh = memory.settled(lambda: memory.private(workers_of(server)))
         result = {"connections": n, "took_s": took, "before": user,
                   "fresh": (fresh - user) / n,
                   "kernel": (memory.kernel() - kernel) / n,
                   "slabs": {name: round((size - slabs.get(name, 0)) / n)
                             for name, size in memory.slabs().items()
                             if size - slabs.get(name, 0) > 8 * n},
-                  "workers": len(own) - 1}
+                  "workers": processes - 1}
         if answers:
             result["first"] = crowd.ask(n)
             # A ring that served many calls at once is made anew after 10 s.
-            used = memory.settled(lambda: memory.private(own), 60, 5)
+            used = memory.settled(lambda: memory.private(workers_of(server)), 60, 5)
             result["used"] = (used - user) / n
         bench.say(f"{server.name}: {n} connections within {took:.1f} s, held "
                   f"for {bench.options.hold:.0f} s")
