@@ -96,10 +96,7 @@ heirs_find(struct keeper *k, pid_t pid)
 static void
 log_cause(struct log_line *line, int status)
 {
-    struct restart_cause cause = {
-        .why = WIFSIGNALED(status) ? RESTART_SIGNAL : RESTART_EXIT,
-        .code = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-    };
+    const struct restart_cause cause = restart_cause_of(status);
     char text[RESTART_CAUSE_MAX];
 
     restart_cause_text(&cause, text);

@@ -225,15 +225,24 @@ restart_tick(struct restart *r, uint64_t now)
     return RESTART_NOTHING;
 }
 
+struct restart_cause
+restart_cause_of(int status)
+{
+    bool by_signal = WIFSIGNALED(status);
+
+    return (struct restart_cause){
+        .why = by_signal ? RESTART_SIGNAL : RESTART_EXIT,
+        .code = by_signal ? WTERMSIG(status) : WEXITSTATUS(status)};
+}
+
 static void
 count_status(struct restart *r, int status)
 {
     if (r->ending.why != RESTART_EXIT) {
         count_cause(r, r->ending.why, r->ending.code);
-    } else if (WIFSIGNALED(status)) {
-        count_cause(r, RESTART_SIGNAL, WTERMSIG(status));
     } else {
-        count_cause(r, RESTART_EXIT, WEXITSTATUS(status));
+        struct restart_cause cause = restart_cause_of(status);
+        count_cause(r, cause.why, cause.code);
     }
 }
 

@@ -173,6 +173,9 @@ void restart_doom(struct restart *r, bool doomed);
 /* Closes the pidfd. Signals nothing. */
 void restart_deinit(struct restart *r);
 
+/* Why a process ended that has STATUS (wait(2)), by that alone; not counted. */
+struct restart_cause restart_cause_of(int status);
+
 /* "exit-1", "signal-SEGV", "no-start-ENOENT", "replaced-2", "late", "frozen",
  * "wedged", "out-of-memory", "recycled-age", "unused", "no-heir", "other" in
  * OUT. */

@@ -1,19 +1,11 @@
 /* Taking a dead worker's place. What the kernel needs is in the shared
  * descriptor table; what we need is in the arena. Nothing else is trusted:
- * lists, maps and the wheel are made anew from the connection records.
- *
- * What happened between a system call and the store that records it is read
- * from the kernel's own counters (TCP_INFO, SIOCINQ, SIOCOUTQ), relative to the
- * base at the socket's birth; a receive's target was recorded before the call,
- * so its bytes lie there.
- */
+ * lists, maps and the wheel are made anew from the connection records, which
+ * settle.c puts right first. */
 #include "front/heir.h"
 
-#include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/util.h"
 #include "front/worker_priv.h"
 
 /* Rings that were opened after the clone are not mapped here, and sealed memory
@@ -50,8 +42,7 @@ expect_welcomes(struct worker *w)
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
         if (w->rings[g].state == RING_GREETING ||
             w->rings[g].state == RING_READY) {
-            w->welcomes[g / 64] |= 1ull << (g % 64);
-            w->greeted = true;
+            ring_expect(w, g);
         }
     }
 }

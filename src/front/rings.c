@@ -367,6 +367,13 @@ has_welcome(const struct worker *w, uint32_t target)
     return (w->welcomes[target / 64] >> (target % 64) & 1) != 0;
 }
 
+void
+ring_expect(struct worker *w, uint32_t target)
+{
+    w->welcomes[target / 64] |= 1ull << (target % 64);
+    w->greeted = true;
+}
+
 static void
 forget_welcome(struct worker *w, uint32_t target)
 {
@@ -380,8 +387,7 @@ ring_event(struct worker *w, uint32_t target, uint32_t events)
 
     if (g->state == RING_GREETING) {
         /* Read in the base frame: its memory must be in the heirs first. */
-        w->welcomes[target / 64] |= 1ull << (target % 64);
-        w->greeted = true;
+        ring_expect(w, target);
         return; /* an end that came with it is seen there, too */
     }
     if (events & EPOLLIN) {

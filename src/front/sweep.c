@@ -15,14 +15,13 @@
 #include "front/heir.h"
 #include "front/worker_priv.h"
 
-#define BEYOND   64u        /* above the highest that was ever recorded */
-#define BITS_MAX (1u << 20) /* as grow_table() has it */
+#define BEYOND 64u /* above the highest that was ever recorded */
 
 /* One bit a descriptor, as far as it is used: some 30 kB of stack for a
  * quarter of a million. */
 struct known {
     uint32_t end;
-    uint64_t bits[BITS_MAX / 64];
+    uint64_t bits[TABLE_MAX / 64];
 };
 
 static void

@@ -534,7 +534,7 @@ grow_table(void)
     struct rlimit limit = {1024, 1024};
 
     getrlimit(RLIMIT_NOFILE, &limit);
-    rlim_t n = limit.rlim_cur > (1u << 20) ? (1u << 20) : limit.rlim_cur;
+    rlim_t n = MIN_OF(limit.rlim_cur, TABLE_MAX);
     int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)n - 1);
     if (fd >= 0) {
         close(fd);

@@ -21,6 +21,7 @@
 
 #define CORE_MAGIC       0x65726f4361647243ull
 #define EVENTS_MAX       256
+#define TABLE_MAX        (1u << 20) /* descriptors, whatever the limit */
 #define TICK_NS          (25ull * NS_PER_MS)
 #define LOG_BATCH        4096
 #define LINGER_MAX       (16u << 20)
@@ -291,6 +292,8 @@ void ring_take_door(struct worker *w, uint32_t target, int fd);
 /* A door was sent and could not be kept (no room): the keeper tries again. */
 void ring_no_door(struct worker *w, uint32_t target);
 void ring_event(struct worker *w, uint32_t target, uint32_t events);
+/* TARGET's welcome may be here: rings_greet and rings_admit look at it. */
+void ring_expect(struct worker *w, uint32_t target);
 /* Reads the welcomes that have come, before the heirs are cloned; and lets
  * those rings be used, after. Both from the base frame. */
 void rings_greet(struct worker *w);
