@@ -103,9 +103,27 @@ log_cause(struct log_line *line, int status)
     log_text(line, "cause", text);
 }
 
-/* An heir of W ended. With 0 it was dismissed, or went with its worker. */
+/* Counts a death in W's group by STATUS. true: there are too many. */
+static bool
+is_too_fast(struct keeper_worker *w, int status, uint64_t now)
+{
+    struct keeper_heirs *h = &w->heirs;
+
+    if (now - h->second >= NS_PER_SEC) {
+        h->second = now;
+        h->haste = 0;
+    }
+    h->haste += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL
+                    ? HASTE_KILLED
+                    : HASTE_FAULT;
+    return h->haste > HASTE_MAX;
+}
+
+/* An heir of W ended. With 0 it was dismissed, or went with its worker. One
+ * that served and died before it could say so is seen as an heir too: so each
+ * death counts, and the next of a process that serves ends it. */
 static void
-heir_died(struct keeper_worker *w, pid_t pid, int status)
+heir_died(struct keeper_worker *w, pid_t pid, int status, uint64_t now)
 {
     struct log_line line;
 
@@ -115,6 +133,7 @@ heir_died(struct keeper_worker *w, pid_t pid, int status)
     if (w->heirs.killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
         return;
     }
+    (void)is_too_fast(w, status, now);
     w->heirs.n_deaths++;
     keeper_log_begin(w->keeper, &line, LOG_WARN, "heir-died");
     log_num(&line, "worker", (uint64_t)w->index);
@@ -140,22 +159,6 @@ tell_death(struct keeper_worker *w)
     keeper_log_cause(&line, &w->unit);
     log_text(&line, "heir", "yes");
     keeper_log_end(w->keeper, &line);
-}
-
-/* Counts a death of W by STATUS. true: there are too many. */
-static bool
-is_too_fast(struct keeper_worker *w, int status, uint64_t now)
-{
-    struct keeper_heirs *h = &w->heirs;
-
-    if (now - h->second >= NS_PER_SEC) {
-        h->second = now;
-        h->haste = 0;
-    }
-    h->haste += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL
-                    ? HASTE_KILLED
-                    : HASTE_FAULT;
-    return h->haste > HASTE_MAX;
 }
 
 /* What the dead process has not answered comes from its heir, or never. */
@@ -224,7 +227,7 @@ heirs_reaped(struct keeper_worker *w, pid_t pid, int status)
         h->status = status;
         h->told = false;
     } else {
-        heir_died(w, pid, status);
+        heir_died(w, pid, status, now);
         if (h->empty_at != 0) {
             h->empty_at = now; /* the next one has its whole time */
         }
