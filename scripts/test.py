@@ -13,9 +13,9 @@ with the required dependencies alone), kernel (scenarios and libdoor's tests as
 on Linux 6.1), coverage (each line of the parsers is reached by a test, or says
 why not), fuzz (a minute for each family of parsers).
 
-Two rows of parts run side by side. In one are those that mostly wait: unit,
-scenario, kernel. In the other are those that compute: the rest. Its compilers
-and fuzzers are nice, so that the first row is hardly delayed.
+Two rows of parts run side by side. One begins with those that mostly wait: unit,
+scenario, kernel; the other with builds. The rest, which computes, goes to whichever
+row is free. Compilers and fuzzers are nice, so that who waits is hardly delayed.
 
 The last line is `N passed, N failed`, with `, N skipped` when some were. Exit
 status 1 if anything failed or nothing ran. A program that dies, or that prints
@@ -24,6 +24,7 @@ each part took. Whole logs stay in the build folders; what failed is printed in
 full.
 """
 
+import collections
 import glob
 import json
 import os
@@ -571,6 +572,11 @@ class Parts:
 
     def __init__(self, names, words):
         self.names, self.words = names, words
+        # For whichever row is free; the longest first, the last one ends soon.
+        self.rest = collections.deque(
+            part for part in (("fuzz", fuzz), ("coverage", coverage),
+                              ("rules", rules), ("door", door),
+                              ("bare", bare)) if self.is_asked(part[0]))
         self.total = Sum()
         self.seconds = {}
         self.built = False
@@ -598,21 +604,27 @@ class Parts:
             self.timed("scenario", scenarios, self.words, ASAN, plain)
         if "kernel" in self.names:
             self.timed("kernel", kernel)
+        self.take_rest()
 
     def second_row(self):
         try:
             if "builds" in self.names:
                 self.timed("builds", matrix, self.plain_done)
-                self.timed("bare", bare)
         finally:
             self.plain_done.set()
-        if "door" in self.names:
-            self.timed("door", door)
-        self.units_done.wait()
-        for name, step in (("rules", rules), ("coverage", coverage),
-                           ("fuzz", fuzz)):
-            if name in self.names:
-                self.timed(name, step)
+        self.take_rest()
+
+    def take_rest(self):
+        self.units_done.wait()  # rules look at what was built
+        while True:
+            try:
+                name, step = self.rest.popleft()
+            except IndexError:
+                return
+            self.timed(name, step)
+
+    def is_asked(self, name):
+        return ("builds" if name == "bare" else name) in self.names
 
     def row(self, step):
         """One row; what goes wrong in this program itself is a failure too."""
