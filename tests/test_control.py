@@ -173,6 +173,10 @@ def test_threads_are_the_high_water_mark_of_calls(server):
     assert sleepy["threads_high"] == server.threads(
         server.modules("sleep")[0]) - 1  # the one that listens is no server
     assert sleepy["run_ms"] >= 9 * 1500
+    assert sum(sleepy["run_buckets"]) == sum(sleepy["wait_buckets"]) == 9
+    assert sleepy["run_buckets"][21] == 9  # 1.07 to 2.15 s
+    assert sleepy["median_run_ms"] >= 1500
+    assert 0 < sleepy["wait_ms"] < 9 * 1000
 
 
 def test_sums_survive_the_death_of_a_worker(server):

@@ -209,8 +209,8 @@ def test_the_log_says_it_all(raw):
     start = raw.lines()
     call(raw.port, b"abc")
     raw.wait_log(r"event=request id=[0-9a-f]{16} client=127\.0\.0\.1:\d+ "
-                 r"proto=tcp how=call in=3 bytes=5 module=raw wait_ms=\S+ "
-                 r"run_ms=\S+ total_ms=\S+$", start=start)
+                 r"proto=tcp how=call in=3 bytes=5 module=raw queue_ms=\S+ "
+                 r"wait_ms=\S+ run_ms=\S+ total_ms=\S+$", start=start)
 
 
 def test_calls_that_wait_get_a_thread_each(raw):
@@ -436,7 +436,8 @@ def test_the_door_gets_the_connection(serving):
         s.shutdown(socket.SHUT_WR)
         assert rest(s) == b""
     serving.wait_log(r"client=127\.0\.0\.1:%d proto=tcp how=pass bytes=0 "
-                     r"module=taker wait_ms=\S+ run_ms=\S+ total_ms=\S+$"
+                     r"module=taker queue_ms=\S+ wait_ms=\S+ run_ms=\S+ "
+                     r"total_ms=\S+$"
                      % port)
 
 

@@ -226,6 +226,18 @@ json_answers(struct json *j, const struct tally_sum *sum)
     json_causes(j, "client_errors", sum, CLIENT);
 }
 
+/* How many took less than 1024 ns, 2048 ns and so on; the last: all longer. */
+static void
+json_buckets(struct json *j, const char *key,
+             const uint64_t counts[HISTOGRAM_N])
+{
+    json_list(j, key);
+    for (size_t i = 0; i < HISTOGRAM_N; i++) {
+        json_num(j, NULL, counts[i]);
+    }
+    json_list_end(j);
+}
+
 static void
 json_calls(struct json *j, const struct tally_sum *sum)
 {
@@ -239,6 +251,10 @@ json_calls(struct json *j, const struct tally_sum *sum)
     json_num(j, "calls", sum->calls);
     json_num(j, "in_flight", sum->in_flight);
     json_ms(j, "run_ms", sum->run_ns);
+    json_ms(j, "wait_ms", sum->wait_ns);
+    json_ms(j, "median_run_ms", sum->median_ns);
+    json_buckets(j, "run_buckets", sum->run);
+    json_buckets(j, "wait_buckets", sum->wait);
     json_answers(j, sum);
 }
 

@@ -105,6 +105,11 @@ add_block(struct tally_sum *sum, const struct tally *t)
         add(&sum->causes[i], read_count(&t->causes[i]));
     }
     add(&sum->run_ns, read_count(&t->run_ns));
+    add(&sum->wait_ns, read_count(&t->wait_ns));
+    for (size_t i = 0; i < HISTOGRAM_N; i++) {
+        add(&sum->wait[i], read_count(&t->wait[i]));
+        add(&sum->run[i], read_count(&t->run[i]));
+    }
 }
 
 static uint64_t
@@ -141,6 +146,7 @@ tallies_sum(const struct tallies *t, size_t target)
 
         add_block(&sum, block);
         sum.in_flight += read_small(&block->in_flight, RING_SLOTS);
+        sum.median_ns = MAX_OF(sum.median_ns, read_count(&block->median_ns));
         sum.threads =
             MAX_OF(sum.threads, read_small(&block->threads, THREADS_MAX));
         sum.threads_high = MAX_OF(

@@ -13,9 +13,11 @@ struct tally_sum {
     uint64_t requests;
     uint64_t calls;
     uint64_t answers[4];
-    uint64_t run_ns;
+    uint64_t run_ns, wait_ns;
+    uint64_t wait[HISTOGRAM_N], run[HISTOGRAM_N];
     uint64_t causes[CAUSE_N];
     uint64_t in_flight;
+    uint64_t median_ns;             /* the largest that a worker knows */
     uint32_t threads, threads_high; /* the largest that a worker knows */
 };
 

@@ -25,6 +25,12 @@ test_sums_survive_a_death(void **state)
     tallies_of(&t, 0)[1].answers[3] = 1;
     tallies_of(&t, 0)[1].causes[CAUSE_CRASH] = 1;
     tallies_of(&t, 0)[1].run_ns = 100;
+    tallies_of(&t, 0)[1].wait_ns = 30;
+    tallies_of(&t, 0)[1].run[3] = 4;
+    tallies_of(&t, 0)[1].wait[27] = 5;
+    tallies_of(&t, 0)[1].median_ns = 8000;
+    tallies_of(&t, 1)[1].wait[27] = 1;
+    tallies_of(&t, 1)[1].median_ns = 7000;
     tallies_of(&t, 0)[1].in_flight = 2;
     tallies_of(&t, 0)[1].threads = 7;
     tallies_of(&t, 0)[1].threads_high = 9;
@@ -39,6 +45,8 @@ test_sums_survive_a_death(void **state)
     assert_int_equal(sum.in_flight, 2);
     assert_int_equal(sum.threads, 7);
     assert_int_equal(sum.threads_high, 11);
+    assert_int_equal(sum.wait[27], 6);
+    assert_int_equal(sum.median_ns, 8000);
     assert_int_equal(tallies_requests(&t, 0), 5);
     assert_int_equal(tallies_requests(&t, 1), 1);
 
@@ -49,6 +57,10 @@ test_sums_survive_a_death(void **state)
     assert_int_equal(sum.answers[3], 1);
     assert_int_equal(sum.causes[CAUSE_CRASH], 1);
     assert_int_equal(sum.run_ns, 100);
+    assert_int_equal(sum.wait_ns, 30);
+    assert_int_equal(sum.run[3], 4);
+    assert_int_equal(sum.wait[27], 6);
+    assert_int_equal(sum.median_ns, 7000); /* of who serves now */
     assert_int_equal(sum.in_flight, 0); /* nobody waits for them any more */
     assert_int_equal(sum.threads, 6);
     assert_int_equal(tallies_requests(&t, 0), 5);

@@ -747,6 +747,7 @@ ring_result(struct ring *r, uint32_t slot, struct ring_result *result)
         .data = (const char *)r->reply + a.data_off,
         .data_len = a.data_len,
         .fd = -1,
+        .began = a.began,
     };
     if (a.error != 0) {
         result->head_len = result->data_len = 0;

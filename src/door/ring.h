@@ -230,6 +230,7 @@ struct ring_result {
     int fd; /* the body instead of data; the slot's, until ring_fd_taken. -1:
              * none */
     uint64_t fd_offset;
+    uint64_t began; /* by its own word, CLOCK_MONOTONIC ns; 0: not told */
 };
 
 /* 0, or EPROTO: it lies (lengths, generation, cookie), or the descriptor that

@@ -100,6 +100,7 @@ ring_accept(struct source *src, int memory_fd, int *p_fd)
     h->major = DOOR_WIRE_MAJOR;
     h->n_slots = src->n_slots;
     h->features = src->door->features | DOOR_FEATURE_THREADS |
+                  DOOR_FEATURE_BEGAN |
                   (ring_takes_descs(src->door) ? DOOR_FEATURE_DESCS : 0);
     h->replies_off = REPLIES_OFF;
     h->slots_off = REPLY_SLOTS_OFF;
@@ -468,6 +469,7 @@ ring_abandon(struct source *src, const struct copy_note *note)
     r->data_off = r->head_off = REPLY_SLOTS_OFF;
     r->data_len = r->head_len = 0;
     r->flags = 0;
+    r->began = 0;
     r->generation = note->generation;
     atomic_fetch_xor(&head_of(src)->done[slot / 64], 1ull << (slot % 64));
     ring_announce(src);
@@ -565,6 +567,7 @@ fill_task(struct call *c)
     task->error = 0;
     task->call = c;
     reply_of(src, c->slot)->flags = 0;
+    reply_of(src, c->slot)->began = door_now();
 }
 
 /* A plain door's arguments are the procedure's own copy. 0 or an errno. */

@@ -64,6 +64,7 @@ struct door_hello {
 /* Channel: the hello says that its caller knows struct channel_turn; the
  * welcome, that one comes with it, after the reply memory. */
 #define DOOR_FEATURE_TURN    32u
+#define DOOR_FEATURE_BEGAN   64u /* ring_reply tells when its call began */
 
 /* The answer on the connection. */
 struct door_welcome {
@@ -248,7 +249,10 @@ struct ring_reply { /* one slot's answer */
     uint32_t status;             /* HTTP */
     uint32_t flags;
     uint64_t fd_offset, fd_length;
-    uint64_t spare[23];
+    /* With DOOR_FEATURE_BEGAN: when a thread took the call, CLOCK_MONOTONIC ns;
+     * a hint for people and for estimates. 0: not told. */
+    uint64_t began;
+    uint64_t spare[22];
 };
 _Static_assert(sizeof(struct ring_reply) == 256, "slots never change size");
 

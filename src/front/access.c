@@ -94,6 +94,24 @@ now_at(_Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* How long R waited until a thread took it, or it was given up. */
+static uint64_t
+wait_of(const struct request *r)
+{
+    uint64_t until = r->started != 0 ? r->started : r->answered;
+
+    return r->ready != 0 && until > r->ready ? until - r->ready : 0;
+}
+
+/* How long the procedure ran, of a call that was answered. */
+static uint64_t
+run_of(const struct request *r)
+{
+    return r->started != 0 && r->answered > r->started
+               ? r->answered - r->started
+               : 0;
+}
+
 /* Where the counters stand before the request R is counted. An heir that finds
  * it half counted goes on from there. */
 static void
@@ -112,6 +130,10 @@ note_before(struct worker *w, const struct request *r)
         &w->setup->seats[w->setup->index].requests, memory_order_relaxed);
     e->requests = now_at(&t->requests);
     e->run_ns = now_at(&t->run_ns);
+    e->wait_ns = now_at(&t->wait_ns);
+    e->median_ns = now_at(&t->median_ns);
+    e->wait = now_at(&t->wait[histogram_index(wait_of(r))]);
+    e->run = now_at(&t->run[histogram_index(run_of(r))]);
     e->answers = r->status >= 200 && r->status < 600
                      ? now_at(&t->answers[r->status / 100 - 2])
                      : 0;
@@ -144,8 +166,14 @@ count_end(struct worker *w, const struct request *r)
     if (r->cause != CAUSE_NONE && r->cause < CAUSE_N) {
         set(&t->causes[r->cause], e->causes + 1);
     }
-    if (r->called != 0 && r->answered > r->called) {
-        set(&t->run_ns, e->run_ns + (r->answered - r->called));
+    if (r->ready != 0) {
+        set(&t->wait_ns, e->wait_ns + wait_of(r));
+        set(&t->wait[histogram_index(wait_of(r))], e->wait + 1);
+    }
+    if (r->started != 0) {
+        set(&t->run_ns, e->run_ns + run_of(r));
+        set(&t->run[histogram_index(run_of(r))], e->run + 1);
+        set(&t->median_ns, histogram_follow(e->median_ns, run_of(r)));
     }
 }
 
@@ -189,9 +217,14 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
     }
     log_num(line, "bytes", r->sent);
     log_target(w, line, r);
+    if (r->ready != 0) {
+        log_ms(line, "queue_ms", wait_of(r));
+    }
     if (r->called != 0 && r->answered >= r->called) {
-        log_ms(line, "wait_ms", r->called - r->began);
-        log_ms(line, "run_ms", r->answered - r->called);
+        uint64_t from = r->started != 0 ? r->started : r->called;
+
+        log_ms(line, "wait_ms", from - r->began);
+        log_ms(line, "run_ms", r->answered - from);
     }
     /* Not w->now, which may be from before the work of this pass. */
     log_ms(line, "total_ms", w->world->now(w->world->ctx) - r->began);

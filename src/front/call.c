@@ -377,7 +377,7 @@ call_door(struct worker *w, uint32_t i, const struct http_request *h,
         call_publish(w, i);
         return;
     }
-    r->due = 0; /* how long the body takes is its own */
+    r->due = r->ready = 0; /* how long the body takes is its own */
     r->body_began = w->now;
     r->body_have = 0;
     r->steps[0] = (struct body_step){.in_pos = c->in_pos};
@@ -525,6 +525,7 @@ call_publish(struct worker *w, uint32_t i)
     r->number = g->pub;
     r->claims = ring_claims(g);
     r->called = w->now;
+    call_is_ready(w, r);
     conn_enter(c, CONN_CALL); /* and an heir publishes it, if we do not */
     ring_publish(g, (uint32_t)slot);
     struct tally *t = tally_of(w, r->target);
@@ -534,19 +535,31 @@ call_publish(struct worker *w, uint32_t i)
     worker_arm(w, i, timeout);
 }
 
+/* When the call of R began, as its server says it: within what is possible. */
+static void
+note_start(struct request *r, uint64_t began)
+{
+    r->started =
+        began == 0 ? r->called : MIN_OF(MAX_OF(began, r->called), r->answered);
+}
+
 /* Its answer was taken from the ring. What it brings is not let go of before
  * the reply is launched, so that all this can be done again. */
 void
 call_take_answer(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
     struct ring *g = &w->rings[c->ring];
     struct ring_result result;
     /* All of a lying door's calls fail together, when the poll is over. */
     int e = g->lied ? EPROTO : ring_result(g, c->slot, &result);
 
     g->lied |= e != 0;
-    request_of(w, c)->answered = w->now;
+    r->answered = w->now;
+    if (e == 0) {
+        note_start(r, result.began);
+    }
     if (e != 0) {
         reply_error(w, i, 502, CAUSE_LIED, NULL);
     } else {

@@ -93,7 +93,9 @@ enum request_log {
 struct request {
     uint64_t id;
     uint64_t began, body_began, called, answered; /* ns */
-    uint32_t scan; /* how far the head's end was searched */
+    uint64_t ready; /* ns: nothing but a free thread was missing; 0: not yet */
+    uint64_t started; /* ns: a thread took the call that was answered */
+    uint32_t scan;    /* how far the head's end was searched */
     uint32_t target;
     uint16_t status;
     uint8_t method, minor;

@@ -66,6 +66,7 @@ ring_queue(struct worker *w, uint32_t i)
         return;
     }
     g->n_queued++;
+    call_is_ready(w, r);
     if (r->due == 0) {
         r->due = w->now + call_timeout(w, r->target);
     }

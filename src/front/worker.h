@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "front/histogram.h"
+
 struct conf;
 struct world;
 
@@ -48,12 +50,18 @@ struct tally {
     _Atomic uint64_t requests;   /* ended, in whatever way */
     _Atomic uint64_t calls;      /* handed to the door */
     _Atomic uint64_t answers[4]; /* over HTTP: 2xx, 3xx, 4xx, 5xx */
-    _Atomic uint64_t run_ns;     /* from call to answer, summed */
+    _Atomic uint64_t run_ns;     /* of answered calls, summed */
     _Atomic uint32_t in_flight;  /* handed over and not answered */
     /* The door's own words, fresh after WORKER_LOOKED; 0: not known. */
     _Atomic uint32_t threads, threads_high;
     uint32_t spare32;
     _Atomic uint64_t causes[CAUSE_N];
+    /* How long requests waited for a thread that takes them, and how long the
+     * procedure then ran; and about the median of its latest runs, ns. */
+    _Atomic uint64_t wait_ns;
+    _Atomic uint64_t median_ns;
+    _Atomic uint64_t wait[HISTOGRAM_N];
+    _Atomic uint64_t run[HISTOGRAM_N];
 } __attribute__((aligned(64)));
 
 struct worker_setup {

@@ -37,6 +37,7 @@
 struct ending {
     uint64_t id;
     uint64_t requests, answers, causes, run_ns;
+    uint64_t wait_ns, wait, run, median_ns;
     uint32_t seat_requests, log_at;
 };
 
@@ -162,6 +163,15 @@ tally_of(const struct worker *w, uint32_t target)
                                                           : w->conf->n_targets];
 }
 
+/* About the median of how long TARGET's latest calls ran, ns; 0: none has ended
+ * yet. */
+static inline uint64_t
+tally_median(const struct worker *w, uint32_t target)
+{
+    return atomic_load_explicit(&tally_of(w, target)->median_ns,
+                                memory_order_relaxed);
+}
+
 /* We are the only writer: no locked instruction is needed. */
 static inline void
 tally_add(_Atomic uint64_t *counter, uint64_t n)
@@ -254,6 +264,15 @@ void conn_recorded(struct conn *c, uint32_t i, size_t n);
 void call_route(struct worker *w, uint32_t i, const struct http_request *h);
 /* No door came in time: 503 for a connection in WAIT. */
 void call_give_up(struct worker *w, uint32_t i);
+/* Nothing but a free thread is missing to R from now on. */
+static inline void
+call_is_ready(const struct worker *w, struct request *r)
+{
+    if (r->ready == 0) {
+        r->ready = w->now;
+    }
+}
+
 /* The whole body is there: publish. */
 void call_publish(struct worker *w, uint32_t i);
 void call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot);
