@@ -86,7 +86,7 @@ def test_a_module_has_its_bounds_as_a_whole(start, folder):
     # The keeper and its workers made room for the controllers.
     keeper = cgroup.read(server.own, "keeper", "cgroup.procs").split()
     assert sorted(keeper) == sorted(
-        map(str, [server.pid, *server.workers()]))
+        map(str, [server.pid, server.keeper(), *server.workers()]))
     assert cgroup.read(server.group, "cgroup.procs") == ""
     lines = server.request("/m").text.splitlines()
     # Nothing else bounds its commands, which are in the group too.

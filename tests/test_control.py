@@ -293,6 +293,7 @@ def test_processes_are_told_a_line_each(cardea):
     state = control.status(control.path_of(server))
     assert first == "ok"
     assert body.splitlines() == [
+        f"keeper - {server.keeper()}",
         *(f"worker {w['index']} {w['pid']}" for w in state["workers"]),
         f"module hello {server.modules('hello')[0]}"]
 
@@ -409,12 +410,12 @@ def test_a_flood_delays_neither_the_keeper_nor_an_honest_peer(server):
         for s in flood:
             s.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    until(lambda: server.fds(server.pid) < 60)
+    until(lambda: server.fds(server.keeper()) < 60)
 
 
 def test_a_reader_that_stops_is_dropped(server):
     path = control.path_of(server)
-    before = server.fds(server.pid)
+    before = server.fds(server.keeper())
     silent = []
     for _ in range(16):
         s = control.connect(path)
@@ -422,7 +423,7 @@ def test_a_reader_that_stops_is_dropped(server):
         s.sendall(b"status json\n")
         silent.append(s)
     assert control.ask(path, "status json")[0] == "ok"
-    until(lambda: server.fds(server.pid) <= before)
+    until(lambda: server.fds(server.keeper()) <= before)
     for s in silent:
         s.close()
 

@@ -150,7 +150,7 @@ def test_clients_beyond_the_table_wait_and_are_served_later(cardea):
         served.append(wire)
     assert 5 <= len(served) < 60
     # The rest stands in the kernel's queue, and the worker does not spin.
-    assert_idle(worker, server.pid)
+    assert_idle(worker, server.keeper())
     # Those inside are served all the time.
     assert served[0].request("/hello").status == 200
     # As soon as some leave, others come in.
@@ -199,7 +199,7 @@ def test_a_door_that_finds_no_room_comes_later(cardea):
                         start=start)
         assert wire.request("/sleep?ms=0").status == 200
         assert wire.request("/hello").status == 503
-        assert_idle(worker, server.pid)
+        assert_idle(worker, server.keeper())
         for other in others:
             other.close()
         until(lambda: wire.request("/hello").status == 200,
@@ -264,11 +264,11 @@ def test_a_worker_that_cannot_be_forked_comes_later(cardea, cgroup):
     server = cardea("set heirs 0\n" + CONF, prefix=ONE_CPU)
     (worker,) = server.workers()
     group = cgroup("pids")
-    put(group, "cgroup.procs", server.pid)
+    put(group, "cgroup.procs", server.keeper())
     put(group, "pids.max", 1)
     os.kill(worker, 9)
     server.wait_log(r"event=start-failed worker=0 cause=no-start-EAGAIN")
-    assert_idle(server.pid)
+    assert_idle(server.keeper())
     with server.wire() as wire:  # the listening socket is the keeper's
         wire.ask("/hello")
         put(group, "pids.max", "max")
@@ -283,7 +283,7 @@ def test_heirs_that_cannot_be_cloned_come_later(cardea, cgroup):
     server = cardea(CONF, prefix=ONE_CPU)
     (worker,) = server.workers()
     group = cgroup("pids")
-    put(group, "cgroup.procs", server.pid)
+    put(group, "cgroup.procs", server.keeper())
     path = control.path_of(server)
     until(lambda: heirs(path) == 2)
     for pid, _ in server.family():
@@ -311,7 +311,7 @@ def test_a_log_on_a_full_disk_stops_nobody(cardea, small_disk):
     filler = fill(small_disk)
     for _ in range(200):
         assert server.request("/hello").status == 200
-    assert_idle(server.pid, *server.workers())
+    assert_idle(server.keeper(), *server.workers())
     os.unlink(filler)
 
     def told():
@@ -332,7 +332,7 @@ def test_a_log_into_dev_full_stops_nobody(cardea):
         *ONE_CPU, "sh", "-c", 'exec "$@" 2>/dev/full', "sh"))
     for _ in range(50):
         assert server.request("/hello").status == 200
-    assert_idle(server.pid, *server.workers())
+    assert_idle(server.keeper(), *server.workers())
 
 
 def test_a_log_that_nobody_reads_stops_nobody(cardea, folder):
@@ -345,7 +345,7 @@ def test_a_log_that_nobody_reads_stops_nobody(cardea, folder):
         for _ in range(12000):
             wire.ask("/hello")
             assert wire.reply().status == 200
-    assert_idle(server.pid, *server.workers())
+    assert_idle(server.keeper(), *server.workers())
     text = bytearray()
 
     def read():
@@ -359,7 +359,7 @@ def test_a_log_that_nobody_reads_stops_nobody(cardea, folder):
     until(read, what="the count of lost lines")
     os.close(reader)  # and a reader that leaves
     assert server.request("/hello").status == 200
-    assert_idle(server.pid)
+    assert_idle(server.keeper())
 
 
 def test_no_room_for_the_run_folder_is_a_start_that_failed(cli, folder,
@@ -442,6 +442,6 @@ def test_a_worker_out_of_memory_is_replaced(cardea, cgroup):
         thread.join(60)
     until(lambda: server.request("/", "POST", body=b"small").body == b"small",
           what="small requests")
-    assert alive(server.pid)
+    assert alive(server.keeper())
 
 

@@ -383,8 +383,8 @@ def test_a_worker_that_is_killed(server):
 
 
 def test_a_keeper_that_is_killed(cardea):
-    """Nobody is left who could restart anything: all of it ends, at once, and
-    the next start finds its run folder free."""
+    """With its reaper: nobody is left who could restart anything. All of it
+    ends, at once, and the next start finds its run folder free."""
     text = """
         module hello { run "$PROGRAMS/hello" }
         module shell { exec "/bin/sleep 1000" }
@@ -395,13 +395,15 @@ def test_a_keeper_that_is_killed(cardea):
     """
     server = cardea(text)
     assert server.request("/hello").status == 200
-    with server.wire() as wire:
-        wire.ask("/shell")
+    with socket.create_connection(("127.0.0.1", server.port), 15) as client:
+        client.sendall(b"GET /shell HTTP/1.1\r\nHost: x\r\n\r\n")
         until(lambda: server.modules("sleep"), what="the command")
         family = server.family()
         os.kill(server.pid, signal.SIGKILL)
         assert server.wait_exit() == -signal.SIGKILL
         server.assert_gone(family)
-        wire.assert_closed()
+        # A worker may see the module's end before that of the reaper.
+        answer = client.recv(4096)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 502 ")
     again = cardea(text)
     assert again.request("/hello").status == 200

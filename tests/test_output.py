@@ -177,7 +177,7 @@ def test_pipes_are_bounded_and_come_back(cardea, tmp_path):
     lines_of(server, pid, f"copy {pid} errs")
     (tmp_path / "go").touch()
     server.wait_log('text=done')
-    until(lambda: server.fds(server.pid) < 100, what="the end of the pipes")
+    until(lambda: server.fds(server.keeper()) < 100, what="the end of the pipes")
     server.assert_sane()
 
 

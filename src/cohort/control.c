@@ -56,6 +56,7 @@ struct control {
     struct keeper_source listener;
     struct control_peer peers[PEERS];
     char path[PATH_MAX + 16];
+    int error;          /* why there is no listener */
     uint64_t listen_at; /* out of descriptors: again then; else UINT64_MAX */
     uint64_t tell_at;   /* followers look again then */
     char told[256];     /* to them: what the stop waits for */
@@ -642,14 +643,13 @@ bind_socket(struct keeper *k)
         listen(c->listener.fd, 64) < 0) {
         return errno;
     }
-    return -keeper_watch(k, &c->listener, EPOLLIN);
+    return 0;
 }
 
 int
-control_init(struct keeper *k)
+control_hold(struct keeper *k)
 {
     struct control *c = calloc(1, sizeof(*c));
-    int error;
 
     if (c == NULL) {
         return -ENOMEM;
@@ -661,13 +661,25 @@ control_init(struct keeper *k)
         c->peers[i].source.fd = -1;
     }
     snprintf(c->path, sizeof(c->path), "%s/control", k->folder.path);
-    error = bind_socket(k);
-    if (error != 0) {
-        log_control(k, LOG_WARN, "control-missing", error);
-        if (c->listener.fd >= 0) {
-            close(c->listener.fd);
-            c->listener.fd = -1;
-        }
+    c->error = bind_socket(k);
+    if (c->error != 0 && c->listener.fd >= 0) {
+        close(c->listener.fd);
+        c->listener.fd = -1;
+    }
+    return 0;
+}
+
+int
+control_init(struct keeper *k)
+{
+    struct control *c = k->control;
+
+    if (c->error == 0) {
+        c->error = -keeper_watch(k, &c->listener, EPOLLIN);
+    }
+    if (c->error != 0) {
+        log_control(k, LOG_WARN, "control-missing", c->error);
+        keeper_unwatch(k, &c->listener);
     }
     return 0;
 }

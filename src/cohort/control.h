@@ -6,8 +6,11 @@
 
 struct keeper;
 
-/* Makes the socket `control` in the run folder. 0, also where it cannot be made
- * (logged: the server runs without it); or -ENOMEM. */
+/* Makes the socket `control` in the run folder, which listens. 0, also where it
+ * cannot be made; or -ENOMEM. */
+int control_hold(struct keeper *k);
+/* Takes what comes on it, from now on. Always 0; where there is none, it is
+ * logged, and the server runs without. */
 int control_init(struct keeper *k);
 /* Who followed the stop is told STATUS; then all is closed and removed. */
 void control_deinit(struct keeper *k, int status);

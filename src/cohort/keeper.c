@@ -312,13 +312,15 @@ close_all(int *fds, size_t n)
     free(fds);
 }
 
-static void
-deinit(struct keeper *k, int status)
+void
+keeper_free(struct keeper *k, int status)
 {
     doors_deinit(k);
     workers_deinit(k);
     modules_deinit(k);
-    cgroup_deinit(&k->cgroup);
+    if (k->reaper == NULL || getpid() == k->main_pid) {
+        cgroup_deinit(&k->cgroup); /* the reaper is in it too */
+    }
     runfolder_remove(&k->folder);
     statefolder_close(&k->state, k->conf);
     control_deinit(k, status);
@@ -381,7 +383,7 @@ run(struct keeper *k)
     modules_start(k); /* first: they need longest to be ready */
     workers_start(k);
     loop(k);
-    stop_orphans(k);
+    stop_orphans();
     while (copy_log(k)) {
     }
     keeper_log_begin(k, &line, LOG_INFO, "end");
@@ -395,21 +397,31 @@ run(struct keeper *k)
     sink_finish(&k->sink, 1000);
 }
 
-int
-keeper_run(const struct conf *conf, const struct keeper_options *options)
+void
+keeper_forget(struct keeper *k)
+{
+    runfolder_close(&k->folder);
+    if (k->listen_files != NULL) {
+        memset(k->listen_files, 0,
+               k->conf->n_listens * sizeof(*k->listen_files));
+    }
+    keeper_free(k, 0);
+}
+
+struct keeper *
+keeper_new(const struct conf *conf, const struct keeper_options *options)
 {
     struct keeper *k = calloc(1, sizeof(*k));
-    sigset_t mask;
-    int status = 1;
 
-    if (k == NULL || sink_init(&k->sink, options->log_fd) < 0) {
+    if (k == NULL) {
         dprintf(options->log_fd, "cardea: out of memory\n");
-        free(k);
-        return 1;
+        return NULL;
     }
     k->conf = conf;
     k->options = *options;
     k->real = spawn_world();
+    k->main_pid = getpid();
+    k->born_at = keeper_now(k);
     k->epoll_fd = -1;
     k->look_at = UINT64_MAX;
     k->log_write_fd = -1;
@@ -421,12 +433,40 @@ keeper_run(const struct conf *conf, const struct keeper_options *options)
     k->log_pipe.fd = -1;
     k->out.fd = -1;
     notify_init(&k->notify);
-    sigprocmask(SIG_SETMASK, NULL, &mask);
-    if (setup_all(k) == 0) {
+    return k;
+}
+
+int
+keeper_keep(struct keeper *k)
+{
+    int status = 1;
+
+    if (sink_init(&k->sink, k->options.log_fd) < 0) {
+        dprintf(k->options.log_fd, "cardea: out of memory\n");
+    } else if (setup_rest(k) == 0) {
         run(k);
         status = k->forced ? 2 : k->failed ? 1 : k->errors ? 3 : 0;
     }
-    deinit(k, status);
+    keeper_free(k, status);
+    return status;
+}
+
+int
+keeper_run(const struct conf *conf, const struct keeper_options *options)
+{
+    struct keeper *k = keeper_new(conf, options);
+    sigset_t mask;
+    int status = 1;
+
+    if (k == NULL) {
+        return 1;
+    }
+    sigprocmask(SIG_SETMASK, NULL, &mask);
+    if (setup_hold(k) == 0) {
+        status = keeper_keep(k);
+    } else {
+        keeper_free(k, status);
+    }
     sigprocmask(SIG_SETMASK, &mask, NULL);
     return status;
 }

@@ -25,7 +25,8 @@ struct keeper_options {
     const char *shim; /* path of cardea-exec; NULL: beside our program */
 };
 
-/* Runs CONF (borrowed) until a signal ends it. The caller must be
+/* Runs CONF (borrowed) until a signal ends it, in this process, with no reaper
+ * above it (cohort/reaper.h has one). The caller must be
  * single-threaded and have no children. Blocks signals meanwhile and restores
  * the mask. The exit status: 0 stopped as asked, 1 start failed (a sentence
  * says why), 2 forced by a second SIGINT, 3 something failed while stopping. */

@@ -27,6 +27,7 @@
 
 struct keeper;
 struct keeper_writer;
+struct reaper;
 struct listeners_file;
 
 /* A descriptor in the epoll set. READY is called with the source itself, which
@@ -184,6 +185,10 @@ struct keeper {
     const struct conf *conf;
     struct keeper_options options;
     const struct world *real;
+    pid_t main_pid;              /* the server's: the reaper, else we */
+    const struct reaper *reaper; /* above us, as it was; NULL: there is none */
+    bool was_ready;              /* a keeper before us was */
+    uint64_t born_at;            /* the server */
     int epoll_fd;
     struct keeper_source log_pipe; /* reading end */
     int log_write_fd;
@@ -238,14 +243,27 @@ void keeper_log_end(struct keeper *k, struct log_line *line);
 void keeper_log_cause(struct log_line *line, const struct restart *unit);
 /* One sentence about a failed start, on log_fd. */
 void keeper_say(struct keeper *k, const char *sentence);
+/* A keeper that nothing is open of, the caller's; NULL after a sentence. CONF
+ * and OPTIONS as for keeper_run(). */
+struct keeper *keeper_new(const struct conf *conf,
+                          const struct keeper_options *options);
+/* After setup_hold(): the rest, until a signal ends it. Takes down all of K and
+ * frees it. The exit status, as of keeper_run(). */
+int keeper_keep(struct keeper *k);
+/* Takes down and frees K, however much of it there is. */
+void keeper_free(struct keeper *k, int status);
+/* The same, of what another process has taken down: removes no file. */
+void keeper_forget(struct keeper *k);
 /* Handlers of the sources that setup.c makes. */
 void keeper_log_ready(struct keeper_source *source, uint32_t events);
 void keeper_out_ready(struct keeper_source *source, uint32_t events);
 void keeper_signals_ready(struct keeper_source *source, uint32_t events);
 
-/* setup.c: everything up to the first process. 0; or a negative errno after a
- * sentence was said. */
-int setup_all(struct keeper *k);
+/* setup.c: everything up to the first process. First what outlives a keeper
+ * that dies: it is made once, and the next keeper has it by its fork; then the
+ * rest. 0; or a negative errno after a sentence was said. */
+int setup_hold(struct keeper *k);
+int setup_rest(struct keeper *k);
 
 /* ready.c: says ready, once, or gives up a start that takes too long. */
 void ready_check(struct keeper *k, uint64_t now);
@@ -263,8 +281,11 @@ void stop_note_end(struct keeper *k, const struct restart *unit, int status,
                    bool killed);
 /* W has another process, which may not know that it is to stop. */
 void stop_tell_again(struct keeper_worker *w);
+/* Kills those who have become our children because their own parents died; all
+ * children but BUT (0: but none). How many. Allocates nothing. */
+int stop_kill_children(pid_t but);
 /* Kills and reaps every process that is still below us. */
-void stop_orphans(struct keeper *k);
+void stop_orphans(void);
 
 /* workers.c */
 /* Who the workers will be. Asked once, in the keeper: in each worker the

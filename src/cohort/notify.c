@@ -2,6 +2,7 @@
  * trusted as much as the command line; an '@' is the abstract namespace. */
 #include "cohort/notify.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,10 +71,22 @@ notify_deinit(struct notify *notify)
 }
 
 void
-notify_say(const struct notify *notify, const char *text)
+notify_say(const struct notify *notify, enum notify_word word)
 {
-    if (notify->fd >= 0) {
-        (void)!sendto(notify->fd, text, strlen(text),
+    static const char *const texts[] = {
+        [NOTIFY_READY] = "READY=1",
+        [NOTIFY_STOPPING] = "STOPPING=1",
+        [NOTIFY_ALIVE] = "WATCHDOG=1",
+    };
+
+    if (word < NOTIFY_READY || word > NOTIFY_ALIVE) {
+        return;
+    }
+    if (notify->via > 0) {
+        (void)sigqueue(notify->via, NOTIFY_SIGNAL,
+                       (union sigval){.sival_int = (int)word});
+    } else if (notify->fd >= 0) {
+        (void)!sendto(notify->fd, texts[word], strlen(texts[word]),
                       MSG_DONTWAIT | MSG_NOSIGNAL,
                       (const struct sockaddr *)&notify->to, notify->to_len);
     }
@@ -83,7 +96,7 @@ void
 notify_tick(struct notify *notify, uint64_t now)
 {
     if (now >= notify->due) {
-        notify_say(notify, "WATCHDOG=1");
+        notify_say(notify, NOTIFY_ALIVE);
         notify->due = now + notify->gap;
     }
 }

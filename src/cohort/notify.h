@@ -4,10 +4,19 @@
 
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <sys/un.h>
 
+/* What there is to say. */
+enum notify_word {
+    NOTIFY_READY = 1,
+    NOTIFY_STOPPING,
+    NOTIFY_ALIVE,
+};
+
 struct notify {
-    int fd; /* -1: nobody wants to be told */
+    int fd;    /* -1: nobody wants to be told */
+    pid_t via; /* says it for us, as it is the unit's main process; 0: nobody */
     struct sockaddr_un to;
     socklen_t to_len;
     uint64_t gap; /* ns between signs of life; 0: none are wanted */
@@ -20,8 +29,13 @@ struct notify {
 void notify_init(struct notify *notify);
 void notify_deinit(struct notify *notify);
 
-/* Sends TEXT ("READY=1"). Never waits; who does not read misses it. */
-void notify_say(const struct notify *notify, const char *text);
+/* The signal by which a keeper gives its word to NOTIFY->via, as the value of
+ * sigqueue(3). */
+#define NOTIFY_SIGNAL SIGRTMIN
+
+/* Says WORD ("READY=1"), or hands it to NOTIFY->via. Never waits; who does not
+ * read misses it. Nothing for a number that is no word. */
+void notify_say(const struct notify *notify, enum notify_word word);
 
 /* Says that we live if that is due at NOW (monotonic ns), twice as often as it
  * has to be. */

@@ -52,7 +52,7 @@ print_short(const struct keeper *k)
     }
     dprintf(k->options.out_fd,
             "ready%s%s pid=%d workers=%d modules=%zu run-folder=%s\n",
-            url[0] != '\0' ? " url=" : "", url, (int)getpid(), k->n_workers,
+            url[0] != '\0' ? " url=" : "", url, (int)k->main_pid, k->n_workers,
             k->conf->n_modules, k->folder.path);
 }
 
@@ -100,8 +100,8 @@ print_ready(struct keeper *k)
             fprintf(out, " url%d=%s", n_urls, url);
         }
     }
-    fprintf(out, " pid=%d workers=%d modules=%zu run-folder=%s", (int)getpid(),
-            k->n_workers, k->conf->n_modules, k->folder.path);
+    fprintf(out, " pid=%d workers=%d modules=%zu run-folder=%s",
+            (int)k->main_pid, k->n_workers, k->conf->n_modules, k->folder.path);
     print_waiting(k, out);
     fputc('\n', out);
     fclose(out);
@@ -131,8 +131,10 @@ ready_check(struct keeper *k, uint64_t now)
         return;
     }
     k->ready_said = true;
-    print_ready(k);
-    notify_say(&k->notify, "READY=1");
+    if (!k->was_ready) {
+        print_ready(k);
+    }
+    notify_say(&k->notify, NOTIFY_READY);
     keeper_log_begin(k, &line, LOG_INFO, "ready");
     log_num(&line, "workers", (uint64_t)k->n_workers);
     log_ms(&line, "took_ms", now - k->started_at);

@@ -13,12 +13,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -166,6 +168,8 @@ holder_of(const char *folder)
     CLEAN_FD int fd =
         socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct sockaddr_un at = {.sun_family = AF_UNIX};
+    CLEAN_FD int pidfd = -1;
+    struct pollfd ended = {.events = POLLIN};
     struct ucred who = {0};
     socklen_t len = sizeof(who);
     int n = snprintf(at.sun_path, sizeof(at.sun_path), "%s/control", folder);
@@ -175,7 +179,11 @@ holder_of(const char *folder)
         getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0) {
         return 0;
     }
-    return who.pid;
+    /* Made by one that has been killed, it is open until its keeper ends too.
+     */
+    pidfd = pidfd_open(who.pid, 0);
+    ended.fd = pidfd;
+    return pidfd >= 0 && poll(&ended, 1, 0) == 0 ? who.pid : 0;
 }
 
 static int

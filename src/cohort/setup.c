@@ -49,11 +49,11 @@ setup_epoll(struct keeper *k)
     return k->epoll_fd < 0 ? -errno : 0;
 }
 
+/* What workers have to log. Those of a keeper that died say it to the next. */
 static int
-setup_log(struct keeper *k)
+hold_log(struct keeper *k)
 {
     int ends[2];
-    int rc;
 
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
         return -errno;
@@ -61,7 +61,14 @@ setup_log(struct keeper *k)
     fcntl(ends[0], F_SETPIPE_SZ, 1024 * 1024); /* as much as we may */
     k->log_pipe = (struct keeper_source){ends[0], keeper_log_ready, k};
     k->log_write_fd = ends[1];
-    rc = keeper_watch(k, &k->log_pipe, EPOLLIN);
+    return 0;
+}
+
+static int
+setup_log(struct keeper *k)
+{
+    int rc = keeper_watch(k, &k->log_pipe, EPOLLIN);
+
     /* A plain file cannot be polled, and need not be. */
     k->out = (struct keeper_source){dup(k->sink.fd), keeper_out_ready, k};
     if (k->out.fd >= 0) {
@@ -91,6 +98,7 @@ setup_signals(struct keeper *k)
         return -errno;
     }
     sigaddset(&set, SIGPIPE);
+    sigaddset(&set, SIGTTOU); /* our group is not the terminal's */
     sigprocmask(SIG_BLOCK, &set, NULL);
     return keeper_watch(k, &k->signals, EPOLLIN);
 }
@@ -249,20 +257,28 @@ setup_arrays(struct keeper *k)
 }
 
 /* SAID: the step itself explains its failure. */
-static const struct {
+struct step {
     const char *what;
     int (*init)(struct keeper *k);
     bool said;
-} steps[] = {
+};
+
+static const struct step held[] = {
     {"memory", setup_arrays, false},
-    {"event loop", setup_epoll, false},
-    {"log", setup_log, false},
-    {"signals", setup_signals, false},
+    {"log", hold_log, false},
     {"folders", setup_folders, true},
     /* First the lock: of two on one configuration, the second is told so. */
     {"run folder", setup_run_folder, true},
     {"secrets", secrets_check, true},
     {"listeners", setup_listeners, true},
+    {"control socket", control_hold, false},
+    {"control groups", isolate_init, false},
+};
+
+static const struct step rest[] = {
+    {"event loop", setup_epoll, false},
+    {"log", setup_log, false},
+    {"signals", setup_signals, false},
     {"state folder", setup_state_folder, true},
     {"program folder", setup_shim, false},
     {"process", setup_process, false},
@@ -270,15 +286,14 @@ static const struct {
     {"user", workers_find_user, true},
     {"workers", workers_init, false},
     {"control socket", control_init, false},
-    {"control groups", isolate_init, false},
     {"modules", modules_init, false},
     {"doors", doors_init, false},
 };
 
-int
-setup_all(struct keeper *k)
+static int
+take_steps(struct keeper *k, const struct step *steps, size_t n)
 {
-    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+    for (size_t i = 0; i < n; i++) {
         int rc = steps[i].init(k);
 
         if (rc < 0 && !steps[i].said) {
@@ -293,4 +308,16 @@ setup_all(struct keeper *k)
         }
     }
     return 0;
+}
+
+int
+setup_hold(struct keeper *k)
+{
+    return take_steps(k, held, ARRAY_LEN(held));
+}
+
+int
+setup_rest(struct keeper *k)
+{
+    return take_steps(k, rest, ARRAY_LEN(rest));
 }

@@ -11,7 +11,9 @@
 #include "base/util.h"
 #include "cohort/keeper_priv.h"
 #include "cohort/listeners.h"
+#include "cohort/reaper.h"
 
+#define ENDS_SHOWN     16
 #define NAME_COLUMNS   14
 #define WORKER_COLUMNS 6
 #define DOOR_COLUMNS   28
@@ -258,13 +260,51 @@ json_calls(struct json *j, const struct tally_sum *sum)
     json_answers(j, sum);
 }
 
+/* The keeper, as its reaper counts; what that one reaped besides. */
+static void
+json_reaper(struct json *j, const struct keeper *k)
+{
+    const struct restart *unit = reaper_unit(k->reaper);
+    struct reaper_end ends[ENDS_SHOWN];
+    uint64_t all;
+    size_t n = reaper_ends(k->reaper, ends, ENDS_SHOWN, &all);
+    char cause[RESTART_CAUSE_MAX];
+
+    json_object(j, "keeper");
+    json_num(j, "pid", (uint64_t)getpid());
+    json_seconds(j, "up_s", keeper_now(k) - k->started_at);
+    json_num(j, "restarts", unit->n_starts);
+    json_text(j, "last_cause", last_cause(unit, cause));
+    json_object(j, "causes");
+    for (size_t i = 0; i < unit->n_causes; i++) {
+        restart_cause_text(&unit->causes[i], cause);
+        json_num(j, cause, unit->causes[i].count);
+    }
+    json_object_end(j);
+    json_num(j, "reaped", all);
+    json_list(j, "ends");
+    for (size_t i = 0; i < n; i++) {
+        struct restart_cause why = restart_cause_of(ends[i].status);
+
+        restart_cause_text(&why, cause);
+        json_object(j, NULL);
+        json_num(j, "pid", (uint64_t)ends[i].pid);
+        json_text(j, "cause", cause);
+        json_bool(j, "was_keeper", ends[i].was_keeper);
+        json_seconds(j, "at_s", ends[i].wall_ns);
+        json_object_end(j);
+    }
+    json_list_end(j);
+    json_object_end(j);
+}
+
 static void
 json_server(struct json *j, const struct keeper *k)
 {
     json_text(j, "version", CARDEA_VERSION);
-    json_num(j, "pid", (uint64_t)getpid());
+    json_num(j, "pid", (uint64_t)k->main_pid);
     json_text(j, "state", phase_name(k));
-    json_seconds(j, "uptime_s", keeper_now(k) - k->started_at);
+    json_seconds(j, "uptime_s", keeper_now(k) - k->born_at);
     json_text(j, "configuration", k->file);
     json_text(j, "run_folder", k->folder.path);
     json_list(j, "listeners");
@@ -278,6 +318,9 @@ json_server(struct json *j, const struct keeper *k)
         json_object_end(j);
     }
     json_list_end(j);
+    if (k->reaper != NULL) {
+        json_reaper(j, k);
+    }
 }
 
 static void
@@ -437,13 +480,34 @@ put_span(FILE *out, uint64_t ns)
 }
 
 static void
+text_keeper(const struct keeper *k, FILE *out)
+{
+    const struct restart *unit;
+    char cause[RESTART_CAUSE_MAX];
+    const char *last;
+
+    if (k->reaper == NULL) {
+        return;
+    }
+    unit = reaper_unit(k->reaper);
+    last = last_cause(unit, cause);
+    fprintf(out, "\nkeeper         pid %d", (int)getpid());
+    if (last != NULL) {
+        fprintf(out, ", started anew %llu time%s, last end %s",
+                (unsigned long long)unit->n_starts,
+                unit->n_starts == 1 ? "" : "s", last);
+    }
+}
+
+static void
 text_server(const struct keeper *k, FILE *out)
 {
-    fprintf(out, "cardea %s, pid %d, %s, up ", CARDEA_VERSION, (int)getpid(),
+    fprintf(out, "cardea %s, pid %d, %s, up ", CARDEA_VERSION, (int)k->main_pid,
             phase_name(k));
-    put_span(out, keeper_now(k) - k->started_at);
+    put_span(out, keeper_now(k) - k->born_at);
     fputs("\nconfiguration  ", out);
     plain_put(out, k->file);
+    text_keeper(k, out);
     fputs("\nrun folder     ", out);
     plain_put(out, k->folder.path);
     for (size_t i = 0; i < k->conf->n_listens; i++) {
@@ -629,6 +693,7 @@ status_modules(const struct keeper *k, FILE *out)
 void
 status_processes(const struct keeper *k, FILE *out)
 {
+    fprintf(out, "keeper - %d\n", (int)getpid());
     for (int i = 0; i < k->n_workers; i++) {
         if (k->workers[i].unit.pid > 0 && !heirs_wait(&k->workers[i])) {
             fprintf(out, "worker %d %d\n", i, (int)k->workers[i].unit.pid);

@@ -68,7 +68,7 @@ stop_begin(struct keeper *k, const char *cause, uint64_t grace_ns)
         return;
     }
     log_stop(k, cause, grace_ns);
-    notify_say(&k->notify, "STOPPING=1");
+    notify_say(&k->notify, NOTIFY_STOPPING);
     k->phase = PHASE_DRAIN;
     for (int i = 0; i < k->n_workers; i++) {
         stop_worker(k, &k->workers[i], grace_ns);
@@ -156,14 +156,14 @@ stop_note_end(struct keeper *k, const struct restart *unit, int status,
     }
 }
 
-/* Kills those who have become our children because their own parents died. */
-static void
-kill_children(void)
+int
+stop_kill_children(pid_t but)
 {
     char path[64];
     char text[4096];
     CLEAN_FD int fd = -1;
     char *at = text;
+    int n_killed = 0;
     ssize_t n;
 
     snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
@@ -175,22 +175,25 @@ kill_children(void)
         long pid = strtol(at, &end, 10);
 
         if (end == at || pid <= 0 || (*end != ' ' && *end != '\0')) {
-            return;
+            return n_killed;
         }
-        kill((pid_t)pid, SIGKILL);
+        if (pid != but) {
+            kill((pid_t)pid, SIGKILL);
+            n_killed++;
+        }
         at = end;
     }
 }
 
 void
-stop_orphans(struct keeper *k)
+stop_orphans(void)
 {
     for (int i = 0; i < ORPHAN_TRIES; i++) {
         static const struct timespec wait = {0, 10 * 1000 * 1000};
         sigset_t child;
         pid_t pid;
 
-        kill_children();
+        (void)stop_kill_children(0);
         do {
             pid = waitpid(-1, NULL, WNOHANG);
         } while (pid > 0);

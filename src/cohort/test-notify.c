@@ -58,10 +58,10 @@ test_both_kinds_of_socket(void **state)
         notify_init(&notify);
         assert_int_equal(notify.due, UINT64_MAX);
         notify_tick(&notify, 1000);
-        notify_say(&notify, "READY=1");
+        notify_say(&notify, NOTIFY_READY);
         assert_heard(fd, "READY=1");
         notify_deinit(&notify);
-        notify_say(&notify, "READY=1");
+        notify_say(&notify, NOTIFY_READY);
         assert_int_equal(recv(fd, names[1], 1, MSG_DONTWAIT), -1);
         close(fd);
     }
@@ -126,7 +126,7 @@ test_what_cannot_be(void **state)
         setenv("WATCHDOG_USEC", times[i], 1);
         notify_init(&notify);
         assert_int_equal(notify.due, UINT64_MAX);
-        notify_say(&notify, "READY=1"); /* nobody listens */
+        notify_say(&notify, NOTIFY_READY); /* nobody listens */
         notify_deinit(&notify);
     }
     unsetenv("NOTIFY_SOCKET");

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@ run_worker(void *arg)
 {
     struct keeper_worker *w = arg;
 
+    prctl(PR_SET_NAME, "cardea");
     tallies_keep_only(&w->keeper->tallies, w->index);
     return w->keeper->options.worker(&w->setup);
 }
@@ -175,6 +177,8 @@ init_worker(struct keeper *k, int index, int cpu)
         .seats = k->seats,
         .tallies = tallies_of(&k->tallies, index),
         .is_confined = true,
+        .reaper = k->reaper != NULL ? k->main_pid : 0,
+        .keeper = getpid(),
         .change_user = k->workers_change_user,
         .uid = k->workers_uid,
         .gid = k->workers_gid,

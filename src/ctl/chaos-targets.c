@@ -23,10 +23,10 @@
 #define NO_GROUP      SIZE_MAX
 
 int
-chaos_targets_init(struct chaos_targets *t, pid_t keeper, uint32_t roles)
+chaos_targets_init(struct chaos_targets *t, pid_t server, uint32_t roles)
 {
     *t = (struct chaos_targets){
-        .keeper = keeper,
+        .server = server,
         .roles = roles,
         .groups = calloc(CHAOS_GROUPS_MAX, sizeof(*t->groups)),
         .targets = calloc(CHAOS_TARGETS_MAX, sizeof(*t->targets)),
@@ -106,11 +106,11 @@ parent_of(pid_t pid)
 }
 
 static bool
-descends(pid_t pid, pid_t keeper)
+descends(pid_t pid, pid_t server)
 {
     for (int i = 0; i < ANCESTORS_MAX && pid > 1; i++) {
         pid = parent_of(pid);
-        if (pid == keeper) {
+        if (pid == server) {
             return true;
         }
     }
@@ -127,7 +127,7 @@ prove(const struct chaos_targets *t, pid_t pid, pid_t group)
     if (pidfd < 0) {
         return -1;
     }
-    if (!descends(pid, t->keeper) || (group != 0 && getpgid(pid) != group) ||
+    if (!descends(pid, t->server) || (group != 0 && getpgid(pid) != group) ||
         has_ended(pidfd)) {
         close(pidfd);
         return -1;
@@ -157,7 +157,8 @@ learn(struct chaos_targets *t, pid_t pid, bool is_module, const char *which)
     struct chaos_group *group;
     size_t i;
 
-    if (pidfd < 0 || id <= 1 || id == getpgrp() || id == getpgid(t->keeper)) {
+    if (pidfd < 0 || id <= 1 || id == getpgrp() || id == getpgid(t->server) ||
+        id == getpgid(t->keeper)) {
         /* Not ours, or of a group that others are in; or gone. */
         if (t->refused != pid && (pidfd >= 0 || parent_of(pid) > 0)) {
             t->n_refused++;
@@ -179,6 +180,17 @@ learn(struct chaos_targets *t, pid_t pid, bool is_module, const char *which)
     snprintf(group->which, sizeof(group->which), "%s", which);
 }
 
+/* It is the server's main process, or below that. */
+static void
+learn_keeper(struct chaos_targets *t, pid_t pid)
+{
+    CLEAN_FD int pidfd = pid != t->server ? prove(t, pid, 0) : -1;
+
+    if (pid == t->server || pidfd >= 0) {
+        t->keeper = pid;
+    }
+}
+
 void
 chaos_targets_line(struct chaos_targets *t, char *line)
 {
@@ -189,6 +201,10 @@ chaos_targets_line(struct chaos_targets *t, char *line)
     bool is_module;
 
     if (which == NULL || pid <= 1 || pid > INT32_MAX) {
+        return;
+    }
+    if (strcmp(kind, "keeper") == 0) {
+        learn_keeper(t, (pid_t)pid);
         return;
     }
     is_module = strcmp(kind, "module") == 0;

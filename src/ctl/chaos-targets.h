@@ -42,7 +42,8 @@ struct chaos_target {
 };
 
 struct chaos_targets {
-    pid_t keeper;
+    pid_t server;   /* its main process */
+    pid_t keeper;   /* that, or below it; 0: not known yet */
     uint32_t roles; /* bits of enum chaos_role: those that are wanted */
     struct chaos_group *groups;
     size_t n_groups;
@@ -53,7 +54,7 @@ struct chaos_targets {
 };
 
 /* Targets among the processes of KEEPER, none yet. 0, or -ENOMEM. */
-int chaos_targets_init(struct chaos_targets *t, pid_t keeper, uint32_t roles);
+int chaos_targets_init(struct chaos_targets *t, pid_t server, uint32_t roles);
 /* Lets stopped ones go on, and frees all. */
 void chaos_targets_deinit(struct chaos_targets *t);
 

@@ -23,6 +23,7 @@
 
 #define TICK         (10 * NS_PER_MS) /* of the draws */
 #define LOOK_GAP     (5 * NS_PER_MS)  /* between looks at what lives */
+#define SILENT_MAX   20
 #define ASK_GAP      (50 * NS_PER_MS) /* between questions to the server */
 #define ASK_LIMIT    (5 * NS_PER_SEC)
 #define LATE         (20 * NS_PER_MS)
@@ -56,6 +57,7 @@ static const char *const roles[] = {
 struct chaos {
     struct ctl *ctl;
     struct server server;
+    int n_silent; /* questions in a row without an answer */
     struct chaos_targets targets;
     uint32_t signals; /* bits of the table above */
     double tick_chance;
@@ -401,13 +403,15 @@ ask(struct chaos *c)
         memcpy(c->server.file, file, sizeof(file));
     }
     if (server_ask(c->ctl, "chaos", &c->server, "processes") != CTL_OK) {
-        return false;
+        server_close(&c->server);
+        return ++c->n_silent < SILENT_MAX; /* its keeper may have been killed */
     }
+    c->n_silent = 0;
     while ((rc = server_line(&c->server, line, sizeof(line), deadline)) > 0) {
         chaos_targets_line(&c->targets, line);
     }
     server_close(&c->server);
-    return rc == 0;
+    return rc >= 0 || ++c->n_silent < SILENT_MAX;
 }
 
 /* One round at NOW. When to be back, or 0: the server has ended. */

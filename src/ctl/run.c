@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cohort/keeper.h"
+#include "cohort/reaper.h"
 #include "conf/conf.h"
 #include "ctl/run.h"
 #include "door/dial.h"
@@ -73,7 +74,7 @@ run(struct ctl *ctl, const struct conf *conf, const char *text)
 
     fflush(ctl->out);
     fflush(ctl->errors);
-    return keeper_run(conf, &options);
+    return reaper_run(conf, &options);
 }
 
 int

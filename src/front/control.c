@@ -3,11 +3,14 @@
 #include "front/worker_priv.h"
 
 #include <errno.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "door/sys.h"
+
+#define ORPHAN_IDLE (1 * NS_PER_SEC) /* for the next request of a client */
 
 static bool
 say(struct worker *w, const struct worker_message *m)
@@ -26,7 +29,7 @@ say(struct worker *w, const struct worker_message *m)
 void
 control_say(struct worker *w, const struct worker_message *m)
 {
-    if (say(w, m) || m->kind == WORKER_AWAKE) {
+    if (w->core->orphan_at != 0 || say(w, m) || m->kind == WORKER_AWAKE) {
         return; /* a full pipe has woken the keeper too */
     }
     if (m->kind == WORKER_WANTED) {
@@ -94,15 +97,10 @@ control_say_again(struct worker *w)
     w->unsaid = false;
 }
 
+/* Ends connections that have no request. */
 static void
-stop(struct worker *w, uint64_t grace_ns)
+close_idle(struct worker *w)
 {
-    if (w->core->stopping) {
-        return;
-    }
-    w->core->stopping = true;
-    w->core->stop_at = w->now + grace_ns;
-    accept_stop(w);
     for (uint32_t i = 0; i < w->core->top; i++) {
         struct conn *c = &w->conns[i];
         uint32_t gen = c->gen;
@@ -117,6 +115,63 @@ stop(struct worker *w, uint64_t grace_ns)
             c->gen == gen) {
             conn_close(w, i);
         }
+    }
+}
+
+static void
+stop(struct worker *w, uint64_t grace_ns)
+{
+    if (w->core->stopping) {
+        return;
+    }
+    w->core->stopping = true;
+    w->core->stop_at = w->now + grace_ns;
+    accept_stop(w);
+    close_idle(w);
+}
+
+/* The keeper's end was seen. A reaper above it starts another, with workers of
+ * its own, and holds the listeners; so nobody is turned away, and what is here
+ * is finished: also on connections that are between two requests, whose clients
+ * may have sent the next one. */
+static void
+keeper_gone(struct worker *w)
+{
+    struct core *core = w->core;
+
+    if (w->setup->reaper == 0) {
+        w->leaving = 1;
+        return;
+    }
+    if (core->orphan_at == 0) {
+        core->idle_until = core->stopping ? UINT64_MAX : w->now + ORPHAN_IDLE;
+        core->stop_at =
+            core->stopping ? core->stop_at : w->now + w->conf->grace_ns;
+        core->stopping = true;
+        KEEP_ORDER();
+        core->orphan_at = w->now; /* an heir that sees it not does it again */
+    }
+    accept_stop(w);
+    w->unsaid = false;
+    epoll_ctl(core->epoll, EPOLL_CTL_DEL, w->setup->control_fd, NULL);
+}
+
+void
+control_orphan(struct worker *w)
+{
+    struct core *core = w->core;
+    pid_t parent = getppid();
+
+    if (core->orphan_at == 0) {
+        return;
+    }
+    /* For a moment it still is the keeper. Without the reaper nobody is left to
+     * bound this. */
+    if (parent != w->setup->reaper && parent != w->setup->keeper) {
+        w->leaving = 1;
+    } else if (w->now >= core->idle_until) {
+        core->idle_until = UINT64_MAX;
+        close_idle(w);
     }
 }
 
@@ -193,8 +248,12 @@ control_event(struct worker *w)
             ring_no_door(w, m.target);
             continue;
         }
+        if (e == EPIPE) {
+            keeper_gone(w);
+            return;
+        }
         if (e != 0) {
-            w->leaving = 1; /* the keeper is gone or mad */
+            w->leaving = 1; /* the keeper is mad */
             return;
         }
         obey(w, &m, n == 1 ? fd : -1);

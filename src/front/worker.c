@@ -400,6 +400,7 @@ worker_pass(struct worker *w, bool may_block)
     rings_flush(w); /* what followed an answer that a timer gave */
     access_flush(w);
     publish_seat(w);
+    control_orphan(w);
     if (core->stopping && (core->live == 0 || w->now >= core->stop_at)) {
         w->leaving = 1;
     }

@@ -81,6 +81,8 @@ struct worker_setup {
     bool change_user;      /* become UID and GID */
     uid_t uid;
     gid_t gid;
+    pid_t reaper, keeper;      /* our parents, one after the other; REAPER 0: a
+                                * worker whose keeper dies leaves at once */
     const struct world *world; /* NULL: the real one */
 };
 

@@ -53,7 +53,9 @@ struct core {
     uint32_t listeners_pending; /* bit i: accept may find something there */
     uint64_t pending_since;     /* ns: since when any bit is set */
     bool stopping;
-    uint64_t stop_at; /* ns; what is not done by then is cut */
+    uint64_t stop_at;    /* ns; what is not done by then is cut */
+    uint64_t orphan_at;  /* ns: when the keeper was gone; 0: it is there */
+    uint64_t idle_until; /* ns: then connections without a request are closed */
     uint64_t takeovers;
     uint64_t last_pass; /* ns: when the last pass began */
     struct succession succession;
@@ -385,3 +387,6 @@ void control_say(struct worker *w, const struct worker_message *m);
 void control_say_heir(struct worker *w);
 /* Says what could not be said; once a pass while w->unsaid. */
 void control_say_again(struct worker *w);
+/* After the keeper's end, once a pass: leaves if the reaper has ended too, and
+ * closes connections that have no request once their time is over. */
+void control_orphan(struct worker *w);

@@ -1,7 +1,8 @@
-/* Preloaded into a keeper under test: each child that it forks writes its
- * number to the FIFO that STOP_FORK names and stops, before its first own
- * system call, so that strace can be attached to exactly that process from its
- * birth on. Whoever runs the test continues it (tests/lib/inject.py). */
+/* Preloaded into a server under test: each child that it or its keeper forks
+ * writes its number to the FIFO that STOP_FORK names and stops, before its
+ * first own system call, so that strace can be attached to exactly that process
+ * from its birth on. Whoever runs the test continues it (tests/lib/inject.py).
+ */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>

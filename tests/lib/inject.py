@@ -2,8 +2,8 @@
 of it. strace(1) makes the call fail (--inject, when=N); here is the small fixed
 story that the server is led through meanwhile, and the judgement.
 
-A role is a process: the keeper, the first worker, or one program behind a door.
-A child of the keeper stops at its birth (tests/inject/stop-fork.c), so that
+A role is a process: the reaper, the keeper, the first worker, or one program
+behind a door. A child of the first two stops at its birth (tests/inject/stop-fork.c), so that
 strace sees it from its first call on."""
 
 import collections
@@ -40,9 +40,11 @@ forward http 127.0.0.1:$PORT to {
 BODY = b"b" * 70000
 ASKED = (("/echo", BODY), ("/file?size=5000", None), ("/plain", b"p" * 9000),
          ("/shell", b"s" * 300), ("/www/page", None))
-# Whom the keeper forks, in its order, until it is ready.
-BIRTHS = ("echo", "file", "plain", "shell", "worker")
-ROLES = ("keeper",) + BIRTHS
+# Who is forked, in this order, until it is ready: the keeper by the reaper, the
+# others by the keeper.
+BIRTHS = ("keeper", "echo", "file", "plain", "shell", "worker")
+MORE = {"keeper": [], "shell": ["-f", "-b", "execve"]}  # words of strace
+ROLES = ("reaper",) + BIRTHS
 
 # What each call may say when a table, memory or a disk is full, a device is
 # broken or a signal came. Not in it: calls that strace would only swallow
@@ -204,13 +206,12 @@ class Story:
         self.server = Server(build, folder, CONF)
         self.server.prefix = ["taskset", "-c", str(cpu)]
         self.nurse = None
-        if role == "keeper":
+        if role == "reaper":
             self.server.prefix += strace(self.trace, fault, "-D")
         else:
             self.nurse = Nurse(self.server, role,
-                               strace(self.trace, fault, "-f", *(
-                                   ["-b", "execve"] if role == "shell"
-                                   else [])))
+                               strace(self.trace, fault,
+                                      *MORE.get(role, ["-f"])))
 
     def tell(self, base=None):
         """The whole of it. BASE: counts of a run without a fault. Raises Wrong
@@ -309,7 +310,7 @@ class Story:
                             f"{stat_of(pid)}")
 
         def now():
-            pairs = [("keeper", server.pid)]
+            pairs = [("reaper", server.pid), ("keeper", server.keeper())]
             pairs += [("worker", p) for p in server.workers()]
             for name in ("echo", "file", "plain", "cardea-exec"):
                 pairs += [(name, p) for p in server.modules(name)[:1]]

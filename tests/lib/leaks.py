@@ -15,11 +15,11 @@ SEAT = struct.Struct("=IIQIIII32x")  # connections ... rings, spare
 
 def seats(server):
     """[(connections, segments, slots, areas, rings)] of each worker."""
-    with open(f"/proc/{server.pid}/maps", encoding="ascii") as f:
+    with open(f"/proc/{server.keeper()}/maps", encoding="ascii") as f:
         line = next(l for l in f if "memfd:cardea-seats" in l)
     start = int(line.split("-")[0], 16)
     found = []
-    with open(f"/proc/{server.pid}/mem", "rb", buffering=0) as f:
+    with open(f"/proc/{server.keeper()}/mem", "rb", buffering=0) as f:
         f.seek(start)
         for _ in server.workers():
             live, _, _, segments, slots, areas, rings = SEAT.unpack(
@@ -37,13 +37,13 @@ def held(server):
             counts[f"worker {i} {name}"] = value
     family = [p for p, _ in server.family()]
     counts["processes"] = len(family)
-    counts["keeper descriptors"] = server.fds(server.pid)
+    counts["keeper descriptors"] = server.fds(server.keeper())
     for i, pid in enumerate(server.workers()):
         counts[f"worker {i} descriptors"] = server.fds(pid)
         counts[f"worker {i} threads"] = server.threads(pid)
     for pid in family:
         stat = stat_of(pid)
-        if stat and pid != server.pid and pid not in server.workers():
+        if stat and pid not in (server.pid, server.keeper()) and pid not in server.workers():
             name = stat[0]
             counts[f"{name} descriptors"] = (
                 counts.get(f"{name} descriptors", 0) + server.fds(pid))

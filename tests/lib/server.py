@@ -25,6 +25,7 @@ START_LIMIT = 30
 STOP_LIMIT = 20
 # A machine that is interpreted (make vm): what comes late is not yet broken.
 SLOW = bool(os.environ.get("CARDEA_TEST_SLOW"))
+KEEPER = "cardea-keeper"  # its process's name
 PATIENCE = 4 if SLOW else 1  # times as long as a deadline says
 
 
@@ -264,12 +265,24 @@ class Server:
         assert left
         assert not marked(self.mark)
 
+    def keeper(self):
+        """The process below the first one, by its name; None while there is
+        none."""
+        for pid in pids():
+            stat = stat_of(pid)
+            if stat and stat[0] == KEEPER and stat[2] == self.pid and \
+                    stat[1] not in "ZX":
+                return pid
+        return None
+
     def workers(self):
-        """Processes of the server's own program below the first one."""
+        """Processes of the server's own program below the keeper."""
         own = os.path.realpath(os.path.join(self.build, "cardea"))
         found = []
         for pid, start in self.family():
             if pid == self.pid or not alive(pid, start):
+                continue
+            if stat_of(pid) and stat_of(pid)[0] == KEEPER:
                 continue
             try:
                 ours = os.readlink(f"/proc/{pid}/exe") == own
