@@ -6,7 +6,7 @@
 
 Rows: many (ten workers and their heirs, all of them aborting), one (one kept
 connection with 1 MB bodies and 10,000 takeovers, odd clients beside it), gap
-(from kill to answer), cost (CPU a request with heirs and without, memory of a
+(from kill to answer), notice (from kill to an heir that has the crown), cost (CPU a request with heirs and without, memory of a
 heir), peers (many, for nginx and HAProxy). Each row prints its denominators.
 What failed goes line by line to BUILD/chaos-failed.txt, beside the servers'
 logs in BUILD/chaos-logs; all numbers to BUILD/chaos.json. The exit status is 1
@@ -30,7 +30,7 @@ import time
 
 import servers
 
-ROWS = ("many", "one", "gap", "cost", "peers")
+ROWS = ("many", "one", "gap", "notice", "cost", "peers")
 PROBABILITY = 0.5
 
 CONF = """\
@@ -270,10 +270,38 @@ def hogs():
             for cpu in os.sched_getaffinity(0)]
 
 
-def row_gap(bench):
+def part_of(samples, part):
+    """The sample below which PART of all lie, in ms of ns."""
+    ordered = sorted(samples)
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)] / 1e6
+
+
+def noticed_of(text, kills):
+    """What heirs say of themselves in the log: nanoseconds from each kill to
+    the crown, and from there until connections were settled. The clock is the
+    same for all processes: CLOCK_MONOTONIC."""
+    crowned = [(int(m[1]), float(m[2])) for m in re.finditer(
+        r"event=took-over .*crowned_ns=(\d+) took_ms=([0-9.]+)", text)]
+    noticed, took = [], []
+    for at, next_at in zip(kills, kills[1:] + [float("inf")]):
+        mine = [c for c in crowned if at <= c[0] < next_at]
+        if mine:
+            noticed.append(mine[0][0] - at)
+            took.append(mine[0][1] * 1e6)
+    return noticed, took
+
+
+GAPS = (("quiet", 0, False), ("hogs", 0, True), ("10k", 10000, False),
+        ("10k hogs", 10000, True))
+
+
+def row_notice(bench):
+    return row_gap(bench, GAPS[:2])
+
+
+def row_gap(bench, wanted=GAPS):
     cases = {}
-    for name, idle, loaded in (("quiet", 0, False), ("hogs", 0, True),
-                               ("10k", 10000, False)):
+    for name, idle, loaded in wanted:
         server = bench.cardea(1)
         busy = hogs() if loaded else []
         try:
@@ -292,7 +320,17 @@ def row_gap(bench):
                 hog.wait()
             server.stop()
             bench.keep_log(server, f"gap-{name}")
-        cases[name].update(deaths_of(servers.read_text(server.err)))
+        case, text = cases[name], servers.read_text(server.err)
+        case.update(deaths_of(text))
+        case["load_average"] = os.getloadavg()[0]
+        noticed, took = noticed_of(text, case.pop("kills_ns"))
+        if not noticed:
+            raise Problem(f"gap {name}: no heir told when it had the crown")
+        case["noticed"] = len(noticed)
+        for key, samples in (("noticed", noticed), ("took", took)):
+            for part in (0.5, 0.9, 0.99):
+                case[f"{key}_p{int(part * 100)}_ms"] = part_of(samples, part)
+            case[f"{key}_max_ms"] = max(samples) / 1e6
     return cases
 
 
@@ -457,6 +495,11 @@ def print_chaos(results):
         print("\n".join(lines), end="\n\n")
 
 
+def spread(key, case):
+    return "p50 {:.2f} ms, p90 {:.2f}, p99 {:.2f}, most {:.2f}".format(
+        *(case[f"{key}_{part}_ms"] for part in ("p50", "p90", "p99", "max")))
+
+
 def print_rest(results):
     for name, case in results.get("gap", {}).items():
         print(f"gap {name}: {case['rounds']} kills, {case['served']} answered "
@@ -467,6 +510,12 @@ def print_rest(results):
               f"until all heirs are there again p50 "
               f"{case.get('renewed_p50_ms', 0):.2f}, p99 "
               f"{case.get('renewed_p99_ms', 0):.2f} of {case['renewed']}")
+    for row in ("gap", "notice"):
+        for name, case in results.get(row, {}).items():
+            print(f"notice {name}: {case['noticed']} of {case['rounds']} kills "
+                  f"whose heir told; from kill to crown {spread('noticed', case)};"
+                  f" from there until all is settled {spread('took', case)}; "
+                  f"load average {case['load_average']:.1f}")
     if "cost" in results:
         cost = results["cost"]
         kb = [n for n in cost["heir_pss_kb"] if n is not None]

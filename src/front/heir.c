@@ -69,6 +69,7 @@ go_on_with_work(struct worker *w)
 static void
 say_took_over(struct worker *w, const struct sweep_count *swept)
 {
+    const uint64_t crowned_at = w->core->succession.crowned_at;
     struct log_line line;
 
     log_begin(&line, w->world->wall(w->world->ctx), LOG_WARN, "took-over");
@@ -77,6 +78,8 @@ say_took_over(struct worker *w, const struct sweep_count *swept)
     log_num(&line, "connections", w->core->live);
     log_num(&line, "adopted", swept->adopted);
     log_num(&line, "closed", swept->closed);
+    log_num(&line, "crowned_ns", crowned_at);
+    log_ms(&line, "took_ms", w->world->now(w->world->ctx) - crowned_at);
     log_end(&line, w->setup->log_fd);
 }
 

@@ -215,6 +215,7 @@ succession_clone(struct worker *w)
     if (pid == 0) {
         watch_own_death(w);
         wait_for_crown(s, slot - s->slots, epoch);
+        s->crowned_at = w->world->now(w->world->ctx);
         return 0;
     }
     if (pid < 0) {

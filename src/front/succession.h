@@ -55,6 +55,7 @@ struct succession {
     int32_t self_fd;       /* pidfd of the process that serves, by itself */
     uint32_t self_tid;     /* whose that is */
     uint64_t cloned_at;    /* ns: when the last heir was made */
+    uint64_t crowned_at;   /* ns: when an heir had got the crown */
     uint32_t n_cloned;     /* since the beginning */
 };
 

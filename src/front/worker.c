@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -117,7 +118,7 @@ wait_limit(struct worker *w)
     uint32_t tick = wheel_next(&w->wheel);
     int64_t limit = -1;
 
-    if (w->n_again > 0 || w->again_all || w->look_at < w->core->top) {
+    if (w->n_again > 0 || w->again_all) {
         return 0;
     }
     if (tick != WHEEL_NONE) {
@@ -139,6 +140,10 @@ wait_limit(struct worker *w)
          * its thread blocked in the middle. And unclaimed calls want help. */
         int64_t nap = (int64_t)(waiting ? NAP_MIN : w->nap);
         limit = limit < 0 || nap < limit ? nap : limit;
+    }
+    if (w->look_at < w->core->top) {
+        /* Programs that have calls may share this CPU: they come first. */
+        limit = busy ? MIN_OF(limit, (int64_t)NAP_MIN) : 0;
     }
     if (rings_want_tidying(w) || arena_is_fat(&w->arena, SPARE_SEGS)) {
         limit = limit < 0 || (int64_t)SLOW_TICK < limit ? (int64_t)SLOW_TICK
@@ -298,22 +303,36 @@ go_again(struct worker *w)
 }
 
 /* What an heir does besides its work: a slice of the connections that it has
- * not looked at since it took over. */
+ * not looked at since it took over. One call for all: of 10,000 that idle a
+ * read of each costs 4 ms, of which the program behind gets nothing. */
 static void
 look_on(struct worker *w)
 {
     uint32_t end = MIN_OF(w->core->top, w->look_at + LOOK_SLICE);
+    struct pollfd idle[LOOK_SLICE];
+    uint32_t n = 0;
 
     for (; w->look_at < end; w->look_at++) {
-        struct conn *c = &w->conns[w->look_at];
-        if (c->state == CONN_IDLE) {
-            c->flags |= CONN_READABLE;
-            worker_at(w, w->look_at);
-            conn_go(w, w->look_at);
+        if (w->conns[w->look_at].state == CONN_IDLE) {
+            idle[n++] = (struct pollfd){
+                .fd = (int)w->look_at,
+                .events = POLLIN | POLLPRI | POLLRDHUP,
+            };
         }
     }
     if (w->look_at >= w->core->top) {
         w->look_at = UINT32_MAX;
+    }
+    if (n == 0 || poll(idle, n, 0) <= 0) {
+        return;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t i = (uint32_t)idle[k].fd;
+        if (idle[k].revents != 0 && w->conns[i].state == CONN_IDLE) {
+            worker_at(w, i);
+            /* The bits of poll(2) and epoll(7) are the same. */
+            conn_event(w, i, (uint32_t)(uint16_t)idle[k].revents);
+        }
     }
 }
 
