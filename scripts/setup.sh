@@ -39,6 +39,7 @@ test  clang-format   clang-format  the house style
 test  curl           curl        a client that is not ours
 test  netcat-openbsd nc      a command of inetd, and its client
 test  strace         strace      counts system calls in scenarios
+test  valgrind       valgrind    memory that was read and never written
 test  mandoc         mandoc      checks the manual pages
 test  chromium-driver chromedriver  a real browser for the example site
 test  systemd        systemd-analyze  judges the unit that cardea save writes

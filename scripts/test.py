@@ -6,12 +6,12 @@
     scripts/test.py scenario -k hello   the rest goes to pytest
     scripts/test.py --soak 1800         scenarios again and again, so long
 
-Parts: unit (cmocka under ASan and UBSan), door (libdoor's tests under TSan),
-scenario (pytest against the ASan build), rules (tests/check-*), builds (gcc and
-clang, debug and release, warnings are errors, unit tests in each; and a build
-with the required dependencies alone), kernel (scenarios and libdoor's tests as
-on Linux 6.1), coverage (each line of the parsers is reached by a test, or says
-why not), fuzz (a minute for each family of parsers).
+Parts: unit (cmocka under ASan and UBSan), door (libdoor's tests under TSan, some
+under valgrind), scenario (pytest against the ASan build), rules (tests/check-*),
+builds (gcc and clang, debug and release, warnings are errors, unit tests in each;
+and a build with the required dependencies alone), kernel (scenarios and libdoor's
+tests as on Linux 6.1), coverage (each line of the parsers is reached by a test, or
+says why not), fuzz (a minute for each family of parsers).
 
 Two rows of parts run side by side. One begins with those that mostly wait: unit,
 scenario, kernel; the other with builds. The rest, which computes, goes to whichever
@@ -512,8 +512,7 @@ def kernel(total):
     """The scenarios and libdoor's tests once more, as on the oldest kernel. What
     attacks for a fixed time, judges speed, or tries one fault again and again
     asks nothing of a kernel that the others do not, and is left out."""
-    if not build(total, PLAIN, ["--buildtype=debug", "-Dwerror=true",
-                                "-Dtests=enabled"], {"CC": "gcc"}):
+    if not build(total, PLAIN, PLAIN_OPTIONS, {"CC": "gcc"}):
         return
     hide = os.path.join(ROOT, PLAIN, "src", "base", "hide-kernel")
     meson_tests(total, PLAIN, ["--suite", "door", "--suite", "conformance",
@@ -542,9 +541,29 @@ def fuzz(total):
     judge(total, "fuzz", status, out)
 
 
+def memcheck(total, names):
+    """The conformance programs of NAMES under valgrind, which sees what no
+    sanitizer does: reads of what was never written."""
+    if shutil.which("valgrind") is None:
+        total.add(0, 0, len(names))
+        say("skipped memcheck: valgrind is not here (scripts/setup.sh test)")
+        return
+    if not build(total, PLAIN, PLAIN_OPTIONS, {"CC": "gcc"}):
+        return
+    for name in names:
+        program = os.path.join(ROOT, PLAIN, "tests", "conformance",
+                               f"conformance-{name}")
+        status, out = run(["valgrind", "-q", "--error-exitcode=9", program],
+                          UNIT_LIMIT, behind=True)
+        judge(total, f"memcheck of {name}", status, out)
+
+
 def soak(seconds):
-    """Scenarios until the time is over or something fails."""
+    """Memcheck, then scenarios until the time is over or something fails."""
     total = Sum()
+    memcheck(total, sorted(
+        os.path.basename(path)[5:-2]
+        for path in glob.glob("tests/conformance/test-*.c")))
     if not build(total, ASAN, ASAN_OPTIONS):
         return total
     end = time.monotonic() + seconds
@@ -562,6 +581,7 @@ def soak(seconds):
 # -O1, as the sanitizers' makers advise: -O2 takes twice the time to build.
 ASAN_OPTIONS = ["-Db_sanitize=address,undefined", "-Db_lundef=false",
                 "-Doptimization=1", "-Ddebug=true", "-Dtests=enabled"]
+PLAIN_OPTIONS = ["--buildtype=debug", "-Dwerror=true", "-Dtests=enabled"]
 TSAN_OPTIONS = ["-Db_sanitize=thread", "-Db_lundef=false", "-Doptimization=1",
                 "-Ddebug=true", "-Dtests=enabled"]
 
@@ -646,6 +666,7 @@ def door(total):
     if build(total, TSAN, TSAN_OPTIONS, behind=True):
         meson_tests(total, TSAN, ["--suite", "door", "--suite", "races"]
                     + tsan_wrapper(), TSAN_ENV)
+    memcheck(total, ["unref"])  # all of them: make soak
 
 
 def main(arguments):

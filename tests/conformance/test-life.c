@@ -270,13 +270,17 @@ CASE("exec: of the server revokes its doors", server_execs)
 
 CASE("exec: of a client: descriptors without FD_CLOEXEC go on", client_execs)
 {
-    char number[16];
+    char number[16], self[4096];
     int d = door_create(echo, NULL, 0), copy = dup(d);
+    /* By name: under memcheck the link itself leads to memcheck. */
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 
+    CHECK(n > 0);
+    self[n] = 0;
     snprintf(number, sizeof number, "%d", copy);
     pid_t pid = fork();
     if (pid == 0) {
-        execl("/proc/self/exe", "again", "--call", number, (char *)NULL);
+        execl(self, "again", "--call", number, (char *)NULL);
         _exit(99);
     }
     SAME(end_of(pid), 0);
