@@ -373,7 +373,8 @@ CASE("descriptors: 1,000 there and back, and nothing is left", thousand)
     SAME(count_fds(), before);
 }
 
-/* By another process: memcheck only makes believe that one's own limit is set. */
+/* By another process: memcheck only makes believe that one's own limit is set.
+ */
 static int
 limit_files(rlim_t n)
 {
