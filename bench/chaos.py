@@ -501,6 +501,14 @@ def spread(key, case):
 
 
 def print_rest(results):
+    if "one" in results:
+        one = results["one"]
+        print(f"one: {one['takeovers']:,} takeovers in {one['seconds']:.0f} s; "
+              f"{one['requests'] - one['fresh']:,} requests on the kept "
+              f"connection, made {one['connections'] - one['fresh'] - one['resets']}"
+              f" time(s); {one['bytes_up'] + one['bytes_down']:,} bytes of "
+              f"bodies compared; {one['urgent']:,} urgent bytes, "
+              f"{one['half_closes']:,} half-closes, {one['resets']:,} resets")
     for name, case in results.get("gap", {}).items():
         print(f"gap {name}: {case['rounds']} kills, {case['served']} answered "
               f"on the same connection, {case['lost']} lost, "
