@@ -139,6 +139,7 @@ heir_died(struct keeper_worker *w, pid_t pid, int status, uint64_t now)
     log_num(&line, "worker", (uint64_t)w->index);
     log_num(&line, "pid", (uint64_t)pid);
     log_cause(&line, status);
+    keeper_log_core(&line, status);
     keeper_log_end(w->keeper, &line);
 }
 
@@ -158,6 +159,7 @@ tell_death(struct keeper_worker *w)
     log_num(&line, "pid", (uint64_t)w->unit.pid);
     keeper_log_cause(&line, &w->unit);
     log_text(&line, "heir", "yes");
+    keeper_log_core(&line, w->heirs.status);
     keeper_log_end(w->keeper, &line);
 }
 

@@ -77,6 +77,14 @@ keeper_log_cause(struct log_line *line, const struct restart *unit)
 }
 
 void
+keeper_log_core(struct log_line *line, int status)
+{
+    if (WIFSIGNALED(status) && WCOREDUMP(status)) {
+        log_text(line, "core", "yes");
+    }
+}
+
+void
 keeper_say(struct keeper *k, const char *sentence)
 {
     dprintf(k->options.log_fd, "cardea: %s\n", sentence);

@@ -241,6 +241,8 @@ void keeper_log_end(struct keeper *k, struct log_line *line);
 /* The latest death of UNIT: cause, count, wait_ms where it will be restarted.
  */
 void keeper_log_cause(struct log_line *line, const struct restart *unit);
+/* That a process, whose end had wait(2) STATUS, left a core file, if so. */
+void keeper_log_core(struct log_line *line, int status);
 /* One sentence about a failed start, on log_fd. */
 void keeper_say(struct keeper *k, const char *sentence);
 /* A keeper that nothing is open of, the caller's; NULL after a sentence. CONF

@@ -260,7 +260,7 @@ started(const struct reaper *r, enum restart_act act)
 }
 
 static void
-log_death(const struct reaper *r, pid_t pid, uint64_t ran_ns)
+log_death(const struct reaper *r, pid_t pid, int status, uint64_t ran_ns)
 {
     struct log_line line;
 
@@ -268,6 +268,7 @@ log_death(const struct reaper *r, pid_t pid, uint64_t ran_ns)
     log_num(&line, "pid", (uint64_t)pid);
     keeper_log_cause(&line, &r->unit);
     log_ms(&line, "ran_ms", ran_ns);
+    keeper_log_core(&line, status);
     say(r, &line);
 }
 
@@ -298,7 +299,7 @@ keeper_ended(struct reaper *r, int status)
     if (in_order) {
         return;
     }
-    log_death(r, pid, ran);
+    log_death(r, pid, status, ran);
     r->orphans_by =
         now + MIN_OF(r->k->conf->grace_ns, STOP_NO_LIMIT) + ORPHAN_EXTRA;
 }

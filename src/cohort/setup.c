@@ -34,7 +34,13 @@
 static int
 setup_process(struct keeper *k)
 {
-    if (!SANITIZED) {
+    if (k->conf->core_files) {
+        struct rlimit limit;
+
+        getrlimit(RLIMIT_CORE, &limit);
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_CORE, &limit);
+    } else if (!SANITIZED) {
         prctl(PR_SET_DUMPABLE, 0);
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1);

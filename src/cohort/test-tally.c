@@ -61,7 +61,7 @@ test_sums_survive_a_death(void **state)
     assert_int_equal(sum.run[3], 4);
     assert_int_equal(sum.wait[27], 6);
     assert_int_equal(sum.median_ns, 7000); /* of who serves now */
-    assert_int_equal(sum.in_flight, 0); /* nobody waits for them any more */
+    assert_int_equal(sum.in_flight, 0);    /* nobody waits for them any more */
     assert_int_equal(sum.threads, 6);
     assert_int_equal(tallies_requests(&t, 0), 5);
 

@@ -411,6 +411,7 @@ worker_died(struct keeper_worker *w, int status)
     log_num(&line, "worker", (uint64_t)w->index);
     keeper_log_cause(&line, &w->unit);
     log_ms(&line, "ran_ms", now - w->unit.started_at);
+    keeper_log_core(&line, status);
     keeper_log_end(k, &line);
     control_looked(k); /* who waited for it does so no longer */
     if (!k->ready_said && k->phase == PHASE_RUN && WIFEXITED(status) &&

@@ -211,6 +211,7 @@ struct conf {
     uint64_t call_timeout_ns;   /* door call of a plain door, 30 s */
     uint64_t grace_ns;          /* at stop: in-flight requests, 30 s */
     bool access_log;            /* on */
+    bool core_files;            /* off: keeper and workers leave none */
     uint64_t workers;           /* 0: one a CPU */
     uint64_t heirs;             /* of each worker; 2 */
     char *domain; /* lower case; the site's own name, for requests that name no

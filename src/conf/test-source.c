@@ -563,6 +563,7 @@ test_print(void **state)
         "set access-log on  # default\n"
         "# workers: one a CPU  # default\n"
         "set heirs 2  # default\n"
+        "set core-files off  # default\n"
         "# domain: none  # default\n"
         "# user: nobody, where Cardea is started as root  # default\n"
         "# run-folder: chosen at the start  # default\n"

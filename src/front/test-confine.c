@@ -148,6 +148,19 @@ signals_its_keeper(void)
     return as_errno(kill(getppid(), 0));
 }
 
+/* The group is how the keeper finds and ends what belongs to a worker. */
+static int
+leaves_its_group(void)
+{
+    return as_errno(setpgid(0, 0));
+}
+
+static int
+begins_a_session(void)
+{
+    return as_errno(setsid());
+}
+
 /* ---- what comes of them ---- */
 
 /* The exit status of TRY in a confined child; minus the signal that ended it.
@@ -160,7 +173,7 @@ status_of(int (*try)(void), unsigned by)
 
     assert_true(pid >= 0);
     if (pid == 0) {
-        unsigned got = confine(&folder, 1);
+        unsigned got = confine(&folder, 1, true);
         _exit((got & by) == by ? try() : NOT_CONFINED);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -193,6 +206,8 @@ static const struct try_case cases[] = {
     TRY(maps_code, CALLS, EACCES),
     TRY(maps_memory, CALLS, 0),
     TRY(signals_its_keeper, CALLS, EACCES),
+    TRY(leaves_its_group, CALLS, EACCES),
+    TRY(begins_a_session, CALLS, EACCES),
     TRY(executes, CALLS, -SIGSYS),
     TRY(traces, CALLS, -SIGSYS),
     TRY(makes_an_io_uring, CALLS, -SIGSYS),

@@ -515,21 +515,39 @@ worker_rebuild(struct worker *w)
     }
 }
 
-/* Becomes the unprivileged user; nothing gained by exec, no core files, no
- * tracing by others of that user. */
+/* A core file, where it was asked for, has no shared memory: the arena and the
+ * rings, with clients' bytes, are large, and the kernel would touch all of it.
+ * See core(5). */
+static void
+set_core_files(bool wanted)
+{
+    struct rlimit limit = {0, 0};
+    CLEAN_FD int fd = -1;
+
+    if (wanted) {
+        getrlimit(RLIMIT_CORE, &limit);
+        limit.rlim_cur = limit.rlim_max;
+        fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+    }
+    setrlimit(RLIMIT_CORE, &limit);
+    if (fd >= 0) {
+        (void)!write(fd, "0x31", 4);
+    }
+}
+
+/* Becomes the unprivileged user; nothing gained by exec, and, unless it was
+ * asked for, no core files, no tracing by others of that user. */
 static int
 drop_rights(const struct worker_setup *s)
 {
-    struct rlimit none = {0, 0};
-
-    setrlimit(RLIMIT_CORE, &none);
+    set_core_files(s->conf->core_files);
     if (s->change_user &&
         (setgroups(0, NULL) < 0 || setresgid(s->gid, s->gid, s->gid) < 0 ||
          setresuid(s->uid, s->uid, s->uid) < 0)) {
         return errno;
     }
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    prctl(PR_SET_DUMPABLE, s->conf->core_files, 0, 0, 0);
 #endif
     return 0;
 }
@@ -667,7 +685,8 @@ worker_begin(struct worker *w, const struct worker_setup *setup)
                               (uint32_t)getpid(), memory_order_relaxed);
     }
     if (e == 0 && setup->is_confined) {
-        confine(setup->folder_fds, w->conf->n_targets);
+        /* The kernel writes a core file as the one that dies. */
+        confine(setup->folder_fds, w->conf->n_targets, !w->conf->core_files);
     }
     return e;
 }
