@@ -41,6 +41,7 @@ def site(cardea, folder):
 
 def kill_keeper(server, signum=signal.SIGKILL):
     """Kills it; returns the number of the next one, which is ready."""
+    server.wait_log(r"event=ready workers=")  # told to the reaper, too
     before, start = server.keeper(), server.lines()
     os.kill(before, signum)
     server.wait_log(rf"event=keeper-died pid={before} cause=signal-", start=start)
