@@ -33,6 +33,7 @@ door-ring     30 -max_len=768
 door-reply    30 -max_len=768
 lines         10 -max_len=8192
 control       10 -max_len=256
+fields        10 -max_len=4200
 END
 }
 

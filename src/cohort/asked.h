@@ -10,6 +10,9 @@
     X(STATUS_JSON, "status json", "the same as JSON")                          \
     X(MODULES, "modules", "a line a module: name, state, state of its door")   \
     X(PROCESSES, "processes", "a line a worker and module: what, which, pid")  \
+    X(NUMBERS, "numbers", "the state as lines for programs")                   \
+    X(LOG, "log", "the latest lines of the log")                               \
+    X(LOG_FOLLOW, "log follow", "these, and each further one as it comes")     \
     X(CONFIGURATION, "configuration", "what it serves, as a configuration")    \
     X(STOP, "stop", "stop, and say what is waited for until the end")          \
     X(STOP_NOW, "stop now", "stop at once")

@@ -25,13 +25,15 @@
 #include "base/util.h"
 #include "cohort/asked.h"
 #include "cohort/keeper_priv.h"
+#include "cohort/numbers.h"
 #include "cohort/status.h"
 
 #define PEERS         16
 #define PATIENCE      (2 * NS_PER_SEC)
 #define LOOK_PATIENCE (200 * NS_PER_MS)
 #define TELL_GAP      (250 * NS_PER_MS)
-#define LOOKS_OPEN    4 /* unanswered: a worker that does not read */
+#define LISTEN_BYTES  65536 /* of the log at once */
+#define LOOKS_OPEN    4     /* unanswered: a worker that does not read */
 
 enum peer_state {
     PEER_NONE,
@@ -39,6 +41,7 @@ enum peer_state {
     PEER_LOOKS,   /* the workers are asked for fresh numbers */
     PEER_TAKES,   /* the reply leaves, then it is closed */
     PEER_FOLLOWS, /* a stop: hears of it until the end */
+    PEER_LISTENS, /* to the log: gets each line as it comes */
 };
 
 struct control_peer {
@@ -46,6 +49,7 @@ struct control_peer {
     enum peer_state state;
     enum control_asked asked;
     uint64_t came, deadline;
+    struct history_mark heard; /* of the log */
     char *line;
     size_t len;
     char *out; /* what it has not taken yet */
@@ -130,7 +134,9 @@ push(struct keeper *k, struct control_peer *p)
         }
         if (n > 0) {
             p->out_pos += (size_t)n;
-            p->deadline = keeper_now(k) + PATIENCE;
+            if (p->state != PEER_LISTENS) {
+                p->deadline = keeper_now(k) + PATIENCE;
+            }
         }
     }
     if (p->state == PEER_TAKES) {
@@ -166,7 +172,9 @@ say_taken(struct keeper *k, struct control_peer *p, char *text, size_t len)
         }
         free(text);
     }
-    p->deadline = keeper_now(k) + PATIENCE;
+    /* Who listens to the log may stop to read it: a page that is looked at. */
+    p->deadline =
+        p->state == PEER_LISTENS ? UINT64_MAX : keeper_now(k) + PATIENCE;
     push(k, p);
 }
 
@@ -200,6 +208,23 @@ answer_help(struct keeper *k, struct control_peer *p)
     );
 }
 
+/* Lines of the log that P has not heard, of about MOST bytes. */
+static void
+put_history(const struct keeper *k, struct control_peer *p, size_t most,
+            FILE *out)
+{
+    char line[HISTORY_LINE];
+    size_t len;
+
+    for (size_t n = 0; n < most; n += len) {
+        len = history_next(&k->history, &p->heard, line);
+        if (len == 0) {
+            return;
+        }
+        fwrite(line, 1, len, out);
+    }
+}
+
 static void
 answer_status(struct keeper *k, struct control_peer *p)
 {
@@ -219,6 +244,10 @@ answer_status(struct keeper *k, struct control_peer *p)
         status_modules(k, out);
     } else if (p->asked == ASKED_PROCESSES) {
         status_processes(k, out);
+    } else if (p->asked == ASKED_NUMBERS) {
+        numbers_write(k, out);
+    } else if (p->asked == ASKED_LOG) {
+        put_history(k, p, SIZE_MAX, out);
     } else if (p->asked == ASKED_CONFIGURATION && k->options.text != NULL) {
         fputs(k->options.text, out);
     } else if (p->asked == ASKED_CONFIGURATION) {
@@ -320,12 +349,19 @@ answer(struct keeper *k, struct control_peer *p, size_t line_len)
         return;
     case ASKED_STATUS:
     case ASKED_STATUS_JSON:
+    case ASKED_NUMBERS:
         begin_status(k, p);
         return;
     case ASKED_CONFIGURATION:
     case ASKED_PROCESSES:
+    case ASKED_LOG:
     case ASKED_MODULES: /* no worker's numbers are needed */
         answer_status(k, p);
+        return;
+    case ASKED_LOG_FOLLOW:
+        p->state = PEER_LISTENS;
+        want(k, p, 0);
+        say(k, p, "ok\n");
         return;
     case ASKED_STOP:
     case ASKED_STOP_NOW:
@@ -400,7 +436,7 @@ static struct control_peer *
 find_place(struct keeper *k)
 {
     static const enum peer_state order[] = {PEER_NONE, PEER_ASKS, PEER_LOOKS,
-                                            PEER_TAKES};
+                                            PEER_TAKES, PEER_LISTENS};
     struct control_peer *p = NULL;
 
     for (size_t i = 0; p == NULL && i < ARRAY_LEN(order); i++) {
@@ -503,6 +539,7 @@ welcome(struct keeper *k, int take_fd)
     p->came = keeper_now(k);
     p->deadline = p->came + PATIENCE;
     p->len = p->out_len = p->out_pos = 0;
+    p->heard = (struct history_mark){0};
     if (keeper_watch(k, &p->source, EPOLLIN) < 0) {
         drop(k, p);
         return;
@@ -572,6 +609,34 @@ tell_followers(struct keeper *k, uint64_t now)
     }
 }
 
+/* Who listens to the log, and has taken all so far, gets what came since. What
+ * one reads too slowly is overwritten meanwhile, and costs no memory. */
+static void
+tell_listeners(struct keeper *k)
+{
+    for (int i = 0; i < PEERS; i++) {
+        struct control_peer *p = &k->control->peers[i];
+        char *text = NULL;
+        size_t len = 0;
+        FILE *out;
+
+        if (p->state != PEER_LISTENS || p->out_pos < p->out_len) {
+            continue;
+        }
+        out = open_memstream(&text, &len);
+        if (out == NULL) {
+            drop(k, p);
+            continue;
+        }
+        put_history(k, p, LISTEN_BYTES, out);
+        if (fclose(out) != 0 || len == 0) {
+            free(text);
+        } else {
+            say_taken(k, p, text, len);
+        }
+    }
+}
+
 void
 control_tick(struct keeper *k, uint64_t now)
 {
@@ -595,6 +660,7 @@ control_tick(struct keeper *k, uint64_t now)
         }
     }
     tell_followers(k, now);
+    tell_listeners(k);
 }
 
 uint64_t
@@ -693,6 +759,7 @@ control_deinit(struct keeper *k, int status)
         return;
     }
     keeper_unwatch(k, &k->control->listener);
+    tell_listeners(k);
     snprintf(text, sizeof(text), "ended %d\n", status);
     for (int i = 0; i < PEERS; i++) {
         struct control_peer *p = &k->control->peers[i];

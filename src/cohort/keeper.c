@@ -353,6 +353,7 @@ keeper_free(struct keeper *k, int status)
         close(k->epoll_fd);
     }
     sink_deinit(&k->sink);
+    history_deinit(&k->history);
     free(k);
 }
 
@@ -444,14 +445,31 @@ keeper_new(const struct conf *conf, const struct keeper_options *options)
     return k;
 }
 
+/* Every line of the log is remembered. Accesses that end badly come from the
+ * workers even where nobody wants a log of accesses. */
+static bool
+see_line(void *arg, const char *text, size_t len)
+{
+    struct keeper *k = arg;
+
+    history_add(&k->history, text, len);
+    return k->conf->access_log || history_kind(text, len) < HISTORY_TELLS;
+}
+
 int
 keeper_keep(struct keeper *k)
 {
     int status = 1;
 
-    if (sink_init(&k->sink, k->options.log_fd) < 0) {
+    if (sink_init(&k->sink, k->options.log_fd) < 0 ||
+        history_init(&k->history) < 0) {
         dprintf(k->options.log_fd, "cardea: out of memory\n");
-    } else if (setup_rest(k) == 0) {
+        keeper_free(k, status);
+        return status;
+    }
+    k->sink.sees = see_line;
+    k->sink.arg = k;
+    if (setup_rest(k) == 0) {
         run(k);
         status = k->forced ? 2 : k->failed ? 1 : k->errors ? 3 : 0;
     }

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/world.h"
+#include "cohort/history.h"
 #include "cohort/keeper.h"
 #include "cohort/lines.h"
 #include "cohort/notify.h"
@@ -196,6 +197,7 @@ struct keeper {
     struct keeper_source signals;
     struct keeper_source inotify;
     struct sink sink;
+    struct history history; /* the latest lines of the log */
     struct runfolder folder;
     struct statefolder state;
     int *listen_fds;                     /* conf->n_listens */

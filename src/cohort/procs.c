@@ -153,3 +153,66 @@ procs_version(char *const *argv, const char *folder)
     }
     return sum;
 }
+
+/* --- Families ----------------------------------------------------------- */
+
+#define FAMILY_MAX  512
+#define THREADS_MAX 64 /* of a process, whose children are looked for */
+
+/* Adds the children of PID's thread TID to PIDS, of which there are N. How many
+ * there are then. */
+static uint32_t
+add_children(pid_t pid, const char *tid, pid_t pids[FAMILY_MAX], uint32_t n)
+{
+    char name[64], text[4096];
+    const char *at = text;
+    char *end;
+
+    snprintf(name, sizeof(name), "task/%.20s/children", tid);
+    read_text(pid, name, text, sizeof(text));
+    while (n < FAMILY_MAX) {
+        long child = strtol(at, &end, 10);
+
+        if (end == at || child <= 0 || *end == '\0') {
+            return n; /* a number that ends with the room may be cut */
+        }
+        pids[n++] = (pid_t)child;
+        at = end;
+    }
+    return n;
+}
+
+struct procs_family
+procs_family(pid_t pid)
+{
+    struct procs_family family = {0};
+    pid_t pids[FAMILY_MAX];
+    uint32_t n = 1;
+
+    pids[0] = pid;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t memory = procs_memory(pids[i]);
+        char path[64];
+        DIR *tasks;
+        const struct dirent *task;
+
+        if (memory == 0) {
+            continue;
+        }
+        family.n++;
+        family.memory += memory;
+        snprintf(path, sizeof(path), "/proc/%d/task", (int)pids[i]);
+        tasks = opendir(path);
+        for (int t = 0; tasks != NULL && t < THREADS_MAX &&
+                        (task = readdir(tasks)) != NULL;
+             t++) {
+            if (task->d_name[0] != '.') {
+                n = add_children(pids[i], task->d_name, pids, n);
+            }
+        }
+        if (tasks != NULL) {
+            closedir(tasks);
+        }
+    }
+    return family;
+}

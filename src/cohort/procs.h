@@ -23,6 +23,16 @@ struct procs_group {
  * of the system: for rare use. All zero where /proc cannot be read. */
 struct procs_group procs_group(pid_t group);
 
+/* A process with all that descend from it. */
+struct procs_family {
+    uint32_t n;
+    uint64_t memory; /* resident, bytes; what they share counts for each */
+};
+
+/* Looks at PID and its descendants, at most 512 of them, as far as the kernel
+ * tells children (proc_pid_children(5)). All zero: it is gone. */
+struct procs_family procs_family(pid_t pid);
+
 /* Resident memory of PID in bytes; 0: it is gone, or not told. */
 uint64_t procs_memory(pid_t pid);
 

@@ -81,6 +81,9 @@ ring_add(struct sink *sink, const char *text, size_t len)
 void
 sink_line(struct sink *sink, const char *text, size_t len)
 {
+    if (len > 0 && sink->sees != NULL && !sink->sees(sink->arg, text, len)) {
+        return;
+    }
     if (len == 0 || sink->dead) {
         return;
     }

@@ -24,6 +24,9 @@ struct sink {
     char carry[SINK_CARRY]; /* the beginning of a line not yet whole */
     size_t carry_len;
     uint64_t lost; /* lines dropped and not yet told */
+    /* Is shown each line first (NULL: nobody is). false: it goes no further. */
+    bool (*sees)(void *arg, const char *text, size_t len);
+    void *arg;
 };
 
 /* Lines go to FD (borrowed). 0, or a negative errno. */

@@ -13,6 +13,7 @@
 
 /* Two of them can be added without a wrap. */
 #define COUNT_MAX   (1ull << 62)
+#define QUEUED_MAX  (1u << 20) /* descriptors, and so connections */
 #define THREADS_MAX (1u << 22) /* the kernel's own bound of process numbers */
 
 int
@@ -146,6 +147,8 @@ tallies_sum(const struct tallies *t, size_t target)
 
         add_block(&sum, block);
         sum.in_flight += read_small(&block->in_flight, RING_SLOTS);
+        sum.unclaimed += read_small(&block->unclaimed, RING_SLOTS);
+        sum.queued += read_small(&block->queued, QUEUED_MAX);
         sum.median_ns = MAX_OF(sum.median_ns, read_count(&block->median_ns));
         sum.threads =
             MAX_OF(sum.threads, read_small(&block->threads, THREADS_MAX));

@@ -49,26 +49,33 @@ bash_flags(const char *verb)
     fputs("--help", stdout);
 }
 
+#define BASH_FILE                                                              \
+    "        local -a file=()\n"                                               \
+    "        local i n=0\n"                                                    \
+    "        for ((i = 2; i < COMP_CWORD; i++)); do\n"                         \
+    "            case ${COMP_WORDS[i]} in\n"                                   \
+    "            -f) ((i++)); file=(-f \"${COMP_WORDS[i]}\") ;;\n"             \
+    "            -*) ;;\n"                                                     \
+    "            *) ((n++)) ;;\n"                                              \
+    "            esac\n"                                                       \
+    "        done\n"
+#define BASH_MODULES                                                           \
+    "words+=\" $(\"${COMP_WORDS[0]}\" status --modules \"${file[@]}\""         \
+    " </dev/null 2>/dev/null)\""
+
 /* The first operand is a module that runs, or a path; then a method or a file;
  * then the path of a request, which nobody can know. What the server says are
  * names without any byte that the shell would expand (ask.c). */
-static const char bash_door[] =
-    "        local -a file=()\n"
-    "        local i n=0\n"
-    "        for ((i = 2; i < COMP_CWORD; i++)); do\n"
-    "            case ${COMP_WORDS[i]} in\n"
-    "            -f) ((i++)); file=(-f \"${COMP_WORDS[i]}\") ;;\n"
-    "            -*) ;;\n"
-    "            *) ((n++)) ;;\n"
-    "            esac\n"
-    "        done\n"
+static const char bash_door[] = BASH_FILE
     "        case $n in\n"
-    "        0) words+=\" $(\"${COMP_WORDS[0]}\" status --modules "
-    "\"${file[@]}\""
-    " </dev/null 2>/dev/null)\" ;;\n"
+    "        0) " BASH_MODULES " ;;\n"
     "        1) words+=\" GET HEAD POST PUT DELETE PATCH OPTIONS\" ;;\n"
     "        2) return ;;\n"
     "        esac\n";
+
+/* The only operand is a module that runs, or an id that nobody can know. */
+static const char bash_app[] =
+    BASH_FILE "        [ \"$n\" -gt 0 ] || " BASH_MODULES "\n";
 
 static void
 bash(void)
@@ -117,6 +124,9 @@ bash(void)
         fputs("\"\n", stdout);
         if (strstr(verbs[i].operands, "DOOR") != NULL) {
             fputs(bash_door, stdout);
+        }
+        if (strstr(verbs[i].operands, "APP") != NULL) {
+            fputs(bash_app, stdout);
         }
         fputs("        ;;\n", stdout);
     }

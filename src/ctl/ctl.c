@@ -318,6 +318,24 @@ verb_stop(struct ctl *ctl)
 }
 
 static int
+verb_top(struct ctl *ctl)
+{
+    return ctl->top(ctl);
+}
+
+static int
+verb_why(struct ctl *ctl)
+{
+    return ctl->why(ctl);
+}
+
+static int
+verb_log(struct ctl *ctl)
+{
+    return ctl->log(ctl);
+}
+
+static int
 verb_call(struct ctl *ctl)
 {
     return ctl->call(ctl);
@@ -361,6 +379,10 @@ text_of(struct ctl *ctl, enum ctl_option what)
            : what == CTL_OPTION_SIGNAL      ? &ctl->signals
            : what == CTL_OPTION_PROBABILITY ? &ctl->probability
            : what == CTL_OPTION_SEED        ? &ctl->seed
+           : what == CTL_OPTION_MODULE      ? &ctl->module
+           : what == CTL_OPTION_EVENT       ? &ctl->event
+           : what == CTL_OPTION_REQUEST     ? &ctl->request
+           : what == CTL_OPTION_LEVEL       ? &ctl->level
                                             : &ctl->file;
 }
 
@@ -396,6 +418,9 @@ set_option(struct ctl *ctl, const struct verb *verb,
     case CTL_OPTION_MODULES:
         ctl->as_modules = true;
         return CTL_OK;
+    case CTL_OPTION_FOLLOW:
+        ctl->follow = true;
+        return CTL_OK;
     case CTL_OPTION_NOW:
         ctl->now = true;
         return CTL_OK;
@@ -427,6 +452,10 @@ set_option(struct ctl *ctl, const struct verb *verb,
     case CTL_OPTION_SIGNAL:
     case CTL_OPTION_PROBABILITY:
     case CTL_OPTION_SEED:
+    case CTL_OPTION_MODULE:
+    case CTL_OPTION_EVENT:
+    case CTL_OPTION_REQUEST:
+    case CTL_OPTION_LEVEL:
         *text_of(ctl, option->what) = value;
         return CTL_OK;
     }

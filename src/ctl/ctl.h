@@ -39,6 +39,11 @@ enum ctl_option {
     CTL_OPTION_PROBABILITY,
     CTL_OPTION_SEED,
     CTL_OPTION_TIME,
+    CTL_OPTION_FOLLOW,
+    CTL_OPTION_MODULE,
+    CTL_OPTION_EVENT,
+    CTL_OPTION_REQUEST,
+    CTL_OPTION_LEVEL,
 };
 
 /* What verbs write to and call; a test gives its own. */
@@ -55,6 +60,9 @@ struct ctl {
     int (*save)(struct ctl *ctl);
     int (*status)(struct ctl *ctl);
     int (*stop)(struct ctl *ctl);
+    int (*top)(struct ctl *ctl);
+    int (*why)(struct ctl *ctl);
+    int (*log)(struct ctl *ctl);
     int (*call)(struct ctl *ctl);
     int (*doctor)(struct ctl *ctl);
     int (*doors)(struct ctl *ctl);
@@ -83,6 +91,9 @@ struct ctl {
     const char *signals;              /* --signal; NULL without */
     const char *probability;          /* --probability; NULL without */
     const char *seed;                 /* --seed; NULL without */
+    bool follow;                      /* --follow */
+    const char *module, *event;       /* --module, --event; NULL without */
+    const char *request, *level;      /* --request, --level; the same */
     const char *words[CTL_WORDS_MAX]; /* what is no option */
     size_t n_words;
 };
@@ -94,14 +105,17 @@ int ctl_main(struct ctl *ctl, int argc, char *const *argv);
 /* The verb nearest to WORD (at most two letters' difference), or NULL. */
 const char *ctl_nearest(const char *word);
 
-/* run.c, serve.c, save.c, ask.c, call.c, doctor.c, doors.c, chaos.c: what the
- * program itself calls. */
+/* run.c, serve.c, save.c, ask.c, top.c, why.c, log.c, call.c, doctor.c,
+ * doors.c, chaos.c: what the program itself calls. */
 int ctl_check(struct ctl *ctl, const char *file);
 int ctl_run(struct ctl *ctl, const char *file);
 int ctl_serve(struct ctl *ctl);
 int ctl_save(struct ctl *ctl);
 int ctl_status(struct ctl *ctl);
 int ctl_stop(struct ctl *ctl);
+int ctl_top(struct ctl *ctl);
+int ctl_why(struct ctl *ctl);
+int ctl_log(struct ctl *ctl);
 int ctl_call(struct ctl *ctl);
 int ctl_doctor(struct ctl *ctl);
 int ctl_doors(struct ctl *ctl);

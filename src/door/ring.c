@@ -585,6 +585,15 @@ ring_is_waiting(const struct ring *r)
     return r->state == RING_READY && r->flushed != claimed(r);
 }
 
+/* not reached: the worker's: scenarios */
+uint32_t
+ring_n_unclaimed(const struct ring *r)
+{
+    uint32_t n = r->state == RING_READY && r->reply ? r->pub - claimed(r) : 0;
+
+    return n <= RING_SLOTS ? n : 0;
+}
+
 bool
 ring_was_claimed(const struct ring *r, uint32_t number)
 {

@@ -214,6 +214,8 @@ uint32_t ring_in_flight(const struct ring *r);
 /* Are there calls published and not answered? (And: not even claimed?) */
 bool ring_is_busy(const struct ring *r);
 bool ring_is_waiting(const struct ring *r);
+/* How many of them were not claimed, by the server's own word. */
+uint32_t ring_n_unclaimed(const struct ring *r);
 /* Was the call that was the NUMBERth to be published (r->pub before
  * ring_publish) taken by a thread of the server? */
 bool ring_was_claimed(const struct ring *r, uint32_t number);

@@ -10,6 +10,9 @@
 
 #include "base/util.h"
 
+#define LATE_WAIT_NS (100 * NS_PER_MS)
+#define LATE_NS      NS_PER_SEC
+
 const char *
 cause_name(enum reply_cause cause)
 {
@@ -20,6 +23,20 @@ cause_name(enum reply_cause cause)
     };
 
     return cause < CAUSE_N && names[cause] ? names[cause] : "none";
+}
+
+/* Does an end for CAUSE tell of the server, a program or a folder? */
+static bool
+is_ours(unsigned cause)
+{
+    enum whose { CLIENT, OURS };
+    static const uint8_t whose[CAUSE_N] = {
+#define CAUSE(id, word, whose) [CAUSE_##id] = whose,
+#include "front/causes.def"
+#undef CAUSE
+    };
+
+    return cause < CAUSE_N && whose[cause] == OURS;
 }
 
 void
@@ -193,6 +210,35 @@ put_line(struct worker *w, const struct log_line *line)
     core->log_len = core->ending.log_at + (uint32_t)line->len + 1;
 }
 
+/* Is the line of R of use even where nobody wants one of each access? Then the
+ * keeper remembers it, for `cardea why`. */
+static bool
+is_telling(const struct worker *w, const struct request *r)
+{
+    return is_ours(r->cause) || wait_of(r) >= LATE_WAIT_NS ||
+           w->now - r->began >= LATE_NS;
+}
+
+/* How it stood with the target of R, whose request ended badly, when it did. */
+static void
+log_moment(struct worker *w, struct log_line *line, const struct request *r)
+{
+    const struct ring *g;
+    uint32_t now = 0, most = 0;
+
+    if (!r->routed || !is_ours(r->cause) ||
+        w->conf->targets[r->target].kind == CONF_TARGET_FILES) {
+        return;
+    }
+    g = &w->rings[r->target];
+    if (ring_threads(g, &now, &most)) {
+        log_num(line, "copies", now);
+    }
+    log_num(line, "in_flight", tally_of(w, r->target)->in_flight);
+    log_num(line, "waiting", ring_n_unclaimed(g) + g->n_queued);
+    log_ms(line, "median_ms", tally_median(w, r->target));
+}
+
 static void
 build_line(struct worker *w, struct log_line *line, const struct conn *c,
            const struct request *r)
@@ -235,6 +281,7 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
         const char *name = strerrorname_np(r->error);
         log_text(line, "error", name ? name : "unknown");
     }
+    log_moment(w, line, r);
     if (core->log_lost > 0) {
         log_num(line, "lost_before", core->log_lost);
         core->log_lost = 0;
@@ -250,7 +297,7 @@ access_log(struct worker *w, const struct conn *c, struct request *r)
     if (r->log == LOG_DONE) {
         return;
     }
-    if (!w->conf->access_log) {
+    if (!w->conf->access_log && !is_telling(w, r)) {
         note_before(w, r);
         count_end(w, r);
         r->log = LOG_DONE;

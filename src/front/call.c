@@ -52,11 +52,23 @@ call_release(struct worker *w, struct conn *c)
 }
 
 void
+call_note_claim(struct worker *w, const struct conn *c)
+{
+    struct request *r = request_of(w, c);
+
+    if (r->started == 0 && r->called != 0 &&
+        ring_was_claimed(&w->rings[c->ring], r->number)) {
+        r->started = r->called;
+    }
+}
+
+void
 call_overdue(struct worker *w, const struct conn *c)
 {
     const struct request *r = request_of(w, c);
     const struct ring *g = &w->rings[c->ring];
 
+    call_note_claim(w, c);
     if (!ring_was_claimed(g, r->number) && ring_claims(g) == r->claims) {
         struct worker_message m = {.kind = WORKER_STALLED, .target = r->target};
         control_say(w, &m);

@@ -149,6 +149,9 @@ client_gone(struct worker *w, uint32_t i)
         c->state == CONN_SEND ||
         (c->state == CONN_RAW && c->seg != ARENA_NONE)) {
         struct request *r = request_of(w, c);
+        if (c->state == CONN_CALL) {
+            call_note_claim(w, c);
+        }
         if (c->state != CONN_SEND) {
             r->status = 499;
         }

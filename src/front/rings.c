@@ -135,9 +135,13 @@ rings_look(struct worker *w)
 {
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
         struct tally *t = tally_of(w, g);
-        uint32_t now = 0, most = 0;
+        uint32_t now = 0, most = 0, unclaimed = ring_n_unclaimed(&w->rings[g]);
 
         ring_threads(&w->rings[g], &now, &most);
+        if (t->unclaimed != unclaimed || t->queued != w->rings[g].n_queued) {
+            t->unclaimed = unclaimed;
+            t->queued = w->rings[g].n_queued;
+        }
         if (t->threads != now || t->threads_high != most) {
             t->threads = now;
             t->threads_high = most;
@@ -231,6 +235,7 @@ fail_call(struct worker *w, uint32_t i, enum worker_cause cause)
         conn_go(w, i);
         return;
     }
+    call_note_claim(w, c);
     reply_error(w, i, taken ? 502 : 503,
                 !taken                       ? CAUSE_NO_DOOR
                 : cause == WORKER_CAUSE_LIED ? CAUSE_LIED

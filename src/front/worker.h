@@ -54,6 +54,9 @@ struct tally {
     _Atomic uint32_t in_flight;  /* handed over and not answered */
     /* The door's own words, fresh after WORKER_LOOKED; 0: not known. */
     _Atomic uint32_t threads, threads_high;
+    /* As fresh: calls that no thread has taken, and requests that wait for
+     * their door. */
+    _Atomic uint32_t unclaimed, queued;
     uint32_t spare32;
     _Atomic uint64_t causes[CAUSE_N];
     /* How long requests waited for a thread that takes them, and how long the

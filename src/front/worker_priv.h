@@ -282,6 +282,9 @@ void call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot);
 void call_take_answer(struct worker *w, uint32_t i);
 /* How long a call of TARGET may take, ns. */
 uint64_t call_timeout(const struct worker *w, uint32_t target);
+/* The call of C, which is still in its ring, gets no answer: if a thread took
+ * it, it ran, and did not wait, from its publishing on. */
+void call_note_claim(struct worker *w, const struct conn *c);
 /* The call of C was not answered in time: tells the keeper if its door took no
  * call at all since. */
 void call_overdue(struct worker *w, const struct conn *c);

@@ -1,0 +1,262 @@
+"""What people see of a running server: log, why, top."""
+
+import json
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import fcntl
+import termios
+import time
+
+import pytest
+
+from lib import control
+from lib.server import until
+
+SITE = """
+    module hello { run "$PROGRAMS/hello" }
+    module sleepy { run "$PROGRAMS/sleep"; timeout 1s }
+    module crash { run "$PROGRAMS/crash" }
+    forward http 127.0.0.1:$PORT to {
+        map any / to hello
+        map any /sleep to sleepy
+        map any /crash to crash
+        map any /none to "$DIR/none.door"
+    }
+"""
+
+
+@pytest.fixture
+def server(cardea):
+    return cardea(SITE)
+
+
+def verb(server, *words, expect=0):
+    done = subprocess.run(
+        [os.path.join(server.build, "cardea"), words[0], "-f", server.conf, *words[1:]],
+        capture_output=True, text=True, timeout=30, env=server.environment)
+    assert done.returncode == expect, (words, done.stdout, done.stderr)
+    return done.stdout if expect == 0 else done.stderr
+
+
+def failed(server, target):
+    """The id that the error page of TARGET shows."""
+    reply = server.request(target)
+    assert reply.status >= 500
+    return reply.get("x-request-id")
+
+
+# --- log -----------------------------------------------------------------
+
+
+def test_the_log_can_be_read_again(server):
+    server.request("/")
+    lines = verb(server, "log").splitlines()
+    for event in ("start", "ready", "door-open", "request"):
+        assert any(f" event={event} " in line for line in lines), event
+    assert lines == sorted(lines, key=lambda line: line[:24])
+    only = verb(server, "log", "--module", "hello").splitlines()
+    assert only and all("module=hello" in line for line in only)
+    assert verb(server, "log", "--event", "nothing") == ""
+    ready = [json.loads(line) for line in verb(
+        server, "log", "--json", "--event", "ready",
+        "--module", "hello").splitlines()]
+    assert len(ready) == 1 and ready[0]["pid"] > 0
+    assert "no level loud" in verb(server, "log", "--level", "loud",
+                                   expect=64)
+
+
+def test_the_log_can_be_followed(server):
+    with subprocess.Popen(
+            [os.path.join(server.build, "cardea"), "log", "-f", server.conf, "--follow", "--event",
+             "request"], stdout=subprocess.PIPE, text=True,
+            env=server.environment) as follower:
+        for i in range(5):
+            server.request(f"/follow{i}")
+            while f"/follow{i} " not in follower.stdout.readline():
+                pass
+        server.stop()
+        assert follower.wait(15) == 0
+        server.start()  # for what comes after each test
+
+
+def test_a_follower_that_does_not_read_holds_up_nobody(server):
+    with control.connect(control.path_of(server)) as s:
+        s.sendall(b"log follow\n")
+        with server.wire() as wire:
+            for _ in range(4000):
+                assert wire.request("/").status == 200
+        # It is still there, and gets the latest whole lines.
+        text = b""
+        while b"/last " not in text:
+            if b"\n" in text:
+                server.request("/last")
+            text = text[-4096:] + s.recv(65536)
+        for line in text.split(b"\n")[1:-1]:
+            assert re.match(rb"20\d\d-\S+Z level=\w+ event=", line), line
+
+
+def test_failures_are_remembered_without_a_log_of_accesses(cardea):
+    server = cardea("set access-log off\n" + SITE)
+    assert server.request("/").status == 200
+    request = failed(server, "/none")
+    told = verb(server, "log", "--event", "request").splitlines()
+    assert len(told) == 1 and request in told[0]
+    assert not any("event=request" in line for line in server.log)
+
+
+# --- why -----------------------------------------------------------------
+
+
+def test_why_tells_of_three_different_failures(server):
+    cases = {
+        failed(server, "/none"): ("no-door", "the program had no open door"),
+        failed(server, "/sleep?ms=3000"): (
+            "deadline", "no answer came within the module's time"),
+        failed(server, "/crash?now=1"): (
+            "crash", "the program ended, or closed its door"),
+    }
+    for request, (cause, sentence) in cases.items():
+        text = verb(server, "why", request)
+        assert f"cause {cause}: {sentence}" in text
+        assert "at that moment: " in text
+        told = json.loads(verb(server, "why", "--json", request))
+        assert told["request"]["cause"] == cause
+        assert told["request"]["meaning"].startswith(sentence)
+    crash = [i for i, (cause, _) in cases.items() if cause == "crash"][0]
+    until(lambda: "died cause=" in verb(server, "why", crash))
+
+
+def test_why_tells_what_became_of_a_module(server):
+    failed(server, "/crash?now=1")
+    server.wait_log(r"event=died module=crash")
+    text = verb(server, "why", "crash")
+    assert text.startswith("module crash: ")
+    assert "its requests failed so often: crash:" in text
+    assert re.search(r"  [\d:.]{12} died .*cause=(signal|exit)-", text)
+    told = json.loads(verb(server, "why", "--json", "crash"))
+    assert told["module"]["name"] == "crash"
+    assert any(e["event"] == "died" and e["meaning"] for e in told["events"])
+    assert told["requests"][0]["cause"] == "crash"
+    assert "no module nobody" in verb(server, "why", "nobody", expect=1)
+    assert "remembers no request" in verb(server, "why", "0" * 16, expect=1)
+
+
+def test_a_late_answer_is_explained_by_its_times(server):
+    reply = server.request("/sleep?ms=700")
+    assert reply.status == 200
+    line = json.loads(verb(server, "log", "--json", "--event",
+                           "request").splitlines()[-1])
+    told = json.loads(verb(server, "why", "--json", line["id"]))["request"]
+    assert told["run_ms"] >= 700 > told["queue_ms"]
+    assert "nothing went wrong" in verb(server, "why", line["id"])
+
+
+# --- top -----------------------------------------------------------------
+
+
+class Terminal:
+    """A program on a terminal of 80 columns and 24 lines: what it shows."""
+
+    def __init__(self, words, environment):
+        pid, self.fd = pty.fork()
+        if pid == 0:
+            os.execvpe(words[0], words, dict(environment, TERM="xterm"))
+        self.pid = pid
+        self.resize(24, 80)
+        self.text = ""
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ,
+                    struct.pack("HHHH", rows, columns, 0, 0))
+
+    def wait(self, pattern, limit=15):
+        """Until the last whole screen has PATTERN; that screen."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            if select.select([self.fd], [], [], 0.5)[0]:
+                try:
+                    self.text += os.read(self.fd, 65536).decode()
+                except OSError:
+                    break
+            for screen in self.text.split("\x1b[H")[1:]:
+                if re.search(pattern, screen):
+                    return screen
+        raise AssertionError(f"no {pattern!r} in {self.text!r}")
+
+    def key(self, key):
+        self.text = ""
+        os.write(self.fd, key.encode())
+
+    def end(self):
+        """The exit status, and all that was shown to the end."""
+        status = os.waitpid(self.pid, 0)[1]
+        while select.select([self.fd], [], [], 0.2)[0]:
+            try:
+                part = os.read(self.fd, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            self.text += part.decode()
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+def test_top_shows_copies_grow_and_takes_keys(server):
+    server.request("/sleep?ms=1")
+    top = Terminal([os.path.join(server.build, "cardea"), "top", "-f", server.conf],
+                   server.environment)
+    try:
+        screen = top.wait(r"sleepy +1 +1 ")
+        lines = screen.splitlines()
+        assert len(lines) <= 24
+        assert all(len(re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", line)) <= 80
+                   for line in lines)
+        wires = [server.wire() for _ in range(9)]
+        for wire in wires:
+            wire.send(b"GET /sleep?ms=900 HTTP/1.1\r\nHost: a\r\n\r\n")
+        top.wait(r"sleepy +grew: new high-water mark [89]|1\d")
+        for wire in wires:
+            assert wire.reply().status == 200
+            wire.close()
+        top.wait(r"sleepy +\d+ +(9|1\d) ")
+        failed(server, "/crash?now=1")
+        top.wait(r"crash failed 1 requests: cardea why crash")
+        top.key("n")
+        screen = top.wait(r"by name ")
+        assert screen.index("crash") < screen.index("hello") < screen.index(
+            "sleepy")
+        top.key("h")
+        top.wait(r"by name, HELD")
+        top.key("h")
+        top.wait(r"by name  sort")
+        top.resize(12, 100)
+        top.wait(r"\x1b\[J")
+    finally:
+        top.key("q")
+        status = top.end()
+    assert status == 0
+    assert top.text.endswith("\x1b[?7h\x1b[?25h\x1b[?1049l")
+
+
+def test_top_without_a_terminal_prints_one_table(server):
+    text = verb(server, "top")
+    assert "\x1b" not in text
+    assert re.search(r"^NAME +COPIES +HIGH +BUSY +QUEUE ", text, re.M)
+    assert re.search(r"^hello +1 +1 +0 +0 ", text, re.M)
+    state = json.loads(verb(server, "top", "--json"))
+    assert state["server"]["pid"] == server.pid
+    assert {t["name"] for t in state["targets"]} >= {"hello", "sleepy"}
+    assert len(verb(server, "top", "--json", "--time",
+                    "2s").splitlines()) in (2, 3)
+
+
+def test_numbers_count_the_memory_of_descendants(server):
+    _, body = control.ask(control.path_of(server), "numbers")
+    hello = next(line for line in body.splitlines() if " name=hello " in line)
+    assert int(re.search(r" processes=(\d+)", hello).group(1)) == 1
+    assert int(re.search(r" rss_kb=(\d+)", hello).group(1)) > 500
