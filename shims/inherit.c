@@ -34,8 +34,9 @@ is_handed_on(const char *variable)
         "PATH_TRANSLATED", "QUERY_STRING",      "REMOTE_ADDR",
         "REMOTE_HOST",     "REMOTE_IDENT",      "REMOTE_PORT",
         "REMOTE_USER",     "REQUEST_METHOD",    "REQUEST_URI",
-        "SCRIPT_NAME",     "SERVER_NAME",       "SERVER_PORT",
-        "SERVER_PROTOCOL", "SERVER_SOFTWARE",
+        "CARDEA_CEILING",  "CARDEA_CALLS",      "SCRIPT_NAME",
+        "SERVER_NAME",     "SERVER_PORT",       "SERVER_PROTOCOL",
+        "SERVER_SOFTWARE",
     };
 
     if (strncmp(variable, "HTTP_", 5) == 0 ||

@@ -619,6 +619,23 @@ number_of(const char *name, uint64_t unit)
                                                 : 0;
 }
 
+/* At most so many calls at once, as the environment says; 0: no bound. */
+static uint32_t
+ceiling_of(const char *other)
+{
+    uint64_t a = number_of("CARDEA_CEILING", 1), b = number_of(other, 1);
+
+    return (uint32_t)(a == 0 || (b > 0 && b < a) ? b : a);
+}
+
+static bool
+floor_is_none(void)
+{
+    const char *text = getenv("CARDEA_FLOOR");
+
+    return text && strcmp(text, "0") == 0;
+}
+
 /* Before the door is made. 0, or 1 after a line said why not. */
 static int
 prepare_copies(struct way *way)
@@ -628,7 +645,9 @@ prepare_copies(struct way *way)
     struct door_copy_hooks hooks = {h->before_fork, h->after_fork, h->start,
                                     h->end, h->arg};
     struct door_copy_limits limits = {
-        .most = (uint32_t)number_of("CARDEA_COPIES", 1),
+        .most = ceiling_of("CARDEA_COPIES"),
+        .floor = (uint32_t)number_of("CARDEA_FLOOR", 1),
+        .to_none = floor_is_none(),
         .start_ns = number_of("CARDEA_START_TIMEOUT", 1000000000),
         .calls = number_of("CARDEA_RECYCLE_CALLS", 1),
         .age_ns = number_of("CARDEA_RECYCLE_AGE", 1000000000),
@@ -679,6 +698,8 @@ serve(cardea_handler *handler, const char *path, mode_t mode, struct way way)
         free((void *)cookie);
         return 1;
     }
+    door_native_threads((uint32_t)number_of("CARDEA_FLOOR", 1),
+                        ceiling_of("CARDEA_CALLS"));
     int d =
         door_create_native(app_procedure, (void *)cookie, 0, DOOR_FEATURE_HTTP);
     if (d < 0) {

@@ -4,6 +4,7 @@
  * meant for others. docs/isolation.md lists them. */
 #include "cohort/keeper_priv.h"
 
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@ static const char *const kept[] = {
 
 /* HOME, USER, LOGNAME; CARDEA_DOOR, _MODULE, _CONTROL, _STATE, _LIMITS;
  * _OUTPUT, _COPIES, _START_TIMEOUT, _RECYCLE_CALLS, _AGE, _MEMORY; the NULL. */
-#define OTHERS 15
+#define OTHERS 18
 
 struct vars {
     char **list;
@@ -105,21 +106,29 @@ add_number(struct vars *vars, const char *name, uint64_t value, uint64_t scale)
     add(vars, name, value > 0 ? text : NULL);
 }
 
-/* Where forked copies get pipes, and what bounds them (cardea_serve(3)). */
+/* Where forked copies get pipes, and what bounds copies and threads
+ * (cardea_serve(3)). */
 static void
 add_copies(struct vars *vars, const struct keeper_module *m)
 {
     const struct conf_module *conf = m->conf;
     const uint64_t *amounts = conf->amounts;
     char output[WRITERS_PATH];
+    char floor[24];
 
     if (writers_path(m, output)) {
         add(vars, COPY_OUTPUT_VARIABLE, output);
     }
+    add_number(vars, "CARDEA_CEILING", conf->ceiling, 1);
+    add_number(vars, "CARDEA_CALLS", conf->calls, 1);
     if (conf->kind != CONF_MODULE_RUN && conf->kind != CONF_MODULE_WSGI) {
         return;
     }
     add_number(vars, "CARDEA_COPIES", conf->copies, 1);
+    if (conf->has_floor) {
+        snprintf(floor, sizeof(floor), "%" PRIu64, conf->floor);
+        add(vars, "CARDEA_FLOOR", floor);
+    }
     if (conf->wheres[CONF_OPTION_START_TIMEOUT].line > 0) {
         add_number(vars, "CARDEA_START_TIMEOUT", conf->start_timeout_ns,
                    NS_PER_SEC);

@@ -144,6 +144,9 @@ option_unknown(struct conf_check *check, const struct conf_word *name)
                     shown.text, near ? near : "");
 }
 
+/* How long a process that nobody calls stays with `floor 0`. */
+#define FLOOR_IDLE (60 * NS_PER_SEC)
+
 static bool
 is_repeatable(size_t option)
 {
@@ -210,6 +213,33 @@ module_options(struct conf_check *check, struct conf_module *module,
     }
 }
 
+/* What floor and ceiling are only together, and with the kind. */
+static void
+module_growth(struct conf_check *check, const struct conf_module *module)
+{
+    const struct conf_where *seen = module->wheres;
+    bool copied =
+        module->kind == CONF_MODULE_RUN || module->kind == CONF_MODULE_WSGI;
+
+    if (module->has_floor && module->floor > 1 && !copied) {
+        conf_report_add(check->report, seen[CONF_OPTION_FLOOR],
+                        "'floor' is 0 or 1 for a module with '%s'",
+                        conf_kind_name(module->kind));
+    }
+    if (module->has_floor && module->floor == 0 && module->is_wait) {
+        conf_report_add(check->report, seen[CONF_OPTION_FLOOR],
+                        "'floor 0' is of no use to a module with 'inetd wait': "
+                        "no call would start it again");
+    }
+    if (module->ceiling > 0 && module->floor > module->ceiling) {
+        conf_report_add(check->report, seen[CONF_OPTION_FLOOR],
+                        "'floor' is above 'ceiling' %s",
+                        conf_there(check->report, seen[CONF_OPTION_FLOOR],
+                                   seen[CONF_OPTION_CEILING])
+                            .text);
+    }
+}
+
 /* What the options are only together. */
 static void
 module_whole(struct conf_check *check, const struct conf_module *module,
@@ -236,6 +266,7 @@ module_whole(struct conf_check *check, const struct conf_module *module,
                         "'idle' is of no use to a module with 'inetd wait': no "
                         "call would start it again");
     }
+    module_growth(check, module);
     if (seen[CONF_OPTION_ADDRESS].line) {
         return;
     }
@@ -302,6 +333,11 @@ module_check(struct conf_check *check, const struct conf_node *node)
     module->start_timeout_ns = 30 * NS_PER_SEC;
     conf->n_modules++;
     module_options(check, module, node->children, &has_kind);
+    if (module->has_floor && module->floor == 0 &&
+        module->wheres[CONF_OPTION_IDLE].line == 0) {
+        module->has_idle = true;
+        module->idle_ns = FLOOR_IDLE;
+    }
     if (has_kind) {
         module_whole(check, module, node->children);
     } else if (check->tree->is_whole) {

@@ -465,6 +465,35 @@ option_single(struct conf_check *check, struct conf_module *module,
     } else if (option == CONF_OPTION_COPIES) {
         conf_check_count(check, &node->name, word, 1, 10000, "1 to 10000", "20",
                          &module->copies);
+    } else if (option == CONF_OPTION_FLOOR) {
+        module->has_floor =
+            conf_check_count(check, &node->name, word, 0, 1000, "0 to 1000",
+                             "2", &module->floor) == 0;
+    } else if (option == CONF_OPTION_CEILING) {
+        conf_check_count(check, &node->name, word, 1, 10000, "1 to 10000", "50",
+                         &module->ceiling);
+    }
+}
+
+/* `calls per copy 8`. */
+static void
+option_calls(struct conf_check *check, struct conf_module *module,
+             const struct conf_node *node)
+{
+    const struct conf_words *per = node->words;
+    const struct conf_words *copy = per ? per->next : NULL;
+    const struct conf_word *word;
+
+    if (!copy || !conf_word_is(&per->word, "per") ||
+        !conf_word_is(&copy->word, "copy") || !copy->next) {
+        conf_report_add(check->report, node->name.where,
+                        "write calls per copy NUMBER");
+        return;
+    }
+    word = conf_check_single(check, &copy->word, copy->next, "8");
+    if (word) {
+        conf_check_count(check, &node->name, word, 1, 10000, "1 to 10000", "8",
+                         &module->calls);
     }
 }
 
@@ -484,6 +513,8 @@ conf_check_option(struct conf_check *check, struct conf_module *module,
         option_path(check, &module->writes, node);
     } else if (option == CONF_OPTION_LIMIT || option == CONF_OPTION_RECYCLE) {
         option_amount(check, module, option, node);
+    } else if (option == CONF_OPTION_CALLS) {
+        option_calls(check, module, node);
     } else {
         option_single(check, module, option, node);
     }

@@ -157,6 +157,10 @@ struct conf_module {
     bool has_idle;             /* ends when it had no call for idle_ns */
     uint64_t idle_ns;
     uint64_t copies; /* at most so many processes; 0: as many as it takes */
+    bool has_floor;
+    uint64_t floor;   /* so many copies stay; 0: no process does */
+    uint64_t ceiling; /* at most so many copies; 0: as memory allows */
+    uint64_t calls;   /* at most so many at once in a process; 0: no bound */
     uint64_t amounts[CONF_AMOUNTS]; /* 0: no bound */
     struct conf_where amount_wheres[CONF_AMOUNTS];
     struct conf_entries environment, secrets, reads, writes;

@@ -375,6 +375,25 @@ print_amounts(const struct conf *conf, const struct conf_module *module,
     }
 }
 
+/* How many copies there are, where it was written. */
+static void
+print_growth(const struct conf *conf, const struct conf_module *module,
+             FILE *out)
+{
+    if (module->has_floor) {
+        fprintf(out, "    floor %" PRIu64, module->floor);
+        print_origin(conf, module->wheres[CONF_OPTION_FLOOR], out);
+    }
+    if (module->ceiling > 0) {
+        fprintf(out, "    ceiling %" PRIu64, module->ceiling);
+        print_origin(conf, module->wheres[CONF_OPTION_CEILING], out);
+    }
+    if (module->calls > 0) {
+        fprintf(out, "    calls per copy %" PRIu64, module->calls);
+        print_origin(conf, module->wheres[CONF_OPTION_CALLS], out);
+    }
+}
+
 static void
 print_module(const struct conf *conf, const struct conf_module *module,
              FILE *out)
@@ -407,6 +426,7 @@ print_module(const struct conf *conf, const struct conf_module *module,
         fprintf(out, "    copies %" PRIu64, module->copies);
         print_origin(conf, module->wheres[CONF_OPTION_COPIES], out);
     }
+    print_growth(conf, module, out);
     print_entries(conf, CONF_OPTION_ENVIRONMENT, &module->environment, out);
     print_entries(conf, CONF_OPTION_SECRET, &module->secrets, out);
     print_entries(conf, CONF_OPTION_READ, &module->reads, out);

@@ -30,15 +30,22 @@
 
 #include "base/util.h"
 
-#define MOST       1000u
-#define START_NS   30000000000ull
-#define LOOK_US    50            /* while calls wait */
-#define BUSY_US    1000          /* while calls wait and nothing can be done */
-#define WOKEN_NS   1000000ull    /* a parked copy looks within that */
-#define STOPPED_NS 100000000ull  /* or it is looked at */
-#define LATE_NS    1000000000ull /* past its deadline: it is killed */
-#define AGAIN_NS   20000000ull   /* first pause after a start that failed */
-#define AGAIN_MAX  5000000000ull
+#define MOST        1000u
+#define START_NS    30000000000ull
+#define LOOK_US     50 /* while calls wait */
+#define HELD_MAX_US 10000
+#define BUSY_US     1000          /* while calls wait and nothing can be done */
+#define WOKEN_NS    1000000ull    /* a parked copy looks within that */
+#define STOPPED_NS  100000000ull  /* or it is looked at */
+#define LATE_NS     1000000000ull /* past its deadline: it is killed */
+#define AGAIN_NS    20000000ull   /* first pause after a start that failed */
+#define AGAIN_MAX   5000000000ull
+#define ASLEEP_NS   5000000ull /* a copy that sleeps is looked at again */
+#define ASLEEP_MAX  80000000ull
+#define BY_PEAK     16u          /* at a look, without a proof */
+#define MEASURE_NS  250000000ull /* between two looks at a copy's memory */
+#define TELL_NS     60000000000ull
+#define SIZE_FIRST  (1u << 20) /* of one, and a part of its parent's */
 
 static struct copies *
 all(void)
@@ -79,6 +86,12 @@ door_copies_prepare(const struct door_copy_hooks *hooks,
     c->limits = *limits;
     if (c->limits.most == 0 || c->limits.most > MOST) {
         c->limits.most = MOST;
+    }
+    c->growth = (struct growth)GROWTH_NULL;
+    c->growth.ceiling = c->limits.most;
+    c->growth.floor = MIN_OF(MAX_OF(c->limits.floor, 1), c->limits.most);
+    if (c->limits.to_none) {
+        c->growth.floor = 0;
     }
     if (c->limits.start_ns == 0) {
         c->limits.start_ns = START_NS;
@@ -127,7 +140,7 @@ adopt(struct copies *c, struct copy *copy, pid_t pid)
 
     copy->pid = pid;
     copy->started_at = door_now();
-    copy->woken_at = 0;
+    copy->woken_at = copy->seen_at = copy->calls = 0;
     copy->n_sources = door_server.n_sources;
     copy->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     e = copy->pidfd < 0 ? errno : 0;
@@ -149,6 +162,7 @@ adopt(struct copies *c, struct copy *copy, pid_t pid)
         return;
     }
     c->n++;
+    growth_made(&c->growth, c->n, copy->started_at);
     tell_number(c);
 }
 
@@ -319,7 +333,9 @@ copies_calls(void)
 /* What one look at all of them found. */
 struct view {
     uint32_t current; /* that map every ring, and are ready */
-    uint32_t starting, computing;
+    uint32_t starting, computing, asleep, cpus;
+    uint32_t serving;
+    uint32_t young;     /* that start, or have not answered a call */
     uint64_t first_due; /* when the first of them may be killed; 0: never */
     struct copy *idlest;
     uint64_t idle_since;
@@ -384,6 +400,26 @@ due(struct view *view, uint64_t at)
     }
 }
 
+/* Is COPY, which does not park, on a CPU, or waiting for one? One that was seen
+ * asleep in its call is believed to be, for longer each time. */
+static bool
+computes(struct copy *copy, uint64_t now)
+{
+    bool same = copy->seen_at != 0 && copy->seen_calls == copy->calls;
+
+    if (same && now - copy->seen_at < copy->seen_ns) {
+        return false;
+    }
+    if (pool_process_state(copy->pid) == 'R') {
+        copy->seen_at = 0;
+        return true;
+    }
+    copy->seen_ns = same ? MIN_OF(copy->seen_ns * 2, ASLEEP_MAX) : ASLEEP_NS;
+    copy->seen_calls = copy->calls;
+    copy->seen_at = now;
+    return false;
+}
+
 static void
 look_at(struct copies *c, struct copy *copy, struct view *view, uint64_t now,
         bool waits)
@@ -402,6 +438,15 @@ look_at(struct copies *c, struct copy *copy, struct view *view, uint64_t now,
         kill(copy->pid, SIGKILL); /* not yet reaped: still ours */
         return;
     }
+    if (waits && state != COPY_PARKS && state != COPY_STARTS &&
+        view->computing < view->cpus) {
+        bool on_cpu = computes(copy, now);
+
+        view->computing += on_cpu;
+        view->asleep += !on_cpu && state == COPY_SERVES;
+    }
+    view->young += copy->calls == 0;
+    view->serving += state == COPY_SERVES;
     if (state == COPY_STARTS) {
         view->starting++;
         due(view, copy->started_at + c->limits.start_ns);
@@ -424,9 +469,6 @@ look_at(struct copies *c, struct copy *copy, struct view *view, uint64_t now,
             view->idlest = copy;
             view->idle_since = since;
         }
-    } else if (waits && !is_free(state) &&
-               view->computing < (uint32_t)door_server.n_cpus) {
-        view->computing += pool_process_state(copy->pid) == 'R';
     }
 }
 
@@ -461,7 +503,7 @@ renew(struct copies *c, const struct view *view)
     for (uint32_t i = 0; i < c->size; i++) {
         struct copy *copy = &c->list[i];
 
-        if (view->current > 0 && copy->pid != 0 &&
+        if ((view->current > 0 || c->growth.floor == 0) && copy->pid != 0 &&
             copy->n_sources != door_server.n_sources &&
             atomic_load(&c->notes[i].state) != COPY_STARTS &&
             atomic_load(&c->notes[i].asked) == 0) {
@@ -470,49 +512,74 @@ renew(struct copies *c, const struct view *view)
     }
 }
 
-/* N calls wait: parked copies are woken, and more made for the rest.
- * Microseconds until the next look. */
-static int
-grow(struct copies *c, const struct view *view, uint32_t n, uint64_t now)
+/* How large is a copy that has worked? One of them is looked at. */
+static void
+measure(struct copies *c, uint64_t now)
 {
-    uint32_t coming = view->starting;
+    if (c->growth.size == 0) {
+        /* What it shares with its parent it will write to in part. */
+        c->growth.size = SIZE_FIRST + room_anonymous(c->pid) / 8;
+    }
+    if (now - c->measured_at < MEASURE_NS) {
+        return;
+    }
+    c->measured_at = now;
+    for (uint32_t k = 1; k <= c->size; k++) {
+        uint32_t i = (c->measured + k) % c->size;
 
-    for (uint32_t i = 0; i < c->size && coming < n; i++) {
-        struct copy *copy = &c->list[i];
-
-        if (copy->pid == 0 || !is_free(atomic_load(&c->notes[i].state))) {
-            continue;
+        if (c->list[i].pid != 0 && c->list[i].calls > 0) {
+            growth_measured(&c->growth, room_private(c->list[i].pid));
+            c->measured = i;
+            return;
         }
-        if (copy->woken_at == 0) {
-            copy->woken_at = now;
-            ask(c, copy, false);
-        }
-        coming += now - copy->woken_at < WOKEN_NS || !is_stopped(copy);
     }
-    if (coming >= n || view->computing >= (uint32_t)door_server.n_cpus) {
-        return BUSY_US;
-    }
-    n = MIN_OF(n, count_waiting()); /* some may have been taken meanwhile */
-    while (coming < n && start_one(c, c->limits.most)) {
-        coming++;
-    }
-    return coming < n ? BUSY_US * 10 : LOOK_US;
 }
 
-/* No call waits: the copy that was idle for longest leaves when it is not the
- * last. Microseconds until the next look, -1: none. */
-static int
-shrink(struct copies *c, const struct view *view, uint64_t now)
+/* A line for whoever wonders why there are no more, once in a while. */
+static void
+tell_memory(struct copies *c, uint64_t now)
 {
-    if (view->current < 2 || !view->idlest) {
-        /* All of several serve: some will be idle some time later. */
-        return view->current < 2 ? -1 : (int)(QUIET_NS / 1000);
+    if (c->growth.n_waits == 0 ||
+        (c->told_at != 0 && now - c->told_at < TELL_NS)) {
+        return;
     }
-    if (now - view->idle_since >= QUIET_NS) {
-        ask(c, view->idlest, true);
-        return LOOK_US * 20;
+    c->told_at = now;
+    fprintf(stderr,
+            "cardea: no more than %" PRIu32 " copies: one takes %" PRIu64
+            " KB, and %" PRIu64 " KB of memory are left\n",
+            c->n, c->growth.size / 1024, c->growth.room.left / 1024);
+}
+
+/* How many starts may be under way: as many as CPUs are free; or as many as
+ * calls were seen to sleep, for the next ones will as well. */
+static uint32_t
+starts_allowed(const struct view *view)
+{
+    uint32_t free_cpus = view->cpus - view->computing;
+
+    return free_cpus > 0 ? MAX_OF(free_cpus, view->asleep) : 0;
+}
+
+/* Forks until WANTED come, COMING of which do already, as far as there are
+ * memory and CPUs for them. How many come then. */
+static uint32_t
+fork_more(struct copies *c, const struct view *view, uint32_t coming,
+          uint32_t wanted, uint64_t now)
+{
+    uint32_t allowed = starts_allowed(view), room, again, made = 0;
+
+    measure(c, now);
+    again = growth_missing(&c->growth, wanted + view->serving, c->n, now);
+    if (again > 0) {
+        allowed = MAX_OF(allowed, view->starting + MIN_OF(again, BY_PEAK));
     }
-    return (int)((QUIET_NS - (now - view->idle_since)) / 1000) + 1;
+    room = growth_room(&c->growth, c->n, view->young, now);
+    tell_memory(c, now);
+    while (coming + made < wanted && view->starting + made < allowed &&
+           made < room && start_one(c, c->limits.most)) {
+        made++;
+    }
+    return coming + made;
 }
 
 static int
@@ -530,6 +597,60 @@ until(uint64_t at, uint64_t now)
     return (int)MIN_OF(left, 1000000000u);
 }
 
+/* N calls wait: parked copies are woken, and more made for the rest.
+ * Microseconds until the next look. */
+static int
+grow(struct copies *c, const struct view *view, uint32_t n, uint64_t now)
+{
+    uint32_t coming = view->starting, wanted;
+
+    for (uint32_t i = 0; i < c->size && coming < n; i++) {
+        struct copy *copy = &c->list[i];
+
+        if (copy->pid == 0 || !is_free(atomic_load(&c->notes[i].state))) {
+            continue;
+        }
+        if (copy->woken_at == 0) {
+            copy->woken_at = now;
+            ask(c, copy, false);
+        }
+        coming += now - copy->woken_at < WOKEN_NS || !is_stopped(copy);
+    }
+    if (coming >= n) {
+        return BUSY_US;
+    }
+    n = MIN_OF(n, count_waiting()); /* some may have been taken meanwhile */
+    wanted = n > 0 ? growth_wanted(&c->growth, n + view->serving, now) : 0;
+    wanted -= MIN_OF(wanted, view->serving);
+    uint32_t come = fork_more(c, view, coming, wanted, now);
+    if (come >= n || come > coming) {
+        c->held_us = 0;
+        return LOOK_US;
+    }
+    /* They compute: more would not help, and looking costs what they use. */
+    c->held_us = MAX_OF(MIN_OF(c->held_us * 2, HELD_MAX_US), LOOK_US);
+    return c->held_us;
+}
+
+/* No call waits: the copy that was idle for longest leaves, down to the floor.
+ * Microseconds until the next look, -1: none. */
+static int
+shrink(struct copies *c, const struct view *view, uint64_t now)
+{
+    uint64_t quiet = c->growth.quiet_ns;
+
+    if (view->current <= c->growth.floor || !view->idlest) {
+        /* All of several serve: some will be idle some time later. */
+        return view->current <= c->growth.floor ? -1 : (int)(quiet / 1000);
+    }
+    if (now - view->idle_since >= quiet) {
+        ask(c, view->idlest, true);
+        growth_left(&c->growth, now);
+        return LOOK_US * 20;
+    }
+    return until(view->idle_since + quiet, now);
+}
+
 /* One look at all that is there. Microseconds until the next; -1: when
  * something comes. */
 static int
@@ -538,7 +659,13 @@ look_after(struct copies *c)
     uint32_t waiting = count_waiting();
     uint64_t now = door_now();
     struct view view = {0};
+    uint32_t floor = MAX_OF(c->growth.floor, waiting > 0);
     int us;
+
+    view.cpus = (uint32_t)door_server.n_cpus;
+    if (waiting > 0) {
+        view.cpus = growth_cpus(&c->growth, view.cpus, now);
+    }
 
     for (uint32_t i = 0; i < c->size; i++) {
         if (c->list[i].pid != 0) {
@@ -546,11 +673,13 @@ look_after(struct copies *c)
         }
     }
     renew(c, &view);
-    /* One stays while there is a ring: a first call never waits for a fork. It
-     * comes also where those that do not know every ring are as many as may be:
-     * they leave once it is ready. */
-    if (door_server.n_sources > 0 && view.current == 0 && view.starting == 0) {
-        view.starting += start_one(c, c->size);
+    /* So many stay while there is a ring: a first call never waits for a fork.
+     * One comes also where those that do not know every ring are as many as may
+     * be: they leave once it is ready. */
+    while (door_server.n_sources > 0 && view.current + view.starting < floor &&
+           start_one(c, view.current + view.starting == 0 ? c->size
+                                                          : c->limits.most)) {
+        view.starting++;
     }
     us = waiting > 0 ? grow(c, &view, waiting, now) : shrink(c, &view, now);
     if (view.first_due != 0) {

@@ -1,6 +1,7 @@
 /* Forked copies: what the parent (copies.c) and a copy (copy.c) share. */
 #pragma once
 
+#include "door/growth.h"
 #include "door/native.h"
 #include "door/server.h"
 
@@ -10,8 +11,10 @@ struct copy {
     int pidfd;
     uint32_t n_sources; /* door_server.n_sources when it was made */
     uint64_t started_at;
-    uint64_t woken_at; /* 0, or: since when it is to take a call */
-    uint64_t calls;    /* that it had served then */
+    uint64_t woken_at;            /* 0, or: since when it is to take a call */
+    uint64_t calls;               /* that it had served then */
+    uint64_t seen_calls, seen_at; /* it slept in the call after these, then */
+    uint64_t seen_ns;             /* and for so long that is believed */
 };
 
 struct copies {
@@ -22,10 +25,15 @@ struct copies {
     struct copy *list;       /* and as many */
     uint32_t n;              /* that live */
     uint64_t calls;          /* of those that have ended */
-    uint64_t look_at;        /* when one may leave, or start again; 0: never */
-    uint32_t failures;       /* starts that failed, in a row */
-    uint64_t not_before;     /* no start before that */
-    pid_t pid;               /* the parent's */
+    struct growth growth;    /* how many there may be */
+    uint32_t measured;       /* index of the last that was looked at for that */
+    uint64_t measured_at;
+    int held_us;         /* until the next look, while they compute */
+    uint64_t told_at;    /* that there is no memory for more */
+    uint64_t look_at;    /* when one may leave, or start again; 0: never */
+    uint32_t failures;   /* starts that failed, in a row */
+    uint64_t not_before; /* no start before that */
+    pid_t pid;           /* the parent's */
 };
 
 /* The rest of a new copy's life: serves as NOTE until it is to leave. */

@@ -147,6 +147,7 @@ door_native_serve(void)
         usleep(20000);
         t = pool_adopt();
     }
+    pool_fill();
     pool_serve(t); /* a thread of the program's own never leaves */
     abort();
 }

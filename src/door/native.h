@@ -65,7 +65,9 @@ struct door_copy_hooks {
 
 /* How many copies, and how long each lives. 0: no bound, or the usual one. */
 struct door_copy_limits {
-    uint32_t most;          /* copies at once; 1000 */
+    uint32_t most;          /* copies at once; 1000, or what fits */
+    uint32_t floor;         /* that stay without calls; 1 */
+    bool to_none;           /* none stays: FLOOR is 0, and means it */
     uint64_t start_ns;      /* until `start` has returned; 30 s */
     uint64_t calls, age_ns; /* of one copy, up to a tenth more or less */
     uint64_t memory;        /* bytes resident */
@@ -77,6 +79,10 @@ struct door_copy_limits {
  * there are more threads), ENOMEM. */
 int door_copies_prepare(const struct door_copy_hooks *hooks,
                         const struct door_copy_limits *limits);
+
+/* How many threads serve: at least FLOOR, once the program serves, and at most
+ * MOST at once (0: as many as there is memory for). Before the first door. */
+void door_native_threads(uint32_t floor, uint32_t most);
 
 /* Native calls are served by the thread that calls door_native_serve(), one at
  * a time: for a handler that is not safe with threads, in a program that has

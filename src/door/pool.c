@@ -15,9 +15,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/util.h"
+
 #define SEEN_NS     5000000ull /* how long "asleep" is believed */
 #define ARGS_KEPT   (1u << 20) /* a thread's buffer between calls */
 #define ANNOUNCE_NS 20000ull   /* answers are held back no longer */
+#define NEVER_NS    86400000000000ull
+#define LONG_NS     1000000ull   /* a call: its thread goes to any CPU */
+#define THREAD_SIZE (256u << 10) /* of stack and heap that a thread touches */
 
 static void thread_ends(void *arg);
 static void pool_default_creator(door_info_t *info);
@@ -238,12 +243,17 @@ pool_has_cpu_locked(void)
 {
     uint64_t now = door_now();
     int running = (int)door_server.n_starting;
+    int cpus = (int)growth_cpus(&door_server.growth,
+                                (uint32_t)door_server.n_cpus, now);
 
     for (struct thread *t = door_server.threads; t; t = t->next) {
-        if (running >= door_server.n_cpus) {
+        if (running >= cpus) {
             return false;
         }
         if (!atomic_load_explicit(&t->serving, memory_order_relaxed)) {
+            /* Between two calls: it takes the next one at once. */
+            running += !t->idle &&
+                       atomic_load_explicit(&t->enlisted, memory_order_relaxed);
             continue;
         }
         uint32_t call = atomic_load_explicit(&t->calls, memory_order_relaxed);
@@ -257,7 +267,31 @@ pool_has_cpu_locked(void)
             t->seen_at = now;
         }
     }
-    return running < door_server.n_cpus;
+    return running < cpus;
+}
+
+static uint32_t
+count_all_locked(void)
+{
+    return door_server.n_threads + door_server.n_starting;
+}
+
+bool
+pool_is_burst_locked(uint32_t waiting)
+{
+    uint32_t n = count_all_locked();
+    uint32_t idle =
+        atomic_load_explicit(&door_server.shared.n_idle, memory_order_relaxed);
+
+    return growth_missing(&door_server.growth, waiting + n - MIN_OF(idle, n), n,
+                          door_now()) > 0;
+}
+
+bool
+pool_has_room_locked(void)
+{
+    return growth_room(&door_server.growth, count_all_locked(),
+                       door_server.n_starting, door_now()) > 0;
 }
 
 uint32_t
@@ -429,8 +463,9 @@ static bool
 may_leave(const struct thread *t)
 {
     pthread_mutex_lock(&door_server.lock);
+    uint32_t stay = MAX_OF(door_server.growth.floor, 1);
     bool may =
-        !t->is_users && (door_server.n_threads > 1 || !door_server.doors);
+        !t->is_users && (door_server.n_threads > stay || !door_server.doors);
     pthread_mutex_unlock(&door_server.lock);
     return may;
 }
@@ -441,20 +476,66 @@ static bool
 rest(struct thread *t)
 {
     bool given, leaves = false;
+    uint64_t quiet;
 
     place(t, -1);
     pthread_mutex_lock(&door_server.lock);
     idle_push_locked(t);
+    quiet = door_server.growth.quiet_ns;
     pthread_mutex_unlock(&door_server.lock);
     while (atomic_load(&t->wake) == 0 && !leaves) {
-        int e = door_futex_wait(&t->wake, 0, QUIET_NS, false);
+        int e =
+            door_futex_wait(&t->wake, 0, t->is_users ? NEVER_NS : quiet, false);
         leaves = e == ETIMEDOUT && may_leave(t);
     }
     pthread_mutex_lock(&door_server.lock);
     given = t->assigned;
+    if (leaves && !given) {
+        growth_left(&door_server.growth, door_now());
+    }
     pthread_mutex_unlock(&door_server.lock);
     leave_idle(t);
     return given || !leaves;
+}
+
+/* How many calls wait for each thread that serves SRC, or would with one more.
+ */
+static uint32_t
+crowd(const struct source *src)
+{
+    return ring_n_waiting(src) / (atomic_load(&src->serving) + 1);
+}
+
+/* Calls of other sources wait, and no thread is made for them: T, between two
+ * calls, goes where it is needed most, and else where nobody is. */
+static void
+share(struct thread *t)
+{
+    struct source *best = NULL;
+    uint32_t most = crowd(t->src);
+
+    pthread_mutex_lock(&door_server.lock);
+    atomic_store(&door_server.crowded, false); /* one thread for each look */
+    for (struct source *s = door_server.watch; s; s = s->watch_next) {
+        if (s == t->src || s->kind != SOURCE_RING || atomic_load(&s->dead) ||
+            s->door->pool != t->pool) {
+            continue;
+        }
+        uint32_t n = crowd(s);
+        if (n > most || (n > 0 && !best && atomic_load(&s->serving) == 0)) {
+            best = s;
+            most = MAX_OF(n, most);
+        }
+    }
+    if (best) {
+        source_ref(best);
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    if (best) {
+        drop_source(t);
+        take_source(t, best);
+        place(t, -1);
+    }
 }
 
 /* Finds the next call for T. false: T may leave. */
@@ -467,6 +548,11 @@ next_call(struct thread *t)
         if (src && (atomic_load(&src->dead) || src->door->pool != t->pool)) {
             drop_source(t);
             continue;
+        }
+        if (src && src->kind == SOURCE_RING &&
+            atomic_load_explicit(&door_server.crowded, memory_order_relaxed)) {
+            share(t);
+            src = t->src;
         }
         if (src) {
             if (source_take(src, t)) {
@@ -671,6 +757,9 @@ end_call(struct thread *t)
         /* A run of short calls is announced once, at its end. */
         uint64_t now = door_now();
         if (!ring_has_work(src) || now - t->run_start > ANNOUNCE_NS) {
+            if (t->pinned >= 0 && now - t->run_start > LONG_NS) {
+                place(t, -1); /* it is no matter of wake-ups any more */
+            }
             ring_announce(src);
             t->run_start = now;
         }
@@ -777,5 +866,28 @@ pool_spawn_locked(struct source *src)
         return e;
     }
     door_server.n_starting++;
+    growth_made(&door_server.growth, count_all_locked(), door_now());
     return 0;
+}
+
+void
+pool_fill(void)
+{
+    int e = 0;
+
+    pthread_mutex_lock(&door_server.lock);
+    while (e == 0 && count_all_locked() < door_server.growth.floor) {
+        e = pool_spawn_locked(NULL); /* else calls make them as they come */
+    }
+    pthread_mutex_unlock(&door_server.lock);
+}
+
+void
+door_native_threads(uint32_t floor, uint32_t most)
+{
+    pthread_mutex_lock(&door_server.lock);
+    door_server.growth.floor = MAX_OF(floor, 1);
+    door_server.growth.ceiling = most;
+    door_server.growth.size = THREAD_SIZE;
+    pthread_mutex_unlock(&door_server.lock);
 }

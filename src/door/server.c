@@ -18,9 +18,16 @@
 #include <unistd.h>
 
 struct server door_server = {
-    .lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1, .kick = -1};
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .growth = GROWTH_NULL,
+    .epoll = -1,
+    .kick = -1,
+};
 
 #define PAUSE_NS 20000000ull /* until what failed is tried again */
+#define QUIET_NS                                                               \
+    10000000000ull /* without a door: the listening thread ends                \
+                    */
 
 /* ---- references ---- */
 
@@ -181,9 +188,13 @@ help_locked(struct source *src)
         return 1000;
     }
     bool grows = pool_grows(src->door);
-    if (grows &&
+    uint32_t waiting = calls_waiting(src);
+    /* As many as the last burst needed are made without a proof anew. */
+    bool again = grows && pool_is_burst_locked(waiting);
+    if (grows && !again &&
         (atomic_load(&src->serving) > 0 || src->door->pool->idle == NULL) &&
         !pool_has_cpu_locked()) {
+        atomic_store(&door_server.crowded, true);
         return 1000;
     }
     if (pool_assign_locked(src)) {
@@ -197,8 +208,12 @@ help_locked(struct source *src)
     /* Threads that have answered and are not yet back take these calls: a
      * caller that sends its next one at once has not made a new high-water
      * mark. */
-    if (calls_waiting(src) <= pool_returning_locked()) {
+    if (waiting <= pool_returning_locked()) {
         return 50;
+    }
+    if (!pool_has_room_locked()) {
+        atomic_store(&door_server.crowded, true);
+        return 1000;
     }
     source_ref(src);
     if (pool_spawn_locked(src) != 0) {

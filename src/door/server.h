@@ -26,13 +26,10 @@
 
 #include "door.h"
 #include "door/cred.h"
+#include "door/growth.h"
 #include "door/native.h"
 #include "door/sys.h"
 #include "door/wire.h"
-
-/* A spare thread leaves after this; the listening one when there was no door
- * for so long. */
-#define QUIET_NS 10000000000ull
 
 enum source_kind { SOURCE_CHANNEL, SOURCE_RING, SOURCE_UNREF };
 
@@ -202,7 +199,9 @@ struct server {
     _Atomic bool unused; /* a door may have lost its last reference */
     bool created; /* the creation function was called for the shared pool */
     uint32_t most_threads; /* that there ever were */
+    struct growth growth;  /* how many threads there may be */
     struct source *watch;
+    _Atomic bool crowded; /* calls wait, and no thread is made for them */
     int epoll, kick;
     pthread_t listener;
     bool running;       /* the listening thread exists */
@@ -302,6 +301,8 @@ int pool_copy_args(struct thread *t, const char *from, size_t size);
 /* Makes a thread; it begins with SRC (reference passes), or NULL. Lock held.
  * 0 or an errno. */
 int pool_spawn_locked(struct source *src);
+/* Makes threads up to the floor. */
+void pool_fill(void);
 /* Does the library make threads for D's pool? Else the program does. */
 bool pool_grows(const struct door *d);
 /* A door of the program's has been made: its creation function is called where
@@ -321,6 +322,11 @@ bool pool_assign_locked(struct source *src);
 char pool_process_state(pid_t pid);
 /* Are fewer serving threads on a CPU than this process may use? Lock held. */
 bool pool_has_cpu_locked(void);
+/* With WAITING calls that nobody has taken: would they all get a thread in a
+ * pool as large as in the last burst? Lock held. */
+bool pool_is_burst_locked(uint32_t waiting);
+/* May there be one thread more, by the ceiling and by memory? Lock held. */
+bool pool_has_room_locked(void);
 /* Threads between two calls, or just made: neither serving nor parked, they
  * look for work themselves, now. Lock held. */
 uint32_t pool_returning_locked(void);
