@@ -342,9 +342,10 @@ def pss_of(pid):
 
 def family(server):
     """(workers, heirs) of a server: an heir is of its worker's group."""
+    name = servers.arguments(server.process.pid)[:1]
     own = [pid for pid in server.pids() if pid != server.process.pid
-           and servers.arguments(pid)[:1] == servers.arguments(
-               server.process.pid)[:1]]
+           and not servers.is_keeper(pid)
+           and servers.arguments(pid)[:1] == name]
     workers = {os.getpgid(pid) for pid in own}
     return sorted(workers), sorted(set(own) - workers)
 

@@ -123,7 +123,8 @@ class Crowd:
 
 
 def workers_of(server):
-    """Its own processes, keeper and workers: those that run its program."""
+    """Its own processes: reaper, keeper, workers and heirs, which all run its
+    program."""
     name = servers.arguments(server.process.pid)[:1]
     exe = os.path.realpath(f"/proc/{server.process.pid}/exe")
     return [pid for pid in server.pids()
@@ -132,9 +133,11 @@ def workers_of(server):
 
 
 def role(server, pid):
-    """keeper, worker, or the name of a module's program."""
-    if pid == server.process.pid:
+    """reaper, keeper, worker, or the name of a module's program."""
+    if servers.is_keeper(pid):
         return "keeper"
+    if pid == server.process.pid:
+        return "reaper"
     if pid in workers_of(server):
         return "worker"
     return os.path.basename(os.path.realpath(f"/proc/{pid}/exe"))
@@ -221,12 +224,13 @@ def idle_pss(bench):
     for _ in range(min(bench.options.rounds, 3)):
         for name, start in tries.items():
             with bench.running(start) as server:
-                runs[name].append(idle_once(server, 1 + len(two)))
+                mains = 1 if name == "nginx" else 2
+                runs[name].append(idle_once(server, mains + len(two)))
     bench.details[row] = runs
     totals = {name: [run["own"]["Pss"] for run in some]
               for name, some in runs.items()}
-    for name, what in (("site", "keeper and workers, example site"),
-                       ("bare", "keeper and workers, two modules")):
+    for name, what in (("site", "all of Cardea, example site"),
+                       ("bare", "all of Cardea, two modules")):
         bench.add(row, what, "kB", totals[name], runs[name][0]["processes"],
                   figure=1024, goal=1536, note=f"{name}: "
                   + idle_text(runs[name][-1]))
@@ -238,7 +242,7 @@ def idle_pss(bench):
         bench.add(row, "nginx: master and 2 workers", "kB", totals["nginx"],
                   runs["nginx"][0]["processes"], note="nginx: "
                   + idle_text(runs["nginx"][-1]))
-        bench.add(row, "keeper and workers / nginx", "", [
+        bench.add(row, "all of Cardea / nginx", "", [
             ours / theirs for ours, theirs in zip(totals["site"],
                                                   totals["nginx"])],
                   runs["site"][0]["processes"], goal=0.5)

@@ -64,6 +64,11 @@ def arguments(pid):
     return read_text(f"/proc/{pid}/cmdline").split("\0")[:-1]
 
 
+def is_keeper(pid):
+    """Cardea's keeper; its first process is the reaper."""
+    return read_text(f"/proc/{pid}/comm") == "cardea-keeper\n"
+
+
 def status_number(path, field):
     """A number of a /proc status file; 0 when there is none."""
     match = re.search(rf"^{field}:\s*(\d+)", read_text(path), re.MULTILINE)

@@ -1,15 +1,13 @@
 """The keeper dies, and its reaper starts another: who connects meanwhile is not
 turned away, and what was begun is finished. See docs/heirs.md."""
 
-import json
 import os
 import re
-import select
+import shutil
 import signal
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -196,6 +194,48 @@ def test_a_keeper_killed_while_it_stops_is_the_last(site):
         assert site.wait_exit() == 3
     site.assert_gone(family)
     assert not [line for line in site.log if "event=keeper-start" in line]
+
+
+def test_a_keeper_that_cannot_start_any_more_is_tried_again(cardea, folder):
+    state = os.path.join(folder, "other")
+    os.mkdir(state)
+    server = cardea(CONF.replace("map GET /www", "#")
+                    + 'set state-folder "$DIR/other"\n')
+    shutil.rmtree(state)
+    with open(state, "w", encoding="ascii") as f:
+        f.write("in its place")
+    server.wait_log(r"event=ready workers=")
+    start = server.lines()
+    os.kill(server.keeper(), signal.SIGKILL)
+    server.wait_log(r"event=keeper-died .*cause=exit-1 count=2", start=start)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.settimeout(15)
+        os.unlink(state)
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+    server.stop()
+
+
+def test_the_page_holds_the_latest_ends(cardea):
+    server = cardea("set workers 8\nset heirs 4\n"
+                    + CONF.replace("set workers 2", "")
+                    .replace("map GET /www", "#"))
+    dead = []
+    for _ in range(2):
+        path = control.path_of(server)
+        until(lambda p=path: all(w["heirs"] == 4
+                                 for w in control.status(p)["workers"]))
+        dead += [p for p, _ in server.family()
+                 if stat_of(p)[0].startswith("cardea")
+                 and p != server.pid and "exec" not in stat_of(p)[0]]
+        kill_keeper(server)
+    told = until(lambda: state_of(server)["keeper"]
+                 if state_of(server)["keeper"]["reaped"] >= len(dead) + 2 else None)
+    assert told["reaped"] == len(dead) + 2 == 2 * (1 + 8 * 5 + 1)  # + the module
+    assert len({e["pid"] for e in told["ends"]}) == len(told["ends"]) == 16
+    times = [e["at_s"] for e in told["ends"]]
+    assert times == sorted(times, reverse=True)
+    server.stop()
 
 
 def first_child(pid):

@@ -407,14 +407,14 @@ run(struct keeper *k)
 }
 
 void
-keeper_forget(struct keeper *k)
+keeper_forget(struct keeper *k, int status)
 {
     runfolder_close(&k->folder);
     if (k->listen_files != NULL) {
         memset(k->listen_files, 0,
                k->conf->n_listens * sizeof(*k->listen_files));
     }
-    keeper_free(k, 0);
+    keeper_free(k, status);
 }
 
 struct keeper *
@@ -473,7 +473,11 @@ keeper_keep(struct keeper *k)
         run(k);
         status = k->forced ? 2 : k->failed ? 1 : k->errors ? 3 : 0;
     }
-    keeper_free(k, status);
+    if (status == 1 && k->was_ready) {
+        keeper_forget(k, status); /* the next one needs it */
+    } else {
+        keeper_free(k, status);
+    }
     return status;
 }
 

@@ -256,8 +256,9 @@ struct keeper *keeper_new(const struct conf *conf,
 int keeper_keep(struct keeper *k);
 /* Takes down and frees K, however much of it there is. */
 void keeper_free(struct keeper *k, int status);
-/* The same, of what another process has taken down: removes no file. */
-void keeper_forget(struct keeper *k);
+/* The same, of what another process has taken down or goes on with: removes no
+ * file. */
+void keeper_forget(struct keeper *k, int status);
 /* Handlers of the sources that setup.c makes. */
 void keeper_log_ready(struct keeper_source *source, uint32_t events);
 void keeper_out_ready(struct keeper_source *source, uint32_t events);

@@ -450,7 +450,7 @@ end_rest(struct reaper *r)
         r->status = 2;
     }
     if (r->in_order) {
-        keeper_forget(k);
+        keeper_forget(k, r->status);
     } else {
         keeper_free(k, r->status);
     }

@@ -68,7 +68,9 @@ stop_begin(struct keeper *k, const char *cause, uint64_t grace_ns)
         return;
     }
     log_stop(k, cause, grace_ns);
-    notify_say(&k->notify, NOTIFY_STOPPING);
+    if (!k->failed || !k->was_ready) { /* else the next keeper starts */
+        notify_say(&k->notify, NOTIFY_STOPPING);
+    }
     k->phase = PHASE_DRAIN;
     for (int i = 0; i < k->n_workers; i++) {
         stop_worker(k, &k->workers[i], grace_ns);
