@@ -51,6 +51,7 @@ test  python3-django py:django   another one
 test  php-fpm        file:/usr/sbin/php-fpm*  a program behind FastCGI
 test  php-cgi        php-cgi     another one
 test  nodejs         node        a program behind HTTP
+test  prometheus     prometheus  reads what cardea metrics prints
 vm    qemu-system-x86 qemu-system-x86_64  the virtual machine
 vm    dbus           dbus-daemon  what systemctl speaks to systemd by
 vm    dbus-user-session file:/usr/lib/systemd/user/dbus.socket  the same for a user

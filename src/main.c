@@ -25,6 +25,7 @@ main(int argc, char **argv)
         .top = ctl_top,
         .why = ctl_why,
         .log = ctl_log,
+        .metrics = ctl_metrics,
         .call = ctl_call,
         .doors = ctl_doors,
         .chaos = ctl_chaos,

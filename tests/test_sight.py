@@ -1,20 +1,23 @@
 """What people see of a running server: log, why, top."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import struct
 import subprocess
-import fcntl
 import termios
 import time
+import urllib.parse
+import urllib.request
 
 import pytest
 
 from lib import control
-from lib.server import until
+from lib.server import free_port, until
 
 SITE = """
     module hello { run "$PROGRAMS/hello" }
@@ -260,3 +263,105 @@ def test_numbers_count_the_memory_of_descendants(server):
     hello = next(line for line in body.splitlines() if " name=hello " in line)
     assert int(re.search(r" processes=(\d+)", hello).group(1)) == 1
     assert int(re.search(r" rss_kb=(\d+)", hello).group(1)) > 500
+
+
+# --- metrics -------------------------------------------------------------
+
+METRICS = SITE + """
+    module metrics { exec "$BUILD/cardea metrics -f $DIR/cardea.conf" }
+    forward http 127.0.0.1:0 to metrics
+"""
+
+
+def page_of(server):
+    _, body = control.ask(control.path_of(server), "numbers")
+    return re.findall(r" event=listener url=(\S+)", body)[-1]
+
+
+def sample(text, name, **labels):
+    """The value of one sample of the text format."""
+    for line in text.splitlines():
+        match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+        if match and match.group(1) == name and all(
+                f'{k}="{v}"' in (match.group(2) or "")
+                for k, v in labels.items()):
+            return float(match.group(3))
+    return None
+
+
+def scrape(url):
+    with urllib.request.urlopen(url, timeout=15) as reply:
+        assert reply.headers["Content-Type"].startswith(
+            "text/plain; version=0.0.4")
+        return reply.read().decode()
+
+
+def test_metrics_count_what_happened(cardea):
+    server = cardea(METRICS)
+    url = page_of(server)
+    for _ in range(3):
+        server.request("/")
+    server.request("/sleep?ms=300")
+    failed(server, "/crash?now=1")
+    text = scrape(url)
+    assert sample(text, "cardea_requests_total", app="hello",
+                  code="2xx") == 3
+    assert sample(text, "cardea_request_errors_total", app="crash",
+                  reason="crash") == 1
+    assert sample(text, "cardea_copies_peak", app="sleepy") == 1
+    runs = "cardea_run_seconds"
+    assert sample(text, runs + "_count", app="sleepy") == 1
+    assert 0.3 <= sample(text, runs + "_sum", app="sleepy") < 3
+    assert sample(text, runs + "_bucket", app="sleepy", le="0.268435456") == 0
+    assert sample(text, runs + "_bucket", app="sleepy", le=r"+Inf") == 1
+    server.wait_log(r"event=died module=crash")
+    until(lambda: sample(scrape(url), "cardea_ends_total", app="crash",
+                         reason="signal-ABRT") == 2)  # a GET is tried twice
+    for line in text.splitlines():
+        labels = re.findall(r'(\w+)="', line.partition(" ")[0])
+        assert set(labels) <= {"app", "code", "reason", "state", "worker",
+                               "le", "version"}, line
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool")
+def test_promtool_finds_nothing_wrong(cardea):
+    server = cardea(METRICS)
+    failed(server, "/crash?now=1")
+    done = subprocess.run(["promtool", "check", "metrics"],
+                          input=scrape(page_of(server)), text=True,
+                          capture_output=True, timeout=30)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="no Prometheus")
+def test_a_real_prometheus_reads_them(cardea, folder):
+    server = cardea(METRICS)
+    server.request("/")
+    target = page_of(server).split("//")[1].strip("/")
+    config = os.path.join(folder, "prometheus.yml")
+    with open(config, "w", encoding="ascii") as f:
+        f.write("global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+                "scrape_configs:\n- job_name: cardea\n  metrics_path: /\n"
+                f"  static_configs: [{{targets: ['{target}']}}]\n")
+    port = free_port()
+    with subprocess.Popen(
+            ["prometheus", f"--config.file={config}",
+             f"--storage.tsdb.path={folder}/tsdb",
+             f"--web.listen-address=127.0.0.1:{port}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as prometheus:
+        try:
+            def read():
+                query = urllib.parse.quote(
+                    'cardea_requests_total{app="hello",code="2xx"}')
+                try:
+                    with urllib.request.urlopen(
+                            f"http://127.0.0.1:{port}/api/v1/query"
+                            f"?query={query}", timeout=5) as reply:
+                        found = json.load(reply)["data"]["result"]
+                except OSError:
+                    return None
+                return found and found[0]["value"][1] == "1"
+            until(read, 30)
+        finally:
+            prometheus.terminate()
+            prometheus.wait(30)

@@ -21,7 +21,7 @@
 static void
 read_text(pid_t pid, const char *name, char *text, size_t size)
 {
-    char path[64];
+    char path[128];
     CLEAN_FD int fd = -1;
     ssize_t n;
 

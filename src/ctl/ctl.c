@@ -336,6 +336,12 @@ verb_log(struct ctl *ctl)
 }
 
 static int
+verb_metrics(struct ctl *ctl)
+{
+    return ctl->metrics(ctl);
+}
+
+static int
 verb_call(struct ctl *ctl)
 {
     return ctl->call(ctl);

@@ -63,6 +63,7 @@ struct ctl {
     int (*top)(struct ctl *ctl);
     int (*why)(struct ctl *ctl);
     int (*log)(struct ctl *ctl);
+    int (*metrics)(struct ctl *ctl);
     int (*call)(struct ctl *ctl);
     int (*doctor)(struct ctl *ctl);
     int (*doors)(struct ctl *ctl);
@@ -105,8 +106,8 @@ int ctl_main(struct ctl *ctl, int argc, char *const *argv);
 /* The verb nearest to WORD (at most two letters' difference), or NULL. */
 const char *ctl_nearest(const char *word);
 
-/* run.c, serve.c, save.c, ask.c, top.c, why.c, log.c, call.c, doctor.c,
- * doors.c, chaos.c: what the program itself calls. */
+/* run.c, serve.c, save.c, ask.c, top.c, why.c, log.c, metrics.c, call.c,
+ * doctor.c, doors.c, chaos.c: what the program itself calls. */
 int ctl_check(struct ctl *ctl, const char *file);
 int ctl_run(struct ctl *ctl, const char *file);
 int ctl_serve(struct ctl *ctl);
@@ -116,6 +117,7 @@ int ctl_stop(struct ctl *ctl);
 int ctl_top(struct ctl *ctl);
 int ctl_why(struct ctl *ctl);
 int ctl_log(struct ctl *ctl);
+int ctl_metrics(struct ctl *ctl);
 int ctl_call(struct ctl *ctl);
 int ctl_doctor(struct ctl *ctl);
 int ctl_doors(struct ctl *ctl);
