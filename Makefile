@@ -66,7 +66,11 @@ bench:
 	@exec python3 bench/run.py --build build-release
 
 chaos:
-	@scripts/setup.sh build bench
+	@scripts/setup.sh build test bench
+	@scripts/configure.sh build
+	@[ "$$(uname -m)" != x86_64 ] || { \
+	    scripts/ninja.sh -C build src/front/test-front-exact && \
+	    build/src/front/test-front-exact 20; }
 	@scripts/configure.sh build-release $(RELEASE_OPTIONS)
 	@scripts/ninja.sh -C build-release
 	@scripts/ninja.sh -C build-release bench-programs

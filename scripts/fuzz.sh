@@ -34,6 +34,7 @@ door-reply    30 -max_len=768
 lines         10 -max_len=8192
 control       10 -max_len=256
 fields        10 -max_len=4200
+loop-heap     30 -max_len=768 -len_control=0
 END
 }
 

@@ -558,8 +558,22 @@ def memcheck(total, names):
         judge(total, f"memcheck of {name}", status, out)
 
 
+def exact(total, seconds):
+    """Kills a worker at any instruction, for SECONDS (docs/heirs.md)."""
+    program = os.path.join(ROOT, ASAN, "src", "front", "test-front-exact")
+    if not os.path.exists(program):
+        total.add(0, 0, 1)
+        say("skipped exact: x86-64 only")
+        return
+    # The seed is printed, and repeats the run.
+    status, out = run([program, str(seconds)], seconds + UNIT_LIMIT,
+                      {"CMOCKA_MESSAGE_OUTPUT": "TAP"})
+    say("\n".join(re.findall("^# .* kills .*", out, re.M)))
+    judge(total, "exact", status, out)
+
+
 def soak(seconds):
-    """Memcheck, then scenarios until the time is over or something fails."""
+    """Memcheck, then kills and scenarios until the time is over or something fails."""
     total = Sum()
     memcheck(total, sorted(
         os.path.basename(path)[5:-2]
@@ -574,6 +588,7 @@ def soak(seconds):
         # The last turn may start just before the end: bounded all the same.
         # The first fails every system call that there is, not a sample.
         os.environ["CARDEA_INJECT"] = "all" if turn == 1 else ""
+        exact(total, 120)
         scenarios(total, [], limit=SCENARIO_LIMIT + (3000 if turn == 1 else 0))
     return total
 

@@ -16,6 +16,8 @@ enum manner {
     CUT,      /* the first one that is told to stop dies of it */
     CRASHING, /* the first 60 processes end by a signal, each at once */
     LEAVING,  /* the first one ends with 0 and leaves its heirs */
+    KEEPING,  /* it wants its door's module, and its heirs keep the door */
+    UNREADY,  /* the first one dies once it has heirs, and was never ready */
 };
 
 /* Words of the shared page that no worker has, for our own use. */
@@ -129,6 +131,11 @@ misbehave(const struct worker_setup *setup)
             _exit(0);
         }
         break;
+    case UNREADY:
+        if (is_first(setup)) {
+            raise(SIGKILL);
+        }
+        break;
     default:
         break;
     }
@@ -184,7 +191,12 @@ fake_worker(const struct worker_setup *setup)
     signal(WORKER_POKE, SIG_IGN);
     atomic_store(&own_seat(setup)->requests, 0);
     atomic_store(crown_of(setup), myself());
-    tell(setup, WORKER_READY, 0, 0);
+    if (manner_of(setup) != UNREADY) {
+        tell(setup, WORKER_READY, 0, 0);
+    }
+    if (manner_of(setup) == KEEPING) {
+        tell(setup, WORKER_WANTED, 0, 0);
+    }
     while (clone_heirs(setup, n)) {
         n = 1;
         atomic_fetch_sub(&setup->seats[setup->index].heirs, 1);
@@ -192,7 +204,7 @@ fake_worker(const struct worker_setup *setup)
                 setup->index, (int)getpid());
         if (!is_silent(setup)) {
             tell(setup, WORKER_HEIR, 0, (uint32_t)getpid());
-            if (setup->conf->n_targets > 0) {
+            if (setup->conf->n_targets > 0 && manner_of(setup) != KEEPING) {
                 tell(setup, WORKER_DOOR_LOST, 0, WORKER_CAUSE_HEIR);
             }
         }
@@ -526,7 +538,94 @@ test_leaves(void **state)
     pid = wait_pid(s, &at, "event=start worker=0");
     wait_died(s, &at, pid, "exit-0");
     wait_ready(s);
-    assert_non_null(strstr(s->log, "took-over"));
+    wait_takeover(s);
+    end(s, 0);
+}
+
+/* The heir speaks for one that never said that it was ready. */
+static void
+test_heir_before_ready(void **state)
+{
+    struct server *s = start(UNREADY, 2);
+    const char *at = NULL;
+    pid_t pid;
+
+    server_start(s);
+    pid = wait_pid(s, &at, "event=start worker=0");
+    wait_died(s, &at, pid, "signal-KILL");
+    wait_ready(s);
+    pid = wait_takeover(s);
+    kill(pid, SIGKILL);
+    wait_died(s, &at, pid, "signal-KILL");
+    wait_takeover(s);
+    end(s, 0);
+}
+
+/* Waits until *P_PID is told KIND (enum worker_message_kind) of its door, kills
+ * it, and waits for what the one that takes over, in *P_PID, is told first. Is
+ * it the same? */
+static bool
+is_told_again(struct server *s, const char **p_at, pid_t *p_pid, int kind)
+{
+    char want[128];
+    const char *line, *by;
+
+    snprintf(want, sizeof(want), "fake worker=0 got=%d target=0 by=%d\n", kind,
+             (int)*p_pid);
+    wait_line(s, NULL, want);
+    kill(*p_pid, SIGKILL);
+    wait_died(s, p_at, *p_pid, "signal-KILL");
+    *p_pid = wait_takeover(s);
+    snprintf(want, sizeof(want), "target=0 by=%d\n", (int)*p_pid);
+    by = wait_line(s, NULL, want);
+    for (line = by; line > s->log && line[-1] != '\n'; line--) {
+    }
+    snprintf(want, sizeof(want), "fake worker=0 got=%d ", kind);
+    return strncmp(line, want, strlen(want)) == 0;
+}
+
+/* What its door was asked is asked of the heir, before anything else. If we
+ * came too late, the keeper had changed its mind: once more. */
+static void
+check_told_again(struct server *s, const char **p_at, pid_t *p_pid, int kind)
+{
+    for (int i = 0; i < 4; i++) {
+        if (is_told_again(s, p_at, p_pid, kind)) {
+            return;
+        }
+    }
+    fail_msg("no heir was told %d again, in:\n%s", kind, s->log);
+}
+
+static void
+test_told_to_park_again(void **state)
+{
+    struct server *s = start(KEEPING, 2);
+    const char *at = NULL;
+    pid_t pid;
+
+    add_door(s);
+    s->modules[0].start_timeout_ns = 5000000000u;
+    s->modules[0].has_idle = true;
+    s->modules[0].idle_ns = 1000000;
+    pid = start_whole(s, &at);
+    check_told_again(s, &at, &pid, 13);
+    end(s, 0);
+}
+
+static void
+test_told_to_drain_and_keep_again(void **state)
+{
+    struct server *s = start(KEEPING, 2);
+    const char *at = NULL;
+    pid_t pid;
+
+    add_door(s);
+    s->modules[0].start_timeout_ns = 5000000000u;
+    s->modules[0].amounts[CONF_RECYCLE_AGE] = 1;
+    pid = start_whole(s, &at);
+    check_told_again(s, &at, &pid, 14);
+    check_told_again(s, &at, &pid, 15);
     end(s, 0);
 }
 
@@ -565,6 +664,9 @@ main(int argc, char **argv)
         cmocka_unit_test(test_stop_again),
         cmocka_unit_test(test_too_many),
         cmocka_unit_test(test_leaves),
+        cmocka_unit_test(test_heir_before_ready),
+        cmocka_unit_test(test_told_to_park_again),
+        cmocka_unit_test(test_told_to_drain_and_keep_again),
         cmocka_unit_test(test_keeper_killed),
     };
 
