@@ -104,11 +104,28 @@ server_remove_listener_locked(struct name_listener *listener)
         }
         i->listener = NULL;
         if (i->kind == ITEM_LISTENER) {
-            /* The item itself stays until the next event finds it dead: this
-             * may be running inside a round of events. */
+            /* The item itself stays until the end of the round of events that
+             * this may be running inside of. */
             epoll_ctl(door_server.epoll, EPOLL_CTL_DEL, i->fd, NULL);
             close(i->fd);
             i->fd = -1;
+            door_server.has_dead = true;
+        }
+    }
+    server_kick();
+}
+
+void
+items_sweep_locked(void)
+{
+    if (!door_server.has_dead) {
+        return;
+    }
+    door_server.has_dead = false;
+    for (struct item *i = all_items, *next; i; i = next) {
+        next = i->next;
+        if (i->kind == ITEM_LISTENER && !i->listener) {
+            item_remove(i);
         }
     }
 }

@@ -326,6 +326,9 @@ server_turn(int epoll, int us)
     for (int i = 0; i < n; i++) {
         handle(events[i].data.ptr, events[i].events);
     }
+    pthread_mutex_lock(&door_server.lock);
+    items_sweep_locked();
+    pthread_mutex_unlock(&door_server.lock);
     return n;
 }
 

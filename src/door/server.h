@@ -212,6 +212,7 @@ struct server {
     struct copies *copies;
     struct copy_note *note; /* in a copy: its own */
     _Atomic bool orphaned;  /* in a copy: its parent has gone */
+    bool has_dead;          /* listeners that were removed, and not freed yet */
     uint64_t silent_at;     /* 0, or: a silent connection is dropped then */
     uint64_t resume_at; /* 0, or: listeners rest until then, for want of room */
     cpu_set_t *cpus;

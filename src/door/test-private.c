@@ -3,7 +3,7 @@
  * What programs see of it is in tests/conformance. */
 #include "test-door.h"
 
-#include "door/server.h"
+#include "door/items.h"
 
 static int
 count_doors(void)
@@ -102,6 +102,43 @@ test_name_holds_door(void **state)
     assert_int_equal(call_once(d), 0);
     close(d);
     assert_doors(before);
+    test_folder_remove(room);
+}
+
+static bool
+has_items(void *arg)
+{
+    int n = 0;
+
+    pthread_mutex_lock(&door_server.lock);
+    for (const struct item *i = all_items; i; i = i->next) {
+        n++;
+    }
+    pthread_mutex_unlock(&door_server.lock);
+    return n <= *(const int *)arg;
+}
+
+/* What was watched for a name goes with it. */
+static void
+test_name_goes_whole(void **state)
+{
+    char room[32], path[64];
+    int few = 10, d = door_create(echo, NULL, 0);
+
+    test_folder(room);
+    snprintf(path, sizeof path, "%s/d", room);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(door_attach(d, path, 0600), 0);
+        assert_int_equal(unlink(path), 0);
+        int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(fattach(d, path), 0);
+        assert_int_equal(fdetach(path), 0);
+        close(fd);
+        assert_int_equal(unlink(path), 0);
+    }
+    close(d);
+    assert_true(test_until(has_items, &few));
     test_folder_remove(room);
 }
 
@@ -362,6 +399,7 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_closed_door_is_freed),
         cmocka_unit_test(test_name_holds_door),
+        cmocka_unit_test(test_name_goes_whole),
         cmocka_unit_test(test_call_holds_door),
         cmocka_unit_test(test_binding_holds_record),
         cmocka_unit_test(test_bound_thread_is_no_help),
