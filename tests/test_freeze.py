@@ -140,6 +140,10 @@ def test_a_frozen_worker_is_woken(cardea, sticky):
 def test_a_stopped_worker_is_taken_over(cardea):
     server = cardea("set workers 1\n" + SOCKET)
     worker, = server.workers()
+    # One that is stopped before it has cloned them is as one without.
+    path = control.path_of(server)
+    until(lambda: control.status(path)["workers"][0]["heirs"] == 2,
+          what="the heirs")
     held = server.wire()
     began = time.monotonic()
     os.kill(worker, signal.SIGSTOP)
