@@ -252,6 +252,7 @@ json_calls(struct json *j, const struct tally_sum *sum)
     }
     json_num(j, "calls", sum->calls);
     json_num(j, "in_flight", sum->in_flight);
+    json_num(j, "queued", sum->queued);
     json_ms(j, "run_ms", sum->run_ns);
     json_ms(j, "wait_ms", sum->wait_ns);
     json_ms(j, "median_run_ms", sum->median_ns);

@@ -32,6 +32,8 @@ test_sums_survive_a_death(void **state)
     tallies_of(&t, 1)[1].wait[27] = 1;
     tallies_of(&t, 1)[1].median_ns = 7000;
     tallies_of(&t, 0)[1].in_flight = 2;
+    tallies_of(&t, 0)[1].queued = 3;
+    tallies_of(&t, 1)[1].queued = 4;
     tallies_of(&t, 0)[1].threads = 7;
     tallies_of(&t, 0)[1].threads_high = 9;
     tallies_of(&t, 1)[1].calls = 10;
@@ -43,6 +45,7 @@ test_sums_survive_a_death(void **state)
     assert_int_equal(sum.calls, 15);
     assert_int_equal(sum.answers[0], 4);
     assert_int_equal(sum.in_flight, 2);
+    assert_int_equal(sum.queued, 7);
     assert_int_equal(sum.threads, 7);
     assert_int_equal(sum.threads_high, 11);
     assert_int_equal(sum.wait[27], 6);
@@ -90,6 +93,7 @@ test_a_liar_is_bounded(void **state)
     assert_true(sum.calls == 4611686018427387904ull);
     assert_true(sum.causes[1] == 4611686018427387904ull);
     assert_int_equal(sum.in_flight, 2048);
+    assert_int_equal(sum.queued, 2097152);
     assert_int_equal(sum.threads, 4194304);
     tallies_deinit(&t);
 }

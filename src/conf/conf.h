@@ -217,6 +217,7 @@ struct conf {
     bool access_log;            /* on */
     bool core_files;            /* off: keeper and workers leave none */
     uint64_t workers;           /* 0: one a CPU */
+    uint64_t queue;             /* calls that may wait for one door; 1024 */
     uint64_t heirs;             /* of each worker; 2 */
     char *domain; /* lower case; the site's own name, for requests that name no
                    * host; NULL: none */

@@ -24,7 +24,7 @@ static const char whole[] =
     "set idle-timeout 1h\n"
     "set call-timeout 1d # and a comment\n"
     "set grace 0s\n"
-    "set access-log off; set workers 3; set heirs 0\n"
+    "set access-log off; set workers 3; set heirs 0; set queue 9\n"
     "set user www\n"
     "set run-folder run/./x/../y/; set state-folder ../state\n"
     "forward http :80 to {\n"
@@ -55,6 +55,7 @@ test_settings(void **state)
     assert_int_equal(conf->grace_ns, 0);
     assert_false(conf->access_log);
     assert_int_equal(conf->workers, 3);
+    assert_int_equal(conf->queue, 9);
     assert_int_equal(conf->heirs, 0);
     assert_string_equal(conf->user, "www");
     assert_string_equal(conf->run_folder, "/etc/app/run/y");
@@ -75,6 +76,7 @@ test_defaults(void **state)
     assert_int_equal(conf->grace_ns, 30000000000);
     assert_true(conf->access_log);
     assert_int_equal(conf->workers, 0);
+    assert_int_equal(conf->queue, 1024);
     assert_int_equal(conf->heirs, 2);
     assert_null(conf->user);
     assert_null(conf->run_folder);

@@ -566,6 +566,7 @@ test_print(void **state)
         "set grace 1h  # app/x.conf:9, $only of -D\n"
         "set access-log on  # default\n"
         "# workers: one a CPU  # default\n"
+        "set queue 1024  # default\n"
         "set heirs 2  # default\n"
         "set core-files off  # default\n"
         "# domain: none  # default\n"

@@ -37,6 +37,7 @@ call_release(struct worker *w, struct conn *c)
     r->has_slot = false;
     r->area = 0;
     KEEP_ORDER();
+    waiting_remove(w, (uint32_t)(c - w->conns));
     if (g->state == RING_CLOSED || g->state == RING_DEAD) {
         /* It goes with the ring. */
     } else if (had_slot && ring_is_in_flight(g, c->slot)) {
@@ -502,19 +503,34 @@ call_publish(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
     struct request *r = request_of(w, c);
+
+    /* Of one that waited before, what is left. */
+    if (r->due == 0) {
+        r->due = w->now + call_timeout(w, r->target);
+    } else if (r->due <= w->now) {
+        r->due = w->now + NS_PER_MS;
+    }
+    call_is_ready(w, r);
+    /* A descriptor that went ahead belongs to a slot: it cannot wait. */
+    if (!r->has_slot && waiting_must(w, c->ring)) {
+        waiting_begin(w, i);
+    } else {
+        call_publish_now(w, i);
+    }
+}
+
+void
+call_publish_now(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
     struct ring *g = &w->rings[c->ring];
     int slot = r->has_slot ? (int)c->slot : ring_slot_take(g, i);
 
     if (slot < 0) {
-        reply_error(w, i, 503, CAUSE_FULL, "Retry-After: 1\r\n");
+        waiting_refuse(w, i, CAUSE_FULL);
         return;
     }
-    /* Of one that waited before, what is left. */
-    uint64_t timeout = call_timeout(w, r->target);
-    if (r->due != 0) {
-        timeout = r->due > w->now ? r->due - w->now : NS_PER_MS;
-    }
-    r->due = w->now + timeout;
     struct ring_entry *e = ring_entry(g, (uint32_t)slot);
     if (r->length_at != 0) {
         char digits[24];
@@ -537,14 +553,13 @@ call_publish(struct worker *w, uint32_t i)
     r->number = g->pub;
     r->claims = ring_claims(g);
     r->called = w->now;
-    call_is_ready(w, r);
     conn_enter(c, CONN_CALL); /* and an heir publishes it, if we do not */
     ring_publish(g, (uint32_t)slot);
     struct tally *t = tally_of(w, r->target);
     tally_add(&t->calls, 1);
     tally_in_flight(t, t->in_flight + 1);
     w->active[c->ring / 64] |= 1ull << (c->ring % 64);
-    worker_arm(w, i, timeout);
+    worker_arm(w, i, r->due - w->now);
 }
 
 /* When the call of R began, as its server says it: within what is possible. */

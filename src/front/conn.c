@@ -145,8 +145,8 @@ client_gone(struct worker *w, uint32_t i)
     struct conn *c = &w->conns[i];
 
     if (c->state == CONN_HEAD || c->state == CONN_BODY ||
-        c->state == CONN_WAIT || c->state == CONN_CALL ||
-        c->state == CONN_SEND ||
+        c->state == CONN_WAIT || c->state == CONN_QUEUE ||
+        c->state == CONN_CALL || c->state == CONN_SEND ||
         (c->state == CONN_RAW && c->seg != ARENA_NONE)) {
         struct request *r = request_of(w, c);
         if (c->state == CONN_CALL) {
@@ -662,6 +662,7 @@ conn_go(struct worker *w, uint32_t i)
             break;
         case CONN_FREE:
         case CONN_WAIT:
+        case CONN_QUEUE:
         case CONN_CALL:
         case CONN_SEND:
         case CONN_DONE:
@@ -739,12 +740,15 @@ conn_event(struct worker *w, uint32_t i, uint32_t events)
         /* A Unix socket says so with bytes still to be read: the read tells.
          * And who sent bytes to a door and left has called it. */
         bool is_raw = c->state == CONN_RAW ||
-                      (c->state == CONN_CALL && request_of(w, c)->raw &&
-                       (events & EPOLLERR) == 0);
+                      ((c->state == CONN_CALL || c->state == CONN_QUEUE) &&
+                       request_of(w, c)->raw && (events & EPOLLERR) == 0);
         c->flags |= is_raw ? CONN_HALF | CONN_READABLE : CONN_GONE;
     }
     if (events & EPOLLRDHUP) {
         c->flags |= CONN_HALF | CONN_READABLE;
+        if (waiting_has_left(w, c)) {
+            c->flags |= CONN_GONE;
+        }
     }
     if (events & EPOLLIN) {
         c->flags |= CONN_READABLE;
@@ -772,6 +776,9 @@ conn_due(struct worker *w, uint32_t i)
         break;
     case CONN_WAIT:
         call_give_up(w, i);
+        break;
+    case CONN_QUEUE:
+        waiting_due(w, i);
         break;
     case CONN_CALL:
         call_overdue(w, c);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/util.h"
+#include "front/queue.h"
 #include "http/chunk.h"
 #include "http/http.h"
 #include "loop/arena.h"
@@ -24,6 +25,7 @@ enum conn_state {
     CONN_HEAD,   /* part of a head is there */
     CONN_BODY,   /* the head is understood, its body arrives */
     CONN_WAIT,   /* complete; the door is on its way */
+    CONN_QUEUE,  /* built; waits for a thread that takes it */
     CONN_CALL,   /* published: slot names the call */
     CONN_SEND,   /* the reply is leaving */
     CONN_LINGER, /* answered early: what still comes is dropped, then close */
@@ -49,7 +51,7 @@ struct conn { /* its index is its descriptor */
     uint8_t listener;
     uint8_t family; /* 4, 6, 0 */
     uint16_t peer_port;
-    uint16_t ring;    /* target, in BODY, WAIT and CALL */
+    uint16_t ring;    /* target, in BODY, WAIT, QUEUE and CALL */
     uint32_t gen;     /* which use of this descriptor: in the epoll data */
     uint32_t seg;     /* input and request; ARENA_NONE */
     uint32_t out_seg; /* a reply head too long for seg; ARENA_NONE */
@@ -67,6 +69,7 @@ struct conn { /* its index is its descriptor */
     uint32_t in_pos, in_len; /* in the input: parsed, arrived */
     uint32_t rest, moved;    /* in SHIFT: to move from in_pos on, and done */
     uint32_t requests;
+    struct queue_link line; /* in QUEUE */
 };
 _Static_assert(sizeof(struct conn) <= 128, "an idle connection is one record");
 

@@ -83,13 +83,13 @@ static const char *
 state_name(uint32_t state)
 {
     static const char *const names[] = {
-        [CONN_FREE] = "free",   [CONN_IDLE] = "idle",
-        [CONN_HEAD] = "head",   [CONN_BODY] = "body",
-        [CONN_WAIT] = "wait",   [CONN_CALL] = "call",
-        [CONN_SEND] = "send",   [CONN_LINGER] = "linger",
-        [CONN_RAW] = "raw",     [CONN_DONE] = "done",
-        [CONN_SHIFT] = "shift", [CONN_ENDING] = "ending",
-        [CONN_SHUT] = "shut",
+        [CONN_FREE] = "free",     [CONN_IDLE] = "idle",
+        [CONN_HEAD] = "head",     [CONN_BODY] = "body",
+        [CONN_WAIT] = "wait",     [CONN_QUEUE] = "queue",
+        [CONN_CALL] = "call",     [CONN_SEND] = "send",
+        [CONN_LINGER] = "linger", [CONN_RAW] = "raw",
+        [CONN_DONE] = "done",     [CONN_SHIFT] = "shift",
+        [CONN_ENDING] = "ending", [CONN_SHUT] = "shut",
     };
 
     return state < ARRAY_LEN(names) && names[state] ? names[state] : "other";

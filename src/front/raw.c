@@ -99,8 +99,8 @@ raw_cut_all(struct worker *w)
     raw_hand_over(w);
     for (uint32_t i = 0; i < w->core->top; i++) {
         const struct conn *c = &w->conns[i];
-        if (c->state != CONN_WAIT && c->state != CONN_CALL &&
-            c->state != CONN_SEND) {
+        if (c->state != CONN_WAIT && c->state != CONN_QUEUE &&
+            c->state != CONN_CALL && c->state != CONN_SEND) {
             continue;
         }
         const struct request *r = request_of(w, c);

@@ -216,6 +216,7 @@ advice(int status, enum reply_cause cause)
     case CAUSE_DEADLINE:
         return "The program that answers here did not answer in time.";
     case CAUSE_FULL:
+    case CAUSE_NO_TIME:
         return "Too much is waiting here already. Try again in a moment.";
     case CAUSE_TIMEOUT_CLIENT:
         return "The request did not arrive in time.";

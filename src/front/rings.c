@@ -81,6 +81,7 @@ static void
 wait_over(struct worker *w, uint32_t target, bool ready)
 {
     w->rings[target].n_queued = 0;
+    waiting_tell(w, target);
     for (uint32_t i = 0; i < w->core->top; i++) {
         struct conn *c = &w->conns[i];
         if (c->state != CONN_WAIT || c->ring != target) {
@@ -138,9 +139,9 @@ rings_look(struct worker *w)
         uint32_t now = 0, most = 0, unclaimed = ring_n_unclaimed(&w->rings[g]);
 
         ring_threads(&w->rings[g], &now, &most);
-        if (t->unclaimed != unclaimed || t->queued != w->rings[g].n_queued) {
+        if (t->unclaimed != unclaimed || t->queued != waiting_n(w, g)) {
             t->unclaimed = unclaimed;
-            t->queued = w->rings[g].n_queued;
+            t->queued = waiting_n(w, g);
         }
         if (t->threads != now || t->threads_high != most) {
             t->threads = now;
@@ -254,7 +255,7 @@ fail_calls(struct worker *w, uint32_t target, enum worker_cause cause)
             continue;
         }
         struct request *r = request_of(w, c);
-        if (c->state == CONN_CALL) {
+        if (c->state == CONN_CALL || c->state == CONN_QUEUE) {
             fail_call(w, i, cause);
         } else if (c->state == CONN_BODY) {
             c->flags |= CONN_CLOSE;

@@ -117,6 +117,9 @@ restore(struct worker *w, uint32_t i)
         forget_call(c, r);
         r->area = 0;
         break;
+    case CONN_QUEUE:
+        forget_call(c, r);
+        break;
     case CONN_RAW:
         if (!is_pass(w, c)) {
             forget_call(c, r);

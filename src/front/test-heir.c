@@ -600,6 +600,41 @@ listener_has_what_heirs_need(void **state)
     close(fd);
 }
 
+/* More calls than the ring takes while nobody serves it: the rest waits in the
+ * worker, some with bodies, and all are answered after its death. */
+static void
+calls_that_wait_are_answered(void **state)
+{
+    struct fixture *f = *state;
+    char text[128];
+    int fds[100];
+
+    assert_int_equal(kill(f->app, SIGSTOP), 0);
+    for (int i = 0; i < 100; i++) {
+        fds[i] = client(f);
+        snprintf(text, sizeof text,
+                 "POST /q%d HTTP/1.1\r\nHost: a\r\n"
+                 "Content-Length: %d\r\n\r\n%s",
+                 i, i % 2 == 0 ? 4 : 0, i % 2 == 0 ? "body" : "");
+        say(fds[i], text);
+    }
+    wait_passes(f);
+    assert_int_equal(atomic_load(&f->tallies[0].queued), 36);
+    kill_worker(f);
+    wait_passes(f);
+    assert_int_equal(atomic_load(&f->tallies[0].queued), 36);
+    assert_int_equal(kill(f->app, SIGCONT), 0);
+    for (int i = 0; i < 100; i++) {
+        snprintf(text, sizeof text, "POST /q%d %s", i,
+                 i % 2 == 0 ? "body" : "");
+        expect_end(fds[i], text);
+        close(fds[i]);
+    }
+    wait_passes(f);
+    assert_int_equal(atomic_load(&f->tallies[0].queued), 0);
+    assert_int_equal(atomic_load(&f->seats[0].areas), 0);
+}
+
 /* ---- forward tcp ---- */
 
 /* Reads N bytes that must all be C. */
@@ -881,6 +916,7 @@ main(void)
         CASE(call_in_flight_is_answered),
         CASE(half_a_head_and_half_a_body),
         CASE(half_a_chunked_body),
+        CASE(calls_that_wait_are_answered),
         CASE(new_connection_after_death),
         CASE(door_given_after_the_clone),
         CASE(hundred_idle_connections),

@@ -128,7 +128,7 @@ wait_limit(struct worker *w)
                     ? ahead * (int64_t)TICK_NS - (int64_t)(w->now % TICK_NS)
                     : 0;
     }
-    bool busy = false, waiting = false;
+    bool busy = w->n_waiting > 0, waiting = busy;
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
         if (w->active[g / 64] >> (g % 64) & 1) {
             busy = true;
@@ -391,9 +391,15 @@ worker_pass(struct worker *w, bool may_block)
     if (core->listeners_pending != 0) {
         accept_some(w);
     }
+    if (w->n_waiting > 0) {
+        waiting_go_on(w);
+    }
     rings_flush(w);
     if (rings_poll(w) > 0) {
         w->nap = NAP_MIN;
+        if (w->n_waiting > 0) {
+            waiting_go_on(w);
+        }
         rings_flush(w); /* pipelined requests of the same connections */
     } else if (core->n_events > 0) {
         w->nap = NAP_MIN;
@@ -478,6 +484,7 @@ worker_rebuild(struct worker *w)
     w->n_passed = 1; /* look */
     w->n_draining = 0;
     memset(w->active, 0, sizeof w->active);
+    waiting_forget(w);
     wheel_init(&w->wheel, w->conns, sizeof(struct conn),
                offsetof(struct conn, timer), (uint32_t)(w->now / TICK_NS));
     arena_forget(&w->arena);
@@ -495,6 +502,10 @@ worker_rebuild(struct worker *w)
         }
         live++;
         wheel_relink(&w->wheel, i);
+        c->line.is_in = 0;
+        if (c->state == CONN_QUEUE) {
+            waiting_add(w, i);
+        }
         if (c->seg != ARENA_NONE) {
             arena_claim(&w->arena, c->seg);
             const struct request *r = request_of(w, c);
@@ -589,8 +600,10 @@ make_core(struct worker *w)
     size_t conns_off = ROUND_UP(rings_off + n_rings * sizeof(struct ring), 128);
     size_t tables_off =
         ROUND_UP(conns_off + n_conns * sizeof(struct conn), 128);
-    int e = arena_make(
-        &w->arena, tables_off + n_rings * sizeof(struct ring_tables), SEGMENTS);
+    size_t queues_off =
+        ROUND_UP(tables_off + n_rings * sizeof(struct ring_tables), 128);
+    int e = arena_make(&w->arena, queues_off + n_rings * sizeof(struct queue),
+                       SEGMENTS);
 
     if (e != 0) {
         return e;
@@ -602,9 +615,12 @@ make_core(struct worker *w)
     core->rings_off = rings_off;
     core->conns_off = conns_off;
     core->tables_off = tables_off;
+    core->queues_off = queues_off;
     core->request_id = door_random();
+    core->queue_seed = door_random();
     w->rings = (struct ring *)(void *)(w->arena.base + rings_off);
     w->conns = (struct conn *)(void *)(w->arena.base + conns_off);
+    w->queues = (struct queue *)(void *)(w->arena.base + queues_off);
     for (uint32_t g = 0; g < core->n_rings; g++) {
         ring_init(&w->rings[g],
                   (struct ring_tables *)(void *)(w->arena.base + tables_off) +

@@ -54,8 +54,8 @@ struct tally {
     _Atomic uint32_t in_flight;  /* handed over and not answered */
     /* The door's own words, fresh after WORKER_LOOKED; 0: not known. */
     _Atomic uint32_t threads, threads_high;
-    /* As fresh: calls that no thread has taken, and requests that wait for
-     * their door. */
+    /* Published calls that no thread has taken, as fresh; and requests that
+     * wait in the worker, for their door or for their turn. */
     _Atomic uint32_t unclaimed, queued;
     uint32_t spare32;
     _Atomic uint64_t causes[CAUSE_N];

@@ -14,6 +14,7 @@
 #include "door/sys.h"
 #include "front/conn.h"
 #include "front/fault.h"
+#include "front/queue.h"
 #include "front/succession.h"
 #include "front/worker.h"
 #include "loop/arena.h"
@@ -68,7 +69,8 @@ struct core {
     /* struct ring[n_rings] and what lies apart of each; struct conn[n_conns].
      * All zero until used, so each costs memory only as far as it was. */
     uint32_t n_rings;
-    uint64_t rings_off, tables_off, conns_off;
+    uint64_t rings_off, tables_off, conns_off, queues_off;
+    uint64_t queue_seed;
 };
 
 struct worker {
@@ -79,6 +81,7 @@ struct worker {
     struct core *core;
     struct conn *conns;
     struct ring *rings;
+    struct queue *queues; /* one of each ring: who waits for a thread */
     struct wheel wheel;
     uint16_t ports[32]; /* of the listeners, as bound */
     uint64_t now;       /* read once a pass, and when it has answers to take */
@@ -88,6 +91,8 @@ struct worker {
     uint64_t wall_sec;
     char date[HTTP_DATE_LEN + 1];
     uint64_t active[TARGETS_MAX / 64]; /* rings with calls in flight */
+    uint64_t lines[TARGETS_MAX / 64];  /* rings that somebody waits for */
+    uint32_t n_waiting;                /* in all queues */
     /* Epochs of the rings whose two memories this process has mapped. A ring
      * that a worker opened after it cloned its heir is not in the heir. */
     uint64_t mapped[TARGETS_MAX];
@@ -275,8 +280,11 @@ call_is_ready(const struct worker *w, struct request *r)
     }
 }
 
-/* The whole body is there: publish. */
+/* The whole body is there: publishes it, or lets it wait for its turn, or
+ * refuses it. */
 void call_publish(struct worker *w, uint32_t i);
+/* Its turn has come. */
+void call_publish_now(struct worker *w, uint32_t i);
 void call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot);
 /* The same for an answer that a worker before us took and did not use. */
 void call_take_answer(struct worker *w, uint32_t i);
@@ -293,6 +301,32 @@ void call_overdue(struct worker *w, const struct conn *c);
 void call_release(struct worker *w, struct conn *c);
 /* Makes the body's room at least WANT bytes. 0, or a status to answer. */
 int call_grow_body(struct worker *w, struct conn *c, uint64_t want);
+
+/* ---- waiting.c: calls that wait for a thread (CONN_QUEUE) ---- */
+/* Must a call of TARGET wait for others? */
+bool waiting_must(const struct worker *w, uint32_t target);
+/* The call of connection I, which is built and has its deadline, waits; or it
+ * is answered 503: there is no time left for it, or too many wait. */
+void waiting_begin(struct worker *w, uint32_t i);
+/* How many requests wait for TARGET, whether for their turn or for the door. */
+uint32_t waiting_n(const struct worker *w, uint32_t target);
+/* Says so in its tally. */
+void waiting_tell(struct worker *w, uint32_t target);
+/* Publishes whose turn has come; to be flushed. Once a pass, and when answers
+ * were taken. */
+void waiting_go_on(struct worker *w);
+/* Connection I is in no queue any more, whether or not it was. */
+void waiting_remove(struct worker *w, uint32_t i);
+/* Its time is over. */
+void waiting_due(struct worker *w, uint32_t i);
+/* 503 with a Retry-After that is worth to wait for. */
+void waiting_refuse(struct worker *w, uint32_t i, enum reply_cause cause);
+/* What an heir does: nobody waits; and connection I does, as its record says.
+ */
+void waiting_forget(struct worker *w);
+void waiting_add(struct worker *w, uint32_t i);
+/* The client of C sends no more. Has it left, and its call not begun? */
+bool waiting_has_left(const struct worker *w, const struct conn *c);
 
 /* ---- raw.c: forward tcp ---- */
 /* Goes on in CONN_RAW. true: the state changed, or there is more to read. */

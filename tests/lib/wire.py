@@ -49,13 +49,17 @@ class Reply:
 class Wire:
     """One connection. Each wait ends after TIMEOUT seconds with an error."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=15, room=None):
-        """ROOM: bytes that the kernel may hold for us unread (about)."""
+    def __init__(self, port, host="127.0.0.1", timeout=15, room=None,
+                 source=None):
+        """ROOM: bytes that the kernel may hold for us unread (about). SOURCE:
+        our own address."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(timeout)
         if room:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        if source:
+            self.socket.bind((source, 0))
         self.socket.connect((host, port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = self.socket.getsockname()[1]  # our own

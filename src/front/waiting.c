@@ -1,0 +1,242 @@
+/* Calls that wait for a thread. A ring holds only as many as a door can take at
+ * once; the rest waits here, where it can still be withdrawn, refused and put
+ * in another order: clients in turn, and of one client the oldest first, or the
+ * newest where the oldest has waited long. After a stall whoever still waits
+ * for an answer is served, and not first those who have long given up.
+ *
+ * What a waiting call is stands in its record (CONN_QUEUE): built, in the
+ * ring's memory, with a deadline and without a slot.
+ */
+#include "front/worker_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/util.h"
+
+/* Published and not claimed, in one ring. A pass may publish as many, so that a
+ * door that is quick never has to wait for us. */
+#define UNCLAIMED_MAX 64u
+
+/* Who has waited as long is served after those who came later; and whoever ends
+ * its half of a connection later than LEFT_NS after its request has left: a
+ * client that only says that it has no more to ask says so at once. */
+#define STALE_NS (1000 * NS_PER_MS)
+#define LEFT_NS  (100 * NS_PER_MS)
+
+#define RETRY_MAX 60u /* s */
+
+static struct queue *
+queue_of(const struct worker *w, uint32_t target)
+{
+    return &w->queues[target];
+}
+
+/* How many calls may wait here for one door. */
+static uint32_t
+limit(const struct worker *w)
+{
+    uint32_t share = (uint32_t)w->conf->queue / (uint32_t)w->setup->n_workers;
+
+    return MAX_OF(share, 1u);
+}
+
+uint32_t
+waiting_n(const struct worker *w, uint32_t target)
+{
+    return queue_of(w, target)->n + w->rings[target].n_queued;
+}
+
+void
+waiting_tell(struct worker *w, uint32_t target)
+{
+    atomic_store_explicit(&tally_of(w, target)->queued, waiting_n(w, target),
+                          memory_order_relaxed);
+}
+
+void
+waiting_add(struct worker *w, uint32_t i)
+{
+    uint32_t target = w->conns[i].ring;
+
+    queue_add(queue_of(w, target), w->conns, i, w->core->queue_seed);
+    w->lines[target / 64] |= 1ull << (target % 64);
+    w->n_waiting++;
+    waiting_tell(w, target);
+}
+
+static void
+left(struct worker *w, uint32_t target)
+{
+    if (queue_of(w, target)->n == 0) {
+        w->lines[target / 64] &= ~(1ull << (target % 64));
+    }
+    w->n_waiting--;
+    waiting_tell(w, target);
+}
+
+void
+waiting_remove(struct worker *w, uint32_t i)
+{
+    if (w->conns[i].line.is_in) {
+        queue_remove(queue_of(w, w->conns[i].ring), w->conns, i);
+        left(w, w->conns[i].ring);
+    }
+}
+
+void
+waiting_forget(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        struct queue *q = queue_of(w, g);
+        if (q->n != 0 || tally_of(w, g)->queued != 0) {
+            memset(q, 0, sizeof *q);
+            waiting_tell(w, g);
+        }
+    }
+    memset(w->lines, 0, sizeof w->lines);
+    w->n_waiting = 0;
+}
+
+/* ---- refusals ---- */
+
+/* When it is worth to ask again: when all that wait have had their turn. */
+static uint32_t
+retry_after(const struct worker *w, uint32_t target)
+{
+    const struct ring *g = &w->rings[target];
+    uint32_t unclaimed = ring_n_unclaimed(g);
+    uint32_t busy = ring_in_flight(g);
+    uint64_t before = queue_of(w, target)->n + (uint64_t)unclaimed;
+    uint64_t run = tally_median(w, target);
+
+    busy = busy > unclaimed ? busy - unclaimed : 1;
+    return (uint32_t)MIN_OF(before * run / busy / NS_PER_SEC + 1,
+                            (uint64_t)RETRY_MAX);
+}
+
+void
+waiting_refuse(struct worker *w, uint32_t i, enum reply_cause cause)
+{
+    char extra[32];
+
+    snprintf(extra, sizeof extra, "Retry-After: %u\r\n",
+             retry_after(w, w->conns[i].ring));
+    reply_error(w, i, 503, cause, extra);
+}
+
+void
+waiting_due(struct worker *w, uint32_t i)
+{
+    call_overdue(w, &w->conns[i]);
+    waiting_refuse(w, i, CAUSE_NO_TIME);
+}
+
+/* Is what is left until R's deadline less than half of the calls take? */
+static bool
+has_no_time(const struct worker *w, const struct request *r)
+{
+    return r->due <= w->now || r->due - w->now < tally_median(w, r->target);
+}
+
+/* ---- in and out ---- */
+
+bool
+waiting_must(const struct worker *w, uint32_t target)
+{
+    return queue_of(w, target)->n > 0 ||
+           ring_n_unclaimed(&w->rings[target]) >= UNCLAIMED_MAX;
+}
+
+void
+waiting_begin(struct worker *w, uint32_t i)
+{
+    struct conn *c = &w->conns[i];
+    struct request *r = request_of(w, c);
+    const struct ring *g = &w->rings[c->ring];
+    uint64_t run = tally_median(w, r->target);
+
+    if (has_no_time(w, r)) {
+        waiting_refuse(w, i, CAUSE_NO_TIME);
+        return;
+    }
+    if (queue_of(w, c->ring)->n >= limit(w)) {
+        waiting_refuse(w, i, CAUSE_FULL);
+        return;
+    }
+    r->number = g->pub + RING_SLOTS; /* no call of the ring is this one */
+    r->claims = ring_claims(g);
+    conn_enter(c, CONN_QUEUE);
+    waiting_add(w, i);
+    worker_arm(w, i, r->due - w->now - run);
+}
+
+/* Whose turn it is of those that wait for TARGET; QUEUE_NONE: nobody waits. */
+static uint32_t
+next(const struct worker *w, uint32_t target)
+{
+    const struct queue *q = queue_of(w, target);
+    uint32_t i = queue_oldest(q);
+
+    if (i == QUEUE_NONE) {
+        return i;
+    }
+    const struct request *r = request_of(w, &w->conns[i]);
+    return w->now - r->ready > STALE_NS || w->now > r->due ||
+                   w->now - r->ready > r->due - w->now
+               ? queue_newest(q, w->conns, i)
+               : i;
+}
+
+static void
+go_on(struct worker *w, uint32_t target)
+{
+    struct queue *q = queue_of(w, target);
+    const struct ring *g = &w->rings[target];
+
+    /* Who asks again at once comes again next time. */
+    for (uint32_t most = q->n; most > 0 && g->state == RING_READY; most--) {
+        uint32_t i = next(w, target);
+        if (i == QUEUE_NONE || ring_n_unclaimed(g) >= UNCLAIMED_MAX ||
+            g->n_used >= RING_SLOTS) {
+            return;
+        }
+        queue_take(q, w->conns, i);
+        left(w, target);
+        worker_at(w, i);
+        if (has_no_time(w, request_of(w, &w->conns[i]))) {
+            waiting_refuse(w, i, CAUSE_NO_TIME);
+            conn_go(w, i);
+        } else {
+            call_publish_now(w, i);
+        }
+    }
+}
+
+void
+waiting_go_on(struct worker *w)
+{
+    for (uint32_t word = 0; word * 64 < w->core->n_rings; word++) {
+        for (uint64_t bits = w->lines[word]; bits; bits &= bits - 1) {
+            go_on(w, word * 64 + (uint32_t)__builtin_ctzll(bits));
+        }
+    }
+}
+
+bool
+waiting_has_left(const struct worker *w, const struct conn *c)
+{
+    const struct request *r;
+
+    if (c->state != CONN_QUEUE && c->state != CONN_WAIT &&
+        c->state != CONN_CALL) {
+        return false;
+    }
+    r = request_of(w, c);
+    if (r->raw || w->now - r->began < LEFT_NS) {
+        return false;
+    }
+    return c->state != CONN_CALL ||
+           (w->rings[c->ring].state == RING_READY &&
+            !ring_was_claimed(&w->rings[c->ring], r->number));
+}
