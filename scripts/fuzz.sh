@@ -22,6 +22,7 @@ http-response 10 -max_len=4096
 http-chunk    10 -max_len=1024
 http-fields   10 -max_len=1024
 http-path     10 -max_len=1024
+http-trace    10 -max_len=128
 conf          60 -max_len=4096
 http-cgi      30 -max_len=4096
 cgi           30 -max_len=1024

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import re
 import stat
 import subprocess
 
@@ -62,6 +63,9 @@ def test_a_plain_door_gets_the_request_and_returns_a_response(cardea, plain):
     line, fields, body = heard(
         server.request("/x?y=%7a", fields=["X-One: 1", "x-one:two"]))
     assert line == "GET /x?y=%7a HTTP/1.1"
+    name, trace = fields.pop()
+    assert name == "traceparent"
+    assert re.fullmatch(r" 00-[0-9a-f]{32}-[0-9a-f]{16}-00", trace)
     assert fields == [("Host", " example.org"), ("X-One", " 1"),
                       ("x-one", " two")]
     assert body == b""
@@ -73,7 +77,19 @@ def test_a_plain_door_sees_no_field_of_the_connection(cardea, plain):
     _, fields, _ = heard(server.request("/x", fields=[
         "Connection: close", "Keep-Alive: timeout=5", "TE: trailers",
         "Proxy-Connection: x", "Upgrade: h2c", "X-One: 1"]))
-    assert [name for name, _ in fields] == ["Host", "X-One"]
+    assert [name for name, _ in fields] == ["Host", "X-One", "traceparent"]
+
+
+def test_a_plain_door_is_told_of_the_trace_once(cardea, plain):
+    plain()
+    server = cardea(CONF)
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    _, fields, _ = heard(server.request("/x", fields=[
+        f"traceparent: 00-{trace}-{span}-01", "tracestate: a=1"]))
+    values = [v for n, v in fields if n.lower() == "traceparent"]
+    assert len(values) == 1 and values[0].startswith(f" 00-{trace}-")
+    assert span not in values[0]
+    assert ("tracestate", " a=1") in fields
 
 
 def lengths(fields):

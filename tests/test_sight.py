@@ -151,6 +151,7 @@ def test_why_tells_what_became_of_a_module(server):
 def test_a_late_answer_is_explained_by_its_times(server):
     reply = server.request("/sleep?ms=700")
     assert reply.status == 200
+    server.wait_log(r"event=request .*module=sleepy")
     line = json.loads(verb(server, "log", "--json", "--event",
                            "request").splitlines()[-1])
     told = json.loads(verb(server, "why", "--json", line["id"]))["request"]
@@ -365,3 +366,57 @@ def test_a_real_prometheus_reads_them(cardea, folder):
         finally:
             prometheus.terminate()
             prometheus.wait(30)
+
+
+# --- traces --------------------------------------------------------------
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SPAN = "b7ad6b7169203331"
+
+
+@pytest.fixture
+def traced(cardea):
+    return cardea("""
+        module show { exec plain "/usr/bin/env" }
+        forward http 127.0.0.1:$PORT to show
+    """)
+
+
+def parent_of(server, *fields):
+    """(trace, span, flags) and state as a program got them."""
+    reply = server.request("/", fields=fields)
+    assert reply.status == 200
+    found = re.findall(r"^HTTP_TRACEPARENT=(.*)$", reply.text, re.M)
+    assert len(found) == 1, reply.text
+    version, trace, span, flags = found[0].split("-")
+    assert version == "00"
+    state = re.findall(r"^HTTP_TRACESTATE=(.*)$", reply.text, re.M)
+    request = re.search(r"^CARDEA_REQUEST_ID=(.*)$", reply.text, re.M)
+    assert span == request.group(1)  # we are its caller
+    server.wait_log(rf"event=request id={span} .*trace={trace} ")
+    return trace, flags, state
+
+
+def test_a_trace_goes_on_in_the_program(traced):
+    assert parent_of(
+        traced, f"traceparent: 00-{TRACE}-{SPAN}-01",
+        "tracestate: a=1,b=2") == (TRACE, "01", ["a=1,b=2"])
+    assert parent_of(traced, f"TraceParent: cc-{TRACE}-{SPAN}-fe-x") == (
+        TRACE, "00", [])
+
+
+@pytest.mark.parametrize("fields", [
+    [],
+    ["traceparent: "],
+    [f"traceparent: 00-{TRACE}-{SPAN}"],
+    [f"traceparent: ff-{TRACE}-{SPAN}-01"],
+    [f"traceparent: 00-{TRACE.upper()}-{SPAN}-01"],
+    [f"traceparent: 00-{'0' * 32}-{SPAN}-01"],
+    [f"traceparent: 00-{TRACE}-{SPAN}-01"] * 2,
+], ids=["none", "empty", "short", "version", "upper", "zero", "two"])
+def test_what_is_no_trace_begins_a_new_one(traced, fields):
+    trace, flags, state = parent_of(traced, *fields, "tracestate: a=1")
+    assert re.fullmatch("[0-9a-f]{32}", trace) and trace != TRACE
+    assert int(trace, 16) != 0
+    assert (flags, state) == ("00", [])
+    assert parent_of(traced, *fields)[0] != trace

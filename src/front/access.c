@@ -235,7 +235,7 @@ log_moment(struct worker *w, struct log_line *line, const struct request *r)
         log_num(line, "copies", now);
     }
     log_num(line, "in_flight", tally_of(w, r->target)->in_flight);
-    log_num(line, "waiting", ring_n_unclaimed(g) + g->n_queued);
+    log_num(line, "waiting", ring_n_unclaimed(g) + waiting_n(w, r->target));
     log_ms(line, "median_ms", tally_median(w, r->target));
 }
 
@@ -245,7 +245,7 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
 {
     struct core *core = w->core;
     const char *in = input_of(w, c);
-    char id[17];
+    char id[33];
 
     log_begin(line, w->world->wall(w->world->ctx), LOG_INFO, "request");
     snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
@@ -255,6 +255,10 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
         log_bytes(line, "method", in + r->method_name.off, r->method_name.len);
         log_bytes(line, "target", in + r->uri.off, MIN_OF(r->uri.len, 512u));
         log_bytes(line, "host", in + r->host.off, MIN_OF(r->host.len, 256u));
+        snprintf(id, sizeof id, "%016llx", (unsigned long long)r->trace[0]);
+        snprintf(id + 16, sizeof id - 16, "%016llx",
+                 (unsigned long long)r->trace[1]);
+        log_bytes(line, "trace", id, 32);
     }
     if (r->raw) {
         log_raw(w, line, c, r);

@@ -16,6 +16,8 @@
 #define SIZED_START   16384u /* of a body whose room grows */
 #define CHUNKED_START (3 * READ_MAX_CHUNKED)
 #define ID_LEN        16u
+#define TRACEPARENT   "traceparent"
+#define TRACE_ROOM    (sizeof TRACEPARENT + HTTP_TRACE_LEN + 1)
 
 struct target_path {
     const char *path; /* decoded, ends with NUL only in DECODED */
@@ -184,6 +186,32 @@ put_host(struct put *p, const char *in, const struct http_request *h,
                : shifted(head, h->host);
 }
 
+/* Into TO, which has room for one more than H has. How many there are: the
+ * client's, but that the trace is told by us. */
+static uint32_t
+put_fields(struct put *p, struct door_http_field *to, const struct request *r,
+           const struct http_request *h, const char *in, uint32_t head)
+{
+    char trace[HTTP_TRACE_LEN + 1];
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < h->n_fields; i++) {
+        const struct http_field *f = &h->fields[i];
+
+        if (trace_is_field(in + f->name.off, f->name.len, r->keeps_state)) {
+            continue;
+        }
+        to[n].name = shifted(head, f->name);
+        to[n++].value = shifted(head, f->value);
+    }
+    if (n < HTTP_MAX_FIELDS) { /* what programs are built for */
+        trace_print(r, trace);
+        to[n].name = put_string(p, TRACEPARENT, sizeof TRACEPARENT - 1);
+        to[n++].value = put_string(p, trace, HTTP_TRACE_LEN);
+    }
+    return n;
+}
+
 static int
 build_http(struct worker *w, struct conn *c, const struct http_request *h,
            const struct target_path *t, const struct conf_route *route)
@@ -191,11 +219,12 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
     struct request *r = request_of(w, c);
     const char *in = input_of(w, c);
     const struct conf *conf = w->conf;
-    uint32_t fields = h->n_fields * (uint32_t)sizeof(struct door_http_field);
+    uint32_t fields =
+        (h->n_fields + 1) * (uint32_t)sizeof(struct door_http_field);
     uint64_t size = sizeof(struct door_http) + fields + h->head_len + 1 +
                     t->len + 1 + h->query.len + 1 + h->host.len + 1 +
                     (conf->domain ? strlen(conf->domain) + 1 : 0) +
-                    route->path_len + 1 + ID_LEN + 1;
+                    route->path_len + 1 + ID_LEN + 1 + TRACE_ROOM;
     int e = take_area(w, c, ROUND_UP(size, 16));
 
     if (e != 0) {
@@ -227,12 +256,8 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
     d->route = put_string(&p, route->path, route->path_len);
     put_id(id, r->id);
     d->id = put_string(&p, id, ID_LEN);
-    d->n_fields = h->n_fields;
     d->fields_off = sizeof *d;
-    for (uint32_t i = 0; i < h->n_fields; i++) {
-        to[i].name = shifted(head, h->fields[i].name);
-        to[i].value = shifted(head, h->fields[i].value);
-    }
+    d->n_fields = put_fields(&p, to, r, h, in, head);
     d->total = p.at;
     r->args_len = p.at;
     r->kind = RING_KIND_HTTP;
@@ -263,7 +288,7 @@ build_bytes(struct worker *w, struct conn *c, const struct http_request *h)
     static const char length[] = "Content-Length: ";
     struct request *r = request_of(w, c);
     const char *in = input_of(w, c);
-    char head[HTTP_MAX_HEAD + 128];
+    char head[HTTP_MAX_HEAD + 256], trace[HTTP_TRACE_LEN + 1];
     size_t n = 0, length_at = 0;
 
     n += put_text(head, in + h->method_name.off, h->method_name.len);
@@ -272,7 +297,8 @@ build_bytes(struct worker *w, struct conn *c, const struct http_request *h)
     n += put_text(head + n, " HTTP/1.1\r\n", 11);
     for (uint32_t i = 0; i < h->n_fields; i++) {
         const struct http_field *f = &h->fields[i];
-        if (!goes_on(in + f->name.off, f->name.len)) {
+        if (!goes_on(in + f->name.off, f->name.len) ||
+            trace_is_field(in + f->name.off, f->name.len, r->keeps_state)) {
             continue;
         }
         n += put_text(head + n, in + f->name.off, f->name.len);
@@ -280,6 +306,10 @@ build_bytes(struct worker *w, struct conn *c, const struct http_request *h)
         n += put_text(head + n, in + f->value.off, f->value.len);
         n += put_text(head + n, "\r\n", 2);
     }
+    trace_print(r, trace);
+    n += put_text(head + n, TRACEPARENT ": ", sizeof TRACEPARENT + 1);
+    n += put_text(head + n, trace, HTTP_TRACE_LEN);
+    n += put_text(head + n, "\r\n", 2);
     if (h->chunked || h->has_length) {
         n += put_text(head + n, length, sizeof length - 1);
         length_at = n;
@@ -362,6 +392,7 @@ note_request(struct worker *w, struct conn *c, const struct http_request *h)
     if (!h->keep_alive) {
         c->flags |= CONN_CLOSE;
     }
+    trace_note(r, input_of(w, c), h);
 }
 
 static void
@@ -546,6 +577,7 @@ call_publish_now(struct worker *w, uint32_t i)
     e->body_off = r->kind == RING_KIND_HTTP ? body_off(r) : 0;
     e->body_len = r->kind == RING_KIND_HTTP ? r->body_have : 0;
     e->request_id = r->id;
+    trace_fill(r, e);
     e->route = r->target;
     ring_slot_area(g, (uint32_t)slot, area_off(r), area_len(r));
     c->slot = (uint32_t)slot;

@@ -112,6 +112,9 @@ struct request {
     uint8_t cause;                           /* enum reply_cause, for the log */
     uint16_t error;                          /* errno with it; 0: none */
     struct http_span method_name, uri, host; /* in the input */
+    uint64_t trace[2];                       /* of calls: trace.c */
+    uint8_t trace_flags;
+    bool keeps_state; /* the client's own, with what it says of it */
     uint32_t head_len;
     uint32_t number; /* of the call, as it was published */
     uint32_t claims; /* and how many the door had taken then */

@@ -328,6 +328,18 @@ void waiting_add(struct worker *w, uint32_t i);
 /* The client of C sends no more. Has it left, and its call not begun? */
 bool waiting_has_left(const struct worker *w, const struct conn *c);
 
+/* ---- trace.c ---- */
+/* Finds the trace of R in its head H, at IN, or begins one. R has its id. */
+void trace_note(struct request *r, const char *in,
+                const struct http_request *h);
+/* Is NAME, LEN bytes, a field that the program gets from us instead? */
+bool trace_is_field(const char *name, size_t len, bool keeps_state);
+/* The value of traceparent for the program: R's trace, and its id as the span.
+ */
+void trace_print(const struct request *r, char out[HTTP_TRACE_LEN + 1]);
+/* The same in the entry of R's call. */
+void trace_fill(const struct request *r, struct ring_entry *e);
+
 /* ---- raw.c: forward tcp ---- */
 /* Goes on in CONN_RAW. true: the state changed, or there is more to read. */
 bool raw_go(struct worker *w, uint32_t i);

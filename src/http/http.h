@@ -116,6 +116,22 @@ bool http_field_is_free(const char *name, size_t len);
  * above the root. OUT is terminated with NUL and starts with '/'. */
 int http_path_decode(const char *path, size_t len, char *out);
 
+/* A place in a trace of calls (W3C Trace Context, level 1). */
+struct http_trace {
+    uint64_t id[2]; /* of the trace, not all zero */
+    uint64_t span;  /* of the caller, not zero */
+    uint8_t flags;
+};
+#define HTTP_TRACE_LEN   55
+#define HTTP_TRACE_FLAGS 1 /* that we know: sampled */
+
+/* The value of a field traceparent: LEN bytes at TEXT. false: it is not valid,
+ * and the trace is to begin anew. */
+bool http_trace_parse(const char *text, size_t len, struct http_trace *trace);
+/* The same as text of version 00, with a NUL behind. */
+void http_trace_print(const struct http_trace *trace,
+                      char out[HTTP_TRACE_LEN + 1]);
+
 /* "Not Found" for 404; "" for a status that has no registered phrase. */
 const char *http_reason(int status);
 
