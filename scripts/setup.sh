@@ -26,6 +26,8 @@ build bison          bison       the parser of cardea.conf
 build flex           flex        the scanner of cardea.conf
 build pkg-config     pkg-config  finds libraries
 build libseccomp-dev pc:libseccomp  makes the workers' system call filter
+test  systemtap-sdt-dev file:/usr/include/*/sys/sdt.h  static probes, for tracers
+test  binutils       readelf     shows them
 build python3        python3     the checks that are part of the build
 site  libsqlite3-dev pc:sqlite3  the example /visits
 site  libssl-dev     pc:libcrypto  the example /upload

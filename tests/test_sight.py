@@ -420,3 +420,17 @@ def test_what_is_no_trace_begins_a_new_one(traced, fields):
     assert int(trace, 16) != 0
     assert (flags, state) == ("00", [])
     assert parent_of(traced, *fields)[0] != trace
+
+
+# --- probes --------------------------------------------------------------
+
+
+def test_probes_are_where_tracers_look_for_them(build):
+    notes = subprocess.run(["readelf", "-n", os.path.join(build, "cardea")],
+                           capture_output=True, text=True, check=True).stdout
+    if not any(os.path.exists(os.path.join(folder, "sys", "sdt.h"))
+               for folder in ("/usr/include", "/usr/include/x86_64-linux-gnu",
+                              "/usr/include/aarch64-linux-gnu")):
+        pytest.skip("built without sys/sdt.h")
+    found = set(re.findall(r"Provider: cardea\n\s+Name: (\w+)", notes))
+    assert found == {"call", "dispatch", "return", "start", "end"}

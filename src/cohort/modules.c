@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/probe.h"
 #include "base/util.h"
 #include "cohort/shims.h"
 #include "cohort/writers.h"
@@ -249,6 +250,7 @@ act_on(struct keeper_module *m, enum restart_act act)
         life_changed(m);
     }
     if (act == RESTART_STARTED) {
+        PROBE2(start, m->conf->name, m->unit.pid);
         doors_module_started(m);
     }
 }
@@ -297,6 +299,7 @@ module_reaped(struct keeper_module *m, int status)
     if (bounds_killed(m, status)) {
         restart_blame_memory(&m->unit);
     }
+    PROBE3(end, m->conf->name, m->unit.pid, status);
     restart_died(&m->unit, status, now);
     life_changed(m);
     doors_module_died(m);

@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/probe.h"
+
 #define REPLY_SLOTS_OFF 0x200000u /* after the head and its maps */
 #define REPLY_HEAP_OFF  (REPLY_SLOTS_OFF + RING_SLOTS * RING_REPLY_SLOT)
 #define REPLY_SIZE      ((size_t)REPLY_HEAP_OFF + RING_HEAP)
@@ -614,6 +616,7 @@ ring_take(struct source *src, struct thread *t)
             e = take_descs(t, e);
         }
         if (e == 0) {
+            PROBE2(dispatch, c->entry.request_id, c->slot);
             return true;
         }
         c->open = true;
@@ -647,6 +650,7 @@ ring_answer(struct thread *t, int error, const char *data, size_t size)
         }
         task->body_size = size;
     }
+    PROBE3(return, c->entry.request_id, error, task->status);
     r->error = error;
     r->cookie = c->cookie;
     r->data_off = room + task->body_at;

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/probe.h"
 #include "base/util.h"
 #include "conf/route.h"
 #include "http/http.h"
@@ -587,6 +588,7 @@ call_publish_now(struct worker *w, uint32_t i)
     r->called = w->now;
     conn_enter(c, CONN_CALL); /* and an heir publishes it, if we do not */
     ring_publish(g, (uint32_t)slot);
+    PROBE3(call, r->id, r->target, slot);
     struct tally *t = tally_of(w, r->target);
     tally_add(&t->calls, 1);
     tally_in_flight(t, t->in_flight + 1);
