@@ -556,7 +556,10 @@ say_continue(struct worker *w, uint32_t i)
 
     c->flags |= CONN_SENDING;
     KEEP_ORDER();
-    ssize_t n = send((int)i, text, sizeof text - 1, MSG_NOSIGNAL);
+    const struct iovec all = {(void *)(uintptr_t)text, sizeof text - 1};
+    ssize_t n = c->family == 0
+                    ? local_send(w, i, 0, &all, 1)
+                    : send((int)i, text, sizeof text - 1, MSG_NOSIGNAL);
     KEEP_ORDER();
     r->continued = false;
     KEEP_ORDER();
@@ -567,6 +570,9 @@ say_continue(struct worker *w, uint32_t i)
         }
     }
     KEEP_ORDER();
+    if (c->family == 0) {
+        local_end(w);
+    }
     c->flags &= (uint8_t)~CONN_SENDING;
 }
 

@@ -621,6 +621,10 @@ send_memory(struct worker *w, uint32_t i, const struct request *r)
     };
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
 
+    if (c->family == 0) {
+        bool has_body = r->fd < 0 && r->body_len > body_pos(r);
+        return local_send(w, i, r->sent, iov, has_body ? 2 : 1);
+    }
     if (r->fd < 0 && r->body_len > body_pos(r)) {
         return sendmsg((int)i, &msg, MSG_NOSIGNAL);
     }
@@ -636,9 +640,10 @@ send_some(struct worker *w, uint32_t i, struct request *r)
         return send_memory(w, i, r);
     }
     off_t off = (off_t)(r->fd_off + body_pos(r));
-    ssize_t n =
-        sendfile((int)i, r->fd, &off,
-                 (size_t)MIN_OF(r->body_len - body_pos(r), SEND_AT_ONCE));
+    size_t len = (size_t)MIN_OF(r->body_len - body_pos(r), SEND_AT_ONCE);
+    ssize_t n = w->conns[i].family == 0
+                    ? local_send_file(w, i, r->sent, r->fd, off, len)
+                    : sendfile((int)i, r->fd, &off, len);
     if (n == 0) {
         errno = EIO; /* the file has become shorter: the promise is broken */
         return -1;
@@ -657,9 +662,12 @@ reply_send(struct worker *w, uint32_t i)
         KEEP_ORDER(); /* intent, call, record */
         ssize_t n = send_some(w, i, r);
         KEEP_ORDER();
-        if (n < 0) {
-            c->flags &= (uint8_t)~CONN_SENDING;
+        r->sent += n > 0 ? (uint64_t)n : 0;
+        KEEP_ORDER();
+        if (c->family == 0) {
+            local_end(w);
         }
+        c->flags &= (uint8_t)~CONN_SENDING;
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -673,9 +681,6 @@ reply_send(struct worker *w, uint32_t i)
             c->flags |= CONN_GONE; /* whoever called us goes on and sees it */
             return;
         }
-        r->sent += (uint64_t)n;
-        KEEP_ORDER();
-        c->flags &= (uint8_t)~CONN_SENDING;
         if (r->sent < r->out_len + r->body_len) {
             worker_arm_rate(w, i, w->conf->body_timeout_ns, r->answered,
                             r->sent);

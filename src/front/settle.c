@@ -251,6 +251,22 @@ settle_peek(struct worker *w, uint32_t i)
     return true;
 }
 
+/* A send on a Unix socket that was cut. Between the call and its record the
+ * pipe knows; before and after, the record is right. */
+static bool
+settle_local(struct worker *w, struct conn *c)
+{
+    uint64_t written = 0;
+    bool good = local_settle(w, &written);
+
+    if (good && w->core->pipe_have > 0) {
+        good = settle_written(w, c, c->tx + written);
+    }
+    KEEP_ORDER();
+    local_end(w);
+    return good;
+}
+
 /* A read or a send that was cut. false: what it did cannot be known. */
 static bool
 settle_open(struct worker *w, uint32_t i)
@@ -263,10 +279,8 @@ settle_open(struct worker *w, uint32_t i)
     if (is_pass(w, c)) {
         return true;
     }
-    /* A Unix socket has no counter of what was written: what was cut in the
-     * middle of a send cannot be known. */
     if (c->family == 0) {
-        return (c->flags & CONN_SENDING) == 0 && settle_peek(w, i);
+        return c->flags & CONN_SENDING ? settle_local(w, c) : settle_peek(w, i);
     }
     return counters_read((int)i, &seen) &&
            (c->target == 0 || settle_read(w, c, seen.read)) &&

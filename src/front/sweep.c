@@ -176,7 +176,8 @@ heir_sweep(struct worker *w, struct sweep_count *count)
     *count = (struct sweep_count){0};
     for (uint32_t fd = 0; fd < k.end; fd++) {
         if (!(k.bits[fd / 64] >> (fd % 64) & 1) &&
-            !succession_owns(w, (int)fd) && fcntl((int)fd, F_GETFD) >= 0) {
+            !succession_owns(w, (int)fd) && !local_owns(w, (int)fd) &&
+            fcntl((int)fd, F_GETFD) >= 0) {
             adopt_or_close(w, (int)fd, count);
         }
     }

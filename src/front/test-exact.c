@@ -167,11 +167,11 @@ play_chunked(struct client *c)
 }
 
 static void
-play_big(struct client *c)
+big_at(struct client *c, enum port port)
 {
     uint32_t n = new_number(c);
 
-    dial(c, HTTP);
+    dial(c, port);
     ACT(c, say(c, "GET /app/%u?big=1 " HOST "\r\n", n));
     if (expect_head(c, 200) != BIG_SIZE) {
         wrong(c, "not the big length");
@@ -184,9 +184,21 @@ play_big(struct client *c)
 }
 
 static void
-play_file(struct client *c)
+play_big(struct client *c)
 {
-    dial(c, HTTP);
+    big_at(c, HTTP);
+}
+
+static void
+play_local_big(struct client *c)
+{
+    big_at(c, LOCAL);
+}
+
+static void
+file_at(struct client *c, enum port port)
+{
+    dial(c, port);
     ACT(c, say(c, "GET /www/f.txt " HOST "\r\n"));
     if (expect_head(c, 200) != FILE_SIZE) {
         wrong(c, "not the file's length");
@@ -198,11 +210,23 @@ play_file(struct client *c)
 }
 
 static void
-play_continue(struct client *c)
+play_file(struct client *c)
+{
+    file_at(c, HTTP);
+}
+
+static void
+play_local_file(struct client *c)
+{
+    file_at(c, LOCAL);
+}
+
+static void
+continue_at(struct client *c, enum port port)
 {
     uint32_t n = new_number(c);
 
-    dial(c, HTTP);
+    dial(c, port);
     ACT(c, say(c,
                "POST /app/%u " HOST
                "Expect: 100-continue\r\nContent-Length: 6\r\n\r\n",
@@ -211,6 +235,18 @@ play_continue(struct client *c)
     ACT(c, say(c, "abcdef"));
     expect_answer(c, "POST", n, "abcdef", 6);
     check_in_step(c);
+}
+
+static void
+play_continue(struct client *c)
+{
+    continue_at(c, HTTP);
+}
+
+static void
+play_local_continue(struct client *c)
+{
+    continue_at(c, LOCAL);
 }
 
 /* Refused before its body has come: what still comes is dropped. */
@@ -323,8 +359,6 @@ play_pass(struct client *c)
     expect_end(c);
 }
 
-/* Of a Unix socket the reads are exact, and no more: the worker is killed while
- * it reads. */
 static void
 play_local(struct client *c)
 {
@@ -339,7 +373,7 @@ play_local(struct client *c)
         say_bytes(c, upload, 70000);
     });
     ACT(c, say_bytes(c, upload + 70000, 70000));
-    say_bytes(c, upload + 140000, 10000);
+    ACT(c, say_bytes(c, upload + 140000, 10000));
     expect_answer(c, "POST", n, upload, 150000);
     check_in_step(c);
 }
@@ -364,7 +398,10 @@ static const struct script {
     {"close", play_close, 2},
     {"call", play_call, 3},
     {"pass", play_pass, 3},
-    {"local", play_local, 3},
+    {"local", play_local, 4},
+    {"local-big", play_local_big, 3},
+    {"local-file", play_local_file, 2},
+    {"local-continue", play_local_continue, 2},
 };
 
 /* ---- the kill ---- */

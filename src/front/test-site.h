@@ -225,8 +225,11 @@ read_conf(struct site *s)
                      "    map GET /www to files \"%s\"\n}\n"
                      "forward tcp 127.0.0.1:0 to \"%s\"\n"
                      "forward tcp 127.0.0.1:0 pass \"%s\"\n"
-                     "forward http unix:%s to \"%s\"\n",
-                     s->door, s->top, s->plain, s->plain, s->local, s->door);
+                     "forward http unix:%s to {\n"
+                     "    map any /app to \"%s\"\n"
+                     "    map GET /www to files \"%s\"\n}\n",
+                     s->door, s->top, s->plain, s->plain, s->local, s->door,
+                     s->top);
 
     s->conf = conf_parse("test.conf", text, (size_t)n, stderr);
     assert_non_null(s->conf);

@@ -61,6 +61,8 @@ struct core {
     uint64_t last_pass; /* ns: when the last pass began */
     struct succession succession;
     uint32_t shutting; /* the connection whose close(2) has begun, plus one */
+    uint64_t pipes;    /* of local.c: its two ends; 0: none */
+    uint64_t pipe_from, pipe_have;
     struct ending ending;
     uint64_t log_lost; /* writes that the log did not take */
     uint32_t log_len;
@@ -113,6 +115,7 @@ struct worker {
     bool heirs_failed; /* and the last clone failed */
     bool is_heir;      /* has the crown, and has not taken over yet */
     bool greeted;      /* a ring's welcome is here: rings_greet */
+    bool pipe_left;    /* local.c: there may be bytes in the pipe */
     uint64_t welcomes[TARGETS_MAX / 64]; /* whose */
     /* What the keeper's socket did not take (control.c). */
     bool unsaid, unsaid_ready, unsaid_heir;
@@ -408,6 +411,24 @@ void reply_file(struct worker *w, uint32_t i, const struct http_request *h,
 void reply_send(struct worker *w, uint32_t i);
 /* In SEND: a descriptor that came with the answer is the request's alone. */
 void reply_keep_fd(struct worker *w, struct conn *c);
+
+/* ---- local.c: sends on Unix sockets, of which an heir can tell how far they
+ * came. CONN_SENDING is set before, and cleared after local_end. ---- */
+
+/* As sendmsg(2) on connection I, of whose reply FROM bytes have left. */
+ssize_t local_send(struct worker *w, uint32_t i, uint64_t from,
+                   const struct iovec *iov, int n_iov);
+/* As sendfile(2). */
+ssize_t local_send_file(struct worker *w, uint32_t i, uint64_t from, int fd,
+                        off_t off, size_t len);
+/* What was sent is recorded, or nothing was. Keeps errno. */
+void local_end(struct worker *w);
+/* In an heir, with CONN_SENDING: true: *P_WRITTEN is what of the reply has
+ * left, if core->pipe_have is not 0; if it is, nothing was sent that is not
+ * recorded. false: it cannot be known. local_end is due in both cases. */
+bool local_settle(struct worker *w, uint64_t *p_written);
+/* Is FD an end of the pipe? */
+bool local_owns(const struct worker *w, int fd);
 
 /* ---- settle.c: what an heir does with the records, in this order ---- */
 
