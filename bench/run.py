@@ -23,6 +23,7 @@ import time
 sys.dont_write_bytecode = True
 
 import cgibin  # noqa: E402
+import growth  # noqa: E402
 import many  # noqa: E402
 import memory  # noqa: E402
 import php  # noqa: E402
@@ -32,7 +33,8 @@ import stats  # noqa: E402
 
 ROWS = ("floors", "door-call", "hello-64", "hello-1", "hello-1-spin",
         "burst-200", "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop",
-        "cgi", "wsgi-4", "wsgi-start", "php-4")
+        "cgi", "wsgi-4", "wsgi-start", "php-4", "burst-copies",
+        "burst-quota", "cpu-64", "parked-500", "mixed")
 PROGRAMS = ("load", "floor-epoll", "floor-futex", "floor-line", "floor-park",
             "crowd", "pace", "app-crash", "door-call")
 BURST = 200
@@ -413,7 +415,12 @@ class Bench:
                 "cgi": lambda: cgibin.cgi(self),
                 "wsgi-4": lambda: python.wsgi_cpu(self, 4, "wsgi-4"),
                 "wsgi-start": lambda: python.wsgi_start(self, "wsgi-start"),
-                "php-4": lambda: php.php_cpu(self, "php-4")}
+                "php-4": lambda: php.php_cpu(self, "php-4"),
+                "burst-copies": lambda: growth.burst_copies(self),
+                "burst-quota": lambda: growth.burst_quota(self),
+                "cpu-64": lambda: growth.cpu_64(self),
+                "parked-500": lambda: growth.parked_500(self),
+                "mixed": lambda: growth.mixed(self)}
         for row in ROWS:
             if row in rows:
                 try:

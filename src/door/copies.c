@@ -40,8 +40,8 @@
 #define LATE_NS     1000000000ull /* past its deadline: it is killed */
 #define AGAIN_NS    20000000ull   /* first pause after a start that failed */
 #define AGAIN_MAX   5000000000ull
-#define ASLEEP_NS   5000000ull /* a copy that sleeps is looked at again */
-#define ASLEEP_MAX  80000000ull
+#define ASLEEP_NS   1000000ull /* a copy that sleeps is looked at again */
+#define ASLEEP_MAX  64000000ull
 #define BY_PEAK     16u          /* at a look, without a proof */
 #define MEASURE_NS  250000000ull /* between two looks at a copy's memory */
 #define TELL_NS     60000000000ull

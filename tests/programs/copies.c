@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int calls; /* of this process */
@@ -51,6 +52,21 @@ say(struct cardea_request *r, const char *what)
     }
 }
 
+/* Computes for so many microseconds of CPU time. */
+static void
+compute(long us)
+{
+    struct timespec t;
+    long end = 0;
+
+    do {
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        long now = (long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+        end = end > 0 ? end : now + us;
+        us = end - now;
+    } while (us > 0);
+}
+
 static void
 handle(struct cardea_request *r)
 {
@@ -63,6 +79,9 @@ handle(struct cardea_request *r)
     }
     if (cardea_param(r, "ms", value, sizeof value) >= 0) {
         usleep((useconds_t)atoi(value) * 1000);
+    }
+    if (cardea_param(r, "us", value, sizeof value) >= 0) {
+        compute(atoi(value));
     }
     if (cardea_param(r, "say", value, sizeof value) >= 0) {
         say(r, value);
