@@ -81,8 +81,8 @@ struct keeper_stream {
     struct keeper_source source; /* owner: the module */
     const char *name;
     struct keeper_writer *writer; /* whose it is; NULL: all of the module's */
-    struct lines lines;
-    bool paused; /* not read until the second is over */
+    struct lines *lines; /* while it is open: most modules are parked */
+    bool paused;         /* not read until the second is over */
 };
 
 /* Its forked copies with streams of their own (writers.c). */

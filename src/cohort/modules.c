@@ -207,6 +207,8 @@ modules_deinit(struct keeper *k)
 
         keeper_unwatch(k, &m->streams[0].source);
         keeper_unwatch(k, &m->streams[1].source);
+        free(m->streams[0].lines);
+        free(m->streams[1].lines);
         writers_deinit(m);
         left_end(m);
         bounds_deinit(m);

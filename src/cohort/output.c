@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -58,7 +59,7 @@ take_line(void *arg, const char *text, size_t len, bool more)
     }
     m->output.lines++;
     (void)tag_parse(text, len, &tag);
-    if (tag.len == 0 && stream->lines.cost > TAGGED_COST) {
+    if (tag.len == 0 && stream->lines->cost > TAGGED_COST) {
         tag = (struct tag){0}; /* the text is more than its fields */
     }
     keeper_log_begin(m->keeper, &line, LOG_INFO, "output");
@@ -122,9 +123,11 @@ output_close(struct keeper_stream *stream)
     struct keeper_module *m = stream->source.owner;
 
     if (stream->source.fd >= 0) {
-        lines_end(&stream->lines, take_line, stream);
+        lines_end(stream->lines, take_line, stream);
         keeper_unwatch(m->keeper, &stream->source);
     }
+    free(stream->lines);
+    stream->lines = NULL;
     stream->paused = false;
 }
 
@@ -143,7 +146,7 @@ read_stream(struct keeper_stream *stream, size_t most)
     n = read(stream->source.fd, bytes, MIN_OF(most, sizeof(bytes)));
     if (n > 0) {
         m->output.bytes += (size_t)n;
-        lines_add(&stream->lines, bytes, (size_t)n, take_line, stream);
+        lines_add(stream->lines, bytes, (size_t)n, take_line, stream);
         return (size_t)n;
     }
     if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -178,7 +181,9 @@ output_read(struct keeper_stream *stream, size_t most)
     while (most > 0 && (n = read_stream(stream, most)) > 0) {
         most -= n;
     }
-    lines_end(&stream->lines, take_line, stream);
+    if (stream->lines != NULL) {
+        lines_end(stream->lines, take_line, stream);
+    }
 }
 
 int
@@ -186,6 +191,12 @@ output_pipe(struct keeper_module *m, struct keeper_stream *stream, int *p_end)
 {
     int ends[2];
 
+    if (stream->lines == NULL) {
+        stream->lines = calloc(1, sizeof(*stream->lines));
+    }
+    if (stream->lines == NULL) {
+        return -ENOMEM;
+    }
     if (pipe2(ends, O_CLOEXEC) < 0) {
         return -errno;
     }

@@ -496,14 +496,18 @@ count_waiting(void)
     return n;
 }
 
-/* Copies that do not map every ring leave as soon as one does. */
+/* Copies that do not map every ring leave as soon as one does. So they do where
+ * none stays anyway, and where there is no place for one that does. */
 static void
 renew(struct copies *c, const struct view *view)
 {
+    bool leave = view->current > 0 || c->growth.floor == 0 ||
+                 (view->starting == 0 && c->n >= c->size);
+
     for (uint32_t i = 0; i < c->size; i++) {
         struct copy *copy = &c->list[i];
 
-        if ((view->current > 0 || c->growth.floor == 0) && copy->pid != 0 &&
+        if (leave && copy->pid != 0 &&
             copy->n_sources != door_server.n_sources &&
             atomic_load(&c->notes[i].state) != COPY_STARTS &&
             atomic_load(&c->notes[i].asked) == 0) {
