@@ -29,12 +29,13 @@ import memory  # noqa: E402
 import php  # noqa: E402
 import python  # noqa: E402
 import servers  # noqa: E402
+import stall  # noqa: E402
 import stats  # noqa: E402
 
 ROWS = ("floors", "door-call", "hello-64", "hello-1", "hello-1-spin",
         "burst-200", "idle-pss", "idle-10k", "idle-100k", "slow-1000", "crash-loop",
         "cgi", "wsgi-4", "wsgi-start", "php-4", "burst-copies",
-        "burst-quota", "cpu-64", "parked-500", "mixed")
+        "burst-quota", "cpu-64", "parked-500", "mixed", "stall")
 PROGRAMS = ("load", "floor-epoll", "floor-futex", "floor-line", "floor-park",
             "crowd", "pace", "app-crash", "door-call")
 BURST = 200
@@ -420,7 +421,8 @@ class Bench:
                 "burst-quota": lambda: growth.burst_quota(self),
                 "cpu-64": lambda: growth.cpu_64(self),
                 "parked-500": lambda: growth.parked_500(self),
-                "mixed": lambda: growth.mixed(self)}
+                "mixed": lambda: growth.mixed(self),
+                "stall": lambda: stall.stall(self, "stall")}
         for row in ROWS:
             if row in rows:
                 try:

@@ -44,6 +44,8 @@ answer_describe(const struct cardea_request *r, struct cgi_field *fields,
         .peer = cardea_peer(r),
         .peer_port = cardea_peer_port(r),
         .id = cardea_id(r),
+        /* Never 0, which would be no word at all. */
+        .ms_left = (uint64_t)cardea_time_left(r) / NS_PER_MS + 1,
         .route = cardea_route(r),
         .rest = cardea_rest(r),
         .fields = fields,

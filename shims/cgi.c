@@ -251,6 +251,7 @@ cgi_env_new(const struct cgi_request *req)
 {
     struct env_text env = {0};
     char **block;
+    char number[24];
     size_t i;
 
     for (i = 0; req->inherit != NULL && req->inherit[i] != NULL; i++) {
@@ -271,6 +272,11 @@ cgi_env_new(const struct cgi_request *req)
     env_set(&env, "REMOTE_ADDR", req->peer);
     env_set_num(&env, "REMOTE_PORT", (unsigned)MAX_OF(req->peer_port, 0));
     env_set(&env, "CARDEA_REQUEST_ID", req->id);
+    if (req->ms_left > 0) {
+        snprintf(number, sizeof(number), "%llu",
+                 (unsigned long long)req->ms_left);
+        env_set(&env, "CARDEA_TIME_LEFT_MS", number);
+    }
     env_set_body(&env, req);
     for (i = 0; i < req->n_fields; i++) {
         if (field_is_passed(req->fields[i].name) &&

@@ -5,6 +5,7 @@
 #include "http/http.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct cgi_field {
     const char *name, *value;
@@ -14,6 +15,7 @@ struct cgi_field {
 struct cgi_request {
     const char *method, *target, *query, *host, *peer, *id;
     int peer_port;
+    uint64_t ms_left;         /* until the client is told 504; 0: not passed */
     const char *route, *rest; /* the path: what the route matched, and after */
     const char *script;       /* the command's own path; NULL: not passed */
     const struct cgi_field *fields;

@@ -49,6 +49,7 @@ is_passed(const char *name)
         "Upgrade",
         "X-Real-IP",
         "X-Request-Id",
+        "X-Request-Timeout-Ms",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(not_passed); i++) {
@@ -139,6 +140,11 @@ hop_head_new(const struct cgi_request *req, size_t *p_len)
     put_field(&text, &failed, "X-Forwarded-For", req->peer);
     put_field(&text, &failed, "X-Forwarded-Host", req->host);
     put_field(&text, &failed, "X-Request-Id", req->id);
+    if (req->ms_left > 0) {
+        snprintf(number, sizeof(number), "%llu",
+                 (unsigned long long)req->ms_left);
+        put_field(&text, &failed, "X-Request-Timeout-Ms", number);
+    }
     if (wants_length(req)) {
         snprintf(number, sizeof(number), "%zu", req->body_len);
         put_field(&text, &failed, "Content-Length", number);

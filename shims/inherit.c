@@ -27,16 +27,16 @@ static bool
 is_handed_on(const char *variable)
 {
     static const char *const not_these[] = {
-        "CARDEA_DOOR",     "CARDEA_MODULE",     "CARDEA_CONTROL",
-        "CARDEA_LIMITS",   "CARDEA_REQUEST_ID", "CARDEA_CONNECTION",
-        "CARDEA_OUTPUT",   "AUTH_TYPE",         "CONTENT_LENGTH",
-        "CONTENT_TYPE",    "GATEWAY_INTERFACE", "PATH_INFO",
-        "PATH_TRANSLATED", "QUERY_STRING",      "REMOTE_ADDR",
-        "REMOTE_HOST",     "REMOTE_IDENT",      "REMOTE_PORT",
-        "REMOTE_USER",     "REQUEST_METHOD",    "REQUEST_URI",
-        "CARDEA_CEILING",  "CARDEA_CALLS",      "SCRIPT_NAME",
-        "SERVER_NAME",     "SERVER_PORT",       "SERVER_PROTOCOL",
-        "SERVER_SOFTWARE",
+        "CARDEA_DOOR",     "CARDEA_MODULE",       "CARDEA_CONTROL",
+        "CARDEA_LIMITS",   "CARDEA_REQUEST_ID",   "CARDEA_CONNECTION",
+        "CARDEA_OUTPUT",   "CARDEA_TIME_LEFT_MS", "AUTH_TYPE",
+        "CONTENT_LENGTH",  "CONTENT_TYPE",        "GATEWAY_INTERFACE",
+        "PATH_INFO",       "PATH_TRANSLATED",     "QUERY_STRING",
+        "REMOTE_ADDR",     "REMOTE_HOST",         "REMOTE_IDENT",
+        "REMOTE_PORT",     "REMOTE_USER",         "REQUEST_METHOD",
+        "REQUEST_URI",     "CARDEA_CEILING",      "CARDEA_CALLS",
+        "SCRIPT_NAME",     "SERVER_NAME",         "SERVER_PORT",
+        "SERVER_PROTOCOL", "SERVER_SOFTWARE",
     };
 
     if (strncmp(variable, "HTTP_", 5) == 0 ||

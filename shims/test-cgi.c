@@ -50,6 +50,7 @@ plain_request(void)
         .peer = "192.0.2.7",
         .peer_port = 54321,
         .id = "0123abcd",
+        .ms_left = 29999,
         .route = "/env",
         .rest = "/a b",
     };
@@ -77,6 +78,7 @@ env_is_complete(void **state)
         {"REMOTE_ADDR", "192.0.2.7"},
         {"REMOTE_PORT", "54321"},
         {"CARDEA_REQUEST_ID", "0123abcd"},
+        {"CARDEA_TIME_LEFT_MS", "29999"},
     };
     struct cgi_request req = plain_request();
     char **env;
@@ -93,14 +95,14 @@ env_is_complete(void **state)
         assert_string_equal(value, want[i].value);
     }
     assert_memory_equal(env_value(env, "SERVER_SOFTWARE"), "cardea/", 7);
-    assert_int_equal(env_count(env), 14);
+    assert_int_equal(env_count(env), 15);
     free(env);
     /* Of a folder of scripts: its own path too. */
     req.script = "/srv/cgi-bin/x";
     env = cgi_env_new(&req);
     assert_non_null(env);
     assert_string_equal(env_value(env, "SCRIPT_FILENAME"), "/srv/cgi-bin/x");
-    assert_int_equal(env_count(env), 15);
+    assert_int_equal(env_count(env), 16);
     free(env);
 }
 
@@ -145,7 +147,7 @@ env_of_fields(void **state)
     assert_null(env_value(env, "HTTP_PROXY"));
     assert_null(env_value(env, "CONTENT_LENGTH"));
     assert_null(env_value(env, "CONTENT_TYPE"));
-    assert_int_equal(env_count(env), 13 + 5);
+    assert_int_equal(env_count(env), 14 + 5);
     free(env);
 }
 
@@ -259,7 +261,7 @@ env_of_many_fields(void **state)
     req.n_fields = 100;
     env = cgi_env_new(&req);
     assert_non_null(env);
-    assert_int_equal(env_count(env), 113);
+    assert_int_equal(env_count(env), 114);
     assert_string_equal(env_value(env, "HTTP_F0"), value);
     assert_string_equal(env_value(env, "HTTP_F99"), value);
     free(env);

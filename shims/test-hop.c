@@ -36,6 +36,7 @@ heads_carry_what_is_not_of_one_connection(void **state)
         {"Content-Length", "7"},
         {"Upgrade", "h2c"},
         {"Expect", "100-continue"},
+        {"x-request-timeout-ms", "7"},
     };
     struct cgi_request req = {.method = "POST",
                               .target = "http://h:1?q",
@@ -51,9 +52,11 @@ heads_carry_what_is_not_of_one_connection(void **state)
     req.method = "GET";
     req.target = "/a?b=http://c";
     req.n_fields = 0;
+    req.ms_left = 1500;
     head_is(&req, "GET /a?b=http://c HTTP/1.1\r\nHost: h:1\r\n"
                   "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: h:1\r\n"
-                  "X-Request-Id: 77\r\n\r\n");
+                  "X-Request-Id: 77\r\nX-Request-Timeout-Ms: 1500\r\n"
+                  "\r\n");
 }
 
 #define OK "HTTP/1.1 200 OK\r\n"

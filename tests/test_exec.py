@@ -70,6 +70,7 @@ def test_a_command_gets_the_variables_of_cgi(server):
     assert got["SERVER_PORT"] == str(server.port) or got["SERVER_PORT"] == "80"
     assert got["SERVER_PROTOCOL"] == "HTTP/1.1"
     assert got["REMOTE_ADDR"] == "127.0.0.1"
+    assert 0 < int(got["CARDEA_TIME_LEFT_MS"]) <= 30001
     assert got["HTTP_X_THING"] == "1"
 
 

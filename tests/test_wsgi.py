@@ -2,6 +2,7 @@
 the interpreter that the configuration names."""
 
 import re
+import time
 
 import pytest
 
@@ -231,6 +232,8 @@ def test_environ_is_as_pep_3333_has_it(server):
     assert got["HTTP_X_THING"] == "'1,2'"
     assert got["HTTP_COOKIE"] == "'a=1; b=2'"
     assert got["wsgi.version"] == "(1, 0)"
+    left = float(got["cardea.deadline"]) - time.monotonic()
+    assert 0 < left < 30.1
     assert got["wsgi.url_scheme"] == "'http'"
     assert "CONTENT_LENGTH" not in got
 

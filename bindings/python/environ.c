@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include <cardea.h>
 
@@ -29,6 +30,7 @@ enum environ_key {
     WSGI_INPUT,
     WSGI_ERRORS,
     REQUEST_ID,
+    DEADLINE,
     N_KEYS
 };
 
@@ -40,6 +42,7 @@ static const char *const key_names[N_KEYS] = {
     [REMOTE_PORT] = "REMOTE_PORT",       [CONTENT_TYPE] = "CONTENT_TYPE",
     [CONTENT_LENGTH] = "CONTENT_LENGTH", [WSGI_INPUT] = "wsgi.input",
     [WSGI_ERRORS] = "wsgi.errors",       [REQUEST_ID] = "cardea.request_id",
+    [DEADLINE] = "cardea.deadline",
 };
 
 /* Written once by wsgi_environ_setup(). */
@@ -364,6 +367,19 @@ set_fields(PyObject *env, struct cardea_request *r)
     return set_taken(env, keys[CONTENT_LENGTH], number_new(len));
 }
 
+/* On the clock of Python's time.monotonic(). */
+static int
+set_deadline(PyObject *env, struct cardea_request *r)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return set_taken(env, keys[DEADLINE],
+                     PyFloat_FromDouble((double)now.tv_sec +
+                                        (double)now.tv_nsec / 1e9 +
+                                        (double)cardea_time_left(r) / 1e9));
+}
+
 PyObject *
 wsgi_environ_new(struct cardea_request *r, PyObject *input, PyObject *errors)
 {
@@ -374,8 +390,8 @@ wsgi_environ_new(struct cardea_request *r, PyObject *input, PyObject *errors)
         set_text(env, keys[QUERY_STRING], cardea_query(r)) < 0 ||
         set_text(env, keys[REQUEST_URI], cardea_target(r)) < 0 ||
         set_text(env, keys[REQUEST_ID], cardea_id(r)) < 0 ||
-        set_server(env, cardea_host(r)) < 0 || set_peer(env, r) < 0 ||
-        set_fields(env, r) < 0 ||
+        set_deadline(env, r) < 0 || set_server(env, cardea_host(r)) < 0 ||
+        set_peer(env, r) < 0 || set_fields(env, r) < 0 ||
         PyDict_SetItem(env, keys[WSGI_INPUT], input) < 0 ||
         PyDict_SetItem(env, keys[WSGI_ERRORS], errors) < 0) {
         Py_XDECREF(env);
