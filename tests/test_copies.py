@@ -198,8 +198,10 @@ def test_a_stopped_copy_loses_its_place(cardea):
 def test_a_call_past_its_time_ends_its_copy(cardea):
     server = cardea(route("timeout 300ms"))
     answer(server)
-    assert server.request("/?ms=60000").status == 504
-    server.wait_log(r"cardea: copy \d+ is killed: its call is past its time")
+    late = server.request("/?ms=60000")
+    assert late.status == 504
+    server.wait_log(r"cardea: copy \d+ is killed: its call is past its time "
+                    rf"request={late.get('X-Request-Id')}")
     assert answer(server)[0] == 200
 
 

@@ -163,3 +163,25 @@ def test_a_call_that_never_had_its_turn_is_refused_when_its_time_is_over(
         assert reply.status == 503
         assert reply.get("Retry-After")
     server.wait_log(r"status=503 .*cause=no-time")
+
+
+COPIES = """
+module app { run "$PROGRAMS/copies"; floor 3; ceiling 3 }
+forward http 127.0.0.1:$PORT to { map any / to app }
+"""
+
+
+def test_no_call_waits_behind_a_busy_copy_while_another_is_free(cardea):
+    server = cardea(COPIES)
+    until(lambda: server.request("/").status == 200, what="an answer")
+    until(lambda: len(server.modules("copies")) == 4, what="three copies")
+    with Wire(server.port) as one, Wire(server.port) as two:
+        for wire in one, two:
+            wire.ask("/?ms=3000")
+        until(lambda: module(status(path_of(server)), "app")["in_flight"] == 2)
+        before = time.monotonic()
+        answers = [server.request("/").text.split()[0] for _ in range(40)]
+        assert time.monotonic() - before < 2 * PATIENCE
+        assert len(set(answers)) == 1
+        busy = {wire.reply().text.split()[0] for wire in (one, two)}
+        assert len(busy | set(answers)) == 3

@@ -369,6 +369,18 @@ is_stopped(const struct copy *copy)
     return letter == 'T' || letter == 't';
 }
 
+/* REQUEST: which it was called for, 0: for none that has a number. */
+static void
+say_killed(const struct copy *copy, uint64_t request, const char *why)
+{
+    if (request != 0) {
+        fprintf(stderr, "cardea: copy %d is killed: %s request=%016llx\n",
+                (int)copy->pid, why, (unsigned long long)request);
+    } else {
+        fprintf(stderr, "cardea: copy %d is killed: %s\n", (int)copy->pid, why);
+    }
+}
+
 /* Is COPY, which serves or does not come when it is called, to be killed? A
  * traced one is somebody's who looks at it. */
 static const char *
@@ -434,7 +446,7 @@ look_at(struct copies *c, struct copy *copy, struct view *view, uint64_t now,
     }
     why = why_killed(c, copy, now);
     if (why) {
-        fprintf(stderr, "cardea: copy %d is killed: %s\n", (int)copy->pid, why);
+        say_killed(copy, state == COPY_SERVES ? note->request_id : 0, why);
         kill(copy->pid, SIGKILL); /* not yet reaped: still ours */
         return;
     }
