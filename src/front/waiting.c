@@ -44,7 +44,10 @@ limit(const struct worker *w)
 uint32_t
 waiting_n(const struct worker *w, uint32_t target)
 {
-    return queue_of(w, target)->n + w->rings[target].n_queued;
+    /* The queue of a door that nobody waits for stays memory never touched. */
+    uint32_t bit = (uint32_t)(w->lines[target / 64] >> target % 64) & 1;
+
+    return (bit ? queue_of(w, target)->n : 0) + w->rings[target].n_queued;
 }
 
 void
@@ -59,6 +62,8 @@ waiting_add(struct worker *w, uint32_t i)
 {
     uint32_t target = w->conns[i].ring;
 
+    w->core->lines_used[target / 64] |= 1ull << (target % 64);
+    KEEP_ORDER(); /* then the queue */
     queue_add(queue_of(w, target), w->conns, i, w->core->queue_seed);
     w->lines[target / 64] |= 1ull << (target % 64);
     w->n_waiting++;
@@ -89,8 +94,11 @@ waiting_forget(struct worker *w)
 {
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
         struct queue *q = queue_of(w, g);
-        if (q->n != 0 || tally_of(w, g)->queued != 0) {
+        bool used = ((w->core->lines_used[g / 64] >> (g % 64)) & 1) != 0;
+        if (used && q->n != 0) {
             memset(q, 0, sizeof *q);
+        }
+        if (tally_of(w, g)->queued != 0) {
             waiting_tell(w, g);
         }
     }

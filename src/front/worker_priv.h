@@ -73,6 +73,8 @@ struct core {
     uint32_t n_rings;
     uint64_t rings_off, tables_off, conns_off, queues_off;
     uint64_t queue_seed;
+    /* Rings whose queue was ever used; those of others were never touched. */
+    uint64_t lines_used[TARGETS_MAX / 64];
 };
 
 struct worker {
