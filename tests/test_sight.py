@@ -83,7 +83,6 @@ def test_the_log_can_be_followed(server):
                 pass
         server.stop()
         assert follower.wait(15) == 0
-        server.start()  # for what comes after each test
 
 
 def test_a_follower_that_does_not_read_holds_up_nobody(server):
