@@ -72,6 +72,24 @@ is_long(const char *text, size_t len, const char *key, size_t digits)
     return n >= digits;
 }
 
+/* Does the line end with a total time of less than 100 ms? Most accesses do,
+ * and then nothing stands behind it that would tell more, and nothing in it
+ * took longer. */
+static bool
+ends_soon(const char *text, size_t len)
+{
+    static const char key[] = " total_ms=";
+    size_t at = len, digits;
+
+    while (at > 0 && (text[at - 1] == '\n' || text[at - 1] == '.' ||
+                      (text[at - 1] >= '0' && text[at - 1] <= '9'))) {
+        at--;
+    }
+    digits = at < len ? strspn(text + at, "0123456789") : 0; /* stops at \n */
+    return at >= sizeof(key) - 1 && digits > 0 && digits < 3 &&
+           memcmp(text + at - (sizeof(key) - 1), key, sizeof(key) - 1) == 0;
+}
+
 enum history_kind
 history_kind(const char *text, size_t len)
 {
@@ -88,6 +106,9 @@ history_kind(const char *text, size_t len)
     }
     if (left <= 8 || memcmp(event, "request ", 8) != 0) {
         return HISTORY_EVENT;
+    }
+    if (text[len - 1] == '\n' && ends_soon(text, len)) {
+        return HISTORY_ACCESS;
     }
     return find(event, left, " cause=") != NULL ||
                    is_long(event, left, " queue_ms=", 3) ||

@@ -245,7 +245,7 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
 {
     struct core *core = w->core;
     const char *in = input_of(w, c);
-    char id[33];
+    char id[17], trace[HTTP_TRACE_LEN + 1];
 
     log_begin(line, w->world->wall(w->world->ctx), LOG_INFO, "request");
     snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
@@ -255,10 +255,8 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
         log_bytes(line, "method", in + r->method_name.off, r->method_name.len);
         log_bytes(line, "target", in + r->uri.off, MIN_OF(r->uri.len, 512u));
         log_bytes(line, "host", in + r->host.off, MIN_OF(r->host.len, 256u));
-        snprintf(id, sizeof id, "%016llx", (unsigned long long)r->trace[0]);
-        snprintf(id + 16, sizeof id - 16, "%016llx",
-                 (unsigned long long)r->trace[1]);
-        log_bytes(line, "trace", id, 32);
+        trace_print(r, trace);
+        log_bytes(line, "trace", trace + 3, 32);
     }
     if (r->raw) {
         log_raw(w, line, c, r);
