@@ -53,6 +53,7 @@
 enum port { HTTP, CALL, PASS, LOCAL, N_PORTS };
 
 struct site {
+    bool queue_all; /* each call waits for its turn first */
     char top[64], door[96], plain[96], file[96], local[96];
     pid_t app, plain_app, worker;
     int listeners[N_PORTS], control, said, log_fd, folders[8];
@@ -249,7 +250,8 @@ start_worker(struct site *s, int control, int say)
                                  .listen_fds = s->listeners,
                                  .folder_fds = s->folders,
                                  .seats = s->seats,
-                                 .tallies = s->tallies};
+                                 .tallies = s->tallies,
+                                 .queue_all = s->queue_all};
 
     s->worker = fork();
     if (s->worker == 0) {
@@ -307,6 +309,7 @@ site_begin(uint64_t seed)
 
     s->rng = seed * 0x9e3779b97f4a7c15ull | 1;
     s->next = 1;
+    s->queue_all = (seed & 1) != 0;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     strcpy(s->top, "/tmp/cardea-exact-XXXXXX");
     assert_non_null(mkdtemp(s->top));

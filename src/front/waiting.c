@@ -152,7 +152,7 @@ has_no_time(const struct worker *w, const struct request *r)
 bool
 waiting_must(const struct worker *w, uint32_t target)
 {
-    return queue_of(w, target)->n > 0 ||
+    return w->setup->queue_all || queue_of(w, target)->n > 0 ||
            ring_n_unclaimed(&w->rings[target]) >= UNCLAIMED_MAX;
 }
 

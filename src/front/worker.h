@@ -81,6 +81,7 @@ struct worker_setup {
     struct seat *seats;    /* SEATS_MAX of them */
     struct tally *tallies; /* own; one for each target, and one more */
     bool is_confined;      /* gives up what a worker does not need */
+    bool queue_all;        /* each call waits for its turn first: for tests */
     bool change_user;      /* become UID and GID */
     uid_t uid;
     gid_t gid;
