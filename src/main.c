@@ -26,6 +26,7 @@ main(int argc, char **argv)
         .why = ctl_why,
         .log = ctl_log,
         .metrics = ctl_metrics,
+        .reload = ctl_reload,
         .call = ctl_call,
         .doors = ctl_doors,
         .chaos = ctl_chaos,

@@ -44,7 +44,7 @@ def with_files(folder):
 @pytest.mark.parametrize("words, offered", [
     (["st"], ["status", "stop"]),
     (["chec"], ["check"]),
-    ([""], ["run", "serve", "save", "check", "status", "top", "why", "log", "metrics", "stop", "call", "chaos",
+    ([""], ["run", "serve", "save", "check", "status", "top", "why", "log", "metrics", "reload", "stop", "call", "chaos",
             "doors", "doctor", "version", "help", "--help", "--version"]),
     (["status", "--"], ["--json", "--modules", "--help"]),
     (["stop", "--n"], ["--now"]),

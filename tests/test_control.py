@@ -320,7 +320,8 @@ def test_help_lists_the_requests(server):
     assert first == "ok"
     assert [line.split(":")[0] for line in body.splitlines()] == [
         "help", "status", "status json", "modules", "processes",
-        "numbers", "log", "log follow", "configuration", "stop", "stop now"]
+        "numbers", "log", "log follow", "configuration", "reload", "stop",
+            "stop now"]
 
 
 def test_a_line_may_end_with_the_connection(server):

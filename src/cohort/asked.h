@@ -14,6 +14,7 @@
     X(LOG, "log", "the latest lines of the log")                               \
     X(LOG_FOLLOW, "log follow", "these, and each further one as it comes")     \
     X(CONFIGURATION, "configuration", "what it serves, as a configuration")    \
+    X(RELOAD, "reload", "read the configuration again, and serve by it")       \
     X(STOP, "stop", "stop, and say what is waited for until the end")          \
     X(STOP_NOW, "stop now", "stop at once")
 

@@ -26,6 +26,7 @@
 #include "cohort/asked.h"
 #include "cohort/keeper_priv.h"
 #include "cohort/numbers.h"
+#include "cohort/reload.h"
 #include "cohort/status.h"
 
 #define PEERS         16
@@ -42,6 +43,7 @@ enum peer_state {
     PEER_TAKES,   /* the reply leaves, then it is closed */
     PEER_FOLLOWS, /* a stop: hears of it until the end */
     PEER_LISTENS, /* to the log: gets each line as it comes */
+    PEER_RELOADS, /* waits until that has ended */
 };
 
 struct control_peer {
@@ -50,6 +52,7 @@ struct control_peer {
     enum control_asked asked;
     uint64_t came, deadline;
     struct history_mark heard; /* of the log */
+    uint64_t ticket;           /* of a reload */
     char *line;
     size_t len;
     char *out; /* what it has not taken yet */
@@ -251,7 +254,8 @@ answer_status(struct keeper *k, struct control_peer *p)
     } else if (p->asked == ASKED_CONFIGURATION && k->options.text != NULL) {
         fputs(k->options.text, out);
     } else if (p->asked == ASKED_CONFIGURATION) {
-        k->options.print(k->conf, out);
+        k->options.print(k->reload.source != NULL ? k->reload.source : k->conf,
+                         out);
     } else {
         status_text(k, out);
     }
@@ -318,6 +322,53 @@ begin_stop(struct keeper *k, struct control_peer *p)
     k->control->told[0] = '\0'; /* this one has heard nothing yet */
 }
 
+static void
+answer_reload(struct keeper *k, struct control_peer *p)
+{
+    char *text = NULL;
+    int n;
+
+    if (k->reload.error != NULL) {
+        n = asprintf(&text, "refused\n%s\n", k->reload.error);
+    } else {
+        n = asprintf(&text,
+                     "reloaded generation=%llu modules-started=%llu "
+                     "modules-changed=%llu modules-ended=%llu\n",
+                     (unsigned long long)k->generation,
+                     (unsigned long long)k->reload.n_comes,
+                     (unsigned long long)k->reload.n_changes,
+                     (unsigned long long)k->reload.n_goes);
+    }
+    p->state = PEER_TAKES;
+    say_taken(k, p, n < 0 ? NULL : text, n < 0 ? 0 : (size_t)n);
+}
+
+void
+control_reloaded(struct keeper *k)
+{
+    for (int i = 0; k->control != NULL && i < PEERS; i++) {
+        struct control_peer *p = &k->control->peers[i];
+
+        if (p->state == PEER_RELOADS && reload_is_done(k, p->ticket)) {
+            answer_reload(k, p);
+        }
+    }
+}
+
+static void
+begin_reload(struct keeper *k, struct control_peer *p)
+{
+    if (k->phase != PHASE_RUN) {
+        refuse(k, p, "the server is stopping");
+        return;
+    }
+    p->state = PEER_RELOADS;
+    p->deadline = UINT64_MAX;
+    p->ticket = reload_ask(k);
+    want(k, p, 0);
+    say(k, p, "ok\n");
+}
+
 /* Says in the log who asked for something that changes the server. */
 static void
 log_asked(struct keeper *k, const struct control_peer *p)
@@ -362,6 +413,10 @@ answer(struct keeper *k, struct control_peer *p, size_t line_len)
         p->state = PEER_LISTENS;
         want(k, p, 0);
         say(k, p, "ok\n");
+        return;
+    case ASKED_RELOAD:
+        log_asked(k, p);
+        begin_reload(k, p);
         return;
     case ASKED_STOP:
     case ASKED_STOP_NOW:

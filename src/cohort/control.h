@@ -17,5 +17,7 @@ void control_deinit(struct keeper *k, int status);
 /* Drops who is too slow, and tells followers of a stop how it goes. */
 void control_tick(struct keeper *k, uint64_t now);
 uint64_t control_deadline(const struct keeper *k);
+/* What was asked of reload.h may have ended: answers may be due. */
+void control_reloaded(struct keeper *k);
 /* A worker has shown its counters, or died: answers may be due. */
 void control_looked(struct keeper *k);

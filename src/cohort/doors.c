@@ -230,6 +230,8 @@ static bool
 can_try(const struct keeper *k, const struct keeper_target *t, int worker)
 {
     return k->workers[worker].unit.state == RESTART_RUNNING &&
+           k->workers[worker].generation >= t->generation &&
+           k->conf->targets[t - k->targets].presence == CONF_LIVE &&
            (t->module == NULL || restart_is_up(&t->module->unit));
 }
 
@@ -572,7 +574,7 @@ doors_no_descs(struct keeper *k, uint32_t target)
         const struct conf_listen *l = &k->conf->listens[i];
         struct log_line line;
 
-        if (l->protocol != CONF_TCP_PASS ||
+        if (l->protocol != CONF_TCP_PASS || l->presence != CONF_LIVE ||
             (uint32_t)l->routes[0].target != target) {
             continue;
         }
@@ -636,24 +638,32 @@ inotify_ready(struct keeper_source *source, uint32_t events)
     }
 }
 
-static int
-init_target(struct keeper *k, size_t index)
+/* What T is called, in k->conf. */
+static void
+point(struct keeper *k, struct keeper_target *t)
 {
-    const struct conf_target *conf = &k->conf->targets[index];
-    struct keeper_target *t = &k->targets[index];
+    const struct conf_target *conf = &k->conf->targets[t - k->targets];
 
-    t->watch = -1;
-    if (conf->kind == CONF_TARGET_FILES) {
-        return 0;
-    }
     if (conf->kind == CONF_TARGET_MODULE) {
         t->module = &k->modules[conf->module];
         t->path = t->module->door;
         t->name = t->module->conf->name;
-    } else {
+    } else if (conf->kind == CONF_TARGET_DOOR) {
         t->path = conf->path;
         t->name = conf->path;
     }
+}
+
+static int
+init_target(struct keeper *k, size_t index)
+{
+    struct keeper_target *t = &k->targets[index];
+
+    t->watch = -1;
+    if (k->conf->targets[index].kind == CONF_TARGET_FILES) {
+        return 0;
+    }
+    point(k, t);
     t->links = calloc((size_t)k->n_workers, sizeof(*t->links));
     if (t->links == NULL) {
         return -ENOMEM;
@@ -674,7 +684,7 @@ doors_init(struct keeper *k)
     if (k->inotify.fd < 0) {
         return -errno;
     }
-    k->targets = calloc(n > 0 ? n : 1, sizeof(*k->targets));
+    k->targets = calloc(k->bounds.targets, sizeof(*k->targets));
     if (k->targets == NULL) {
         return -ENOMEM;
     }
@@ -689,6 +699,88 @@ doors_init(struct keeper *k)
         }
     }
     return keeper_watch(k, &k->inotify, EPOLLIN);
+}
+
+void
+doors_point(struct keeper *k)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        if (k->targets[i].links != NULL) {
+            point(k, &k->targets[i]);
+        }
+    }
+}
+
+void
+doors_add(struct keeper *k, size_t index)
+{
+    struct keeper_target *t = &k->targets[index];
+    struct log_line line;
+    int rc;
+
+    memset(t, 0, sizeof(*t));
+    rc = init_target(k, index);
+    if (rc < 0) {
+        t->path = NULL; /* without links it can have no door */
+        t->module = NULL;
+        keeper_log_begin(k, &line, LOG_ERROR, "no-door");
+        log_errno(&line, -rc);
+        keeper_log_end(k, &line);
+    } else if (t->path != NULL) {
+        watch_parent(k, t);
+    }
+}
+
+void
+doors_renewed(struct keeper *k, int worker)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct keeper_target *t = &k->targets[i];
+
+        if (t->path == NULL || k->conf->targets[i].presence != CONF_LIVE ||
+            t->generation != k->generation || t->links[worker].open) {
+            continue;
+        }
+        if (can_try(k, t, worker)) {
+            t->links[worker].deadline = 0;
+        } else {
+            tell_none(k, t, worker);
+        }
+    }
+}
+
+void
+doors_unused(struct keeper *k, int worker, size_t target)
+{
+    struct keeper_target *t = &k->targets[target];
+
+    if (t->path != NULL) {
+        reset_link(&t->links[worker], UINT64_MAX);
+        t->announced = false;
+    }
+}
+
+void
+doors_free(struct keeper *k, size_t target)
+{
+    struct keeper_target *t = &k->targets[target];
+    bool shared = false;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        shared |= i != target && k->targets[i].path != NULL &&
+                  k->targets[i].watch == t->watch;
+    }
+    if (t->path != NULL && t->watch >= 0 && !shared) {
+        (void)inotify_rm_watch(k->inotify.fd, t->watch);
+    }
+    free(t->links);
+    memset(t, 0, sizeof(*t));
+    t->watch = -1;
+    if (k->folder_fds[target] >= 0) {
+        close(k->folder_fds[target]);
+        k->folder_fds[target] = -1;
+    }
+    tallies_forget(&k->tallies, target);
 }
 
 void

@@ -21,6 +21,7 @@
 #include "cohort/control.h"
 #include "cohort/descriptors.h"
 #include "cohort/listeners.h"
+#include "cohort/reload.h"
 
 uint64_t
 keeper_now(const struct keeper *k)
@@ -175,16 +176,6 @@ reap(struct keeper *k)
 }
 
 static void
-log_refusal(struct keeper *k, const char *event)
-{
-    struct log_line line;
-
-    keeper_log_begin(k, &line, LOG_WARN, event);
-    log_text(&line, "error", "not supported yet");
-    keeper_log_end(k, &line);
-}
-
-static void
 take_signal(struct keeper *k, int signal)
 {
     switch (signal) {
@@ -202,7 +193,7 @@ take_signal(struct keeper *k, int signal)
         stop_begin(k, "signal-QUIT", STOP_NO_LIMIT);
         break;
     case SIGHUP:
-        log_refusal(k, "reload");
+        (void)reload_ask(k);
         break;
     default:
         break;
@@ -242,6 +233,7 @@ next_deadline(const struct keeper *k, uint64_t now)
     first = MIN_OF(first, bounds_deadline(k));
     first = MIN_OF(first, control_deadline(k));
     first = MIN_OF(first, k->notify.due);
+    first = MIN_OF(first, reload_deadline(k));
     return MIN_OF(first, ready_deadline(k));
 }
 
@@ -287,6 +279,7 @@ loop(struct keeper *k)
         life_tick(k, now);
         left_tick(k, now);
         modules_tick(k, now);
+        reload_tick(k, now);
         doors_tick(k, now);
         ready_check(k, now);
         stop_advance(k);
@@ -354,6 +347,7 @@ keeper_free(struct keeper *k, int status)
     }
     sink_deinit(&k->sink);
     history_deinit(&k->history);
+    reload_deinit(k);
     free(k);
 }
 
@@ -427,6 +421,15 @@ keeper_new(const struct conf *conf, const struct keeper_options *options)
         return NULL;
     }
     k->conf = conf;
+    k->generation = 1;
+    /* As much again, and some: what is not used costs no memory. */
+    k->bounds = (struct conf_bounds){
+        .listens = CONF_LISTENS_MAX,
+        .modules = 2 * conf->n_modules + 128,
+        .targets = MAX_OF(MIN_OF(2 * conf->n_targets + 128, TARGETS_MAX),
+                          conf->n_targets),
+    };
+    k->reload.file = -1;
     k->options = *options;
     k->real = spawn_world();
     k->main_pid = getpid();

@@ -20,6 +20,11 @@ struct keeper_options {
     int max_workers; /* 0: one a CPU that we may use */
     /* conf_print() of conf/conf.h. */
     void (*print)(const struct conf *conf, FILE *out);
+    /* conf_load() of the same file, once more, with LOAD_CTX; and conf_free().
+     * NULL: it cannot be read again. */
+    struct conf *(*load)(void *ctx, FILE *errors);
+    void *load_ctx;
+    void (*release)(struct conf *conf);
     const char *text; /* of a configuration that is in no file; NULL: CONF's
                        * file has it */
     const char *shim; /* path of cardea-exec; NULL: beside our program */

@@ -22,6 +22,7 @@
 #include "cohort/statefolder.h"
 #include "cohort/tally.h"
 #include "conf/conf.h"
+#include "conf/merge.h"
 #include "front/worker.h"
 #include "module/cgroup.h"
 #include "module/spawn.h"
@@ -74,6 +75,8 @@ struct keeper_worker {
     bool ready;
     uint32_t looks_asked, looks_done; /* in this life */
     struct keeper_heirs heirs;
+    uint64_t generation; /* of the configuration that it has */
+    uint64_t conf_at;    /* then it is sent a newer one (again) */
 };
 
 /* One of the two output streams of a module, or of a copy of it. */
@@ -114,6 +117,8 @@ struct keeper_life {
     uint64_t recycle_at;            /* next look; UINT64_MAX: none */
     uint64_t n_calls_begin;         /* of its earlier processes */
     uint64_t jitter;                /* thousandths more than configured */
+    bool renews;                    /* its configuration has changed */
+    uint64_t patience;              /* ... and calls wait so long for it */
 };
 
 /* What an earlier process of a module left: others of its group (left.c). */
@@ -173,6 +178,31 @@ struct keeper_target {
     uint64_t
         no_descs_told; /* the start of its module, or 1, told of; 0: none */
     uint64_t causes[WORKER_CAUSE_HEIR + 1];
+    uint64_t generation;             /* in which it came; of the start: 0 */
+    uint64_t unused[SEATS_MAX / 64]; /* it went, and those do not use it */
+};
+
+/* What reload.c knows. Who asks gets a number; all up to BEGUN were read, and
+ * up to DONE have ended. */
+struct keeper_reload {
+    uint64_t asked, begun, done;
+    uint64_t at;       /* not before */
+    uint64_t began_at; /* the latest */
+    bool sent;         /* not every worker has it yet */
+    int n_waits;       /* for a module that is on its way out */
+    char *error;       /* why the latest was refused; NULL: it was not */
+    uint64_t n_done, n_refused;
+    uint64_t wall_ns; /* of the latest that was not refused */
+    uint64_t n_comes, n_changes, n_goes; /* modules, of that */
+    uint64_t n_gone;                     /* things that may still be in use */
+    struct conf *source;                 /* as it was read; owned */
+    struct conf *conf;                   /* keeper.conf, in BLOCK */
+    void *block;
+    size_t len;
+    int file;                           /* of the same bytes */
+    int closing[CONF_LISTENS_MAX];      /* sockets of listeners that went; -1 */
+    uint64_t listens[CONF_LISTENS_MAX]; /* generations in which they came */
+    uint64_t unused[CONF_LISTENS_MAX][SEATS_MAX / 64];
 };
 
 enum keeper_phase {
@@ -184,6 +214,11 @@ enum keeper_phase {
 
 struct keeper {
     const struct conf *conf;
+    uint64_t generation;       /* of it; 1 at the start */
+    struct conf_bounds bounds; /* of all that may follow */
+    struct keeper_reload reload;
+    char **read; /* folders that workers may read, as they really are */
+    size_t n_read;
     struct keeper_options options;
     const struct world *real;
     pid_t main_pid;              /* the server's: the reaper, else we */
@@ -200,9 +235,9 @@ struct keeper {
     struct history history; /* the latest lines of the log */
     struct runfolder folder;
     struct statefolder state;
-    int *listen_fds;                     /* conf->n_listens */
+    int *listen_fds;                     /* bounds.listens */
     struct listeners_file *listen_files; /* as many */
-    int *folder_fds;                     /* conf->n_targets */
+    int *folder_fds;                     /* bounds.targets */
     struct seat *seats;
     struct tallies tallies;
     struct notify notify;
@@ -215,8 +250,8 @@ struct keeper {
     uid_t workers_uid;
     gid_t workers_gid;
     struct cgroup cgroup;          /* that of each module lies below it */
-    struct keeper_module *modules; /* conf->n_modules */
-    struct keeper_target *targets; /* conf->n_targets */
+    struct keeper_module *modules; /* bounds.modules */
+    struct keeper_target *targets; /* bounds.targets */
     char shim[PATH_MAX];
     struct rlimit given_files; /* descriptors: what our modules have */
     uint32_t n_files;          /* and what a worker has */
@@ -359,6 +394,14 @@ void modules_tick(struct keeper *k, uint64_t now);
 /* The module whose leader PID is, or NULL. */
 struct keeper_module *modules_find(struct keeper *k, pid_t pid);
 void module_reaped(struct keeper_module *m, int status);
+/* Module INDEX has come with k->conf. */
+void modules_add(struct keeper *k, size_t index);
+/* k->conf is another; CHANGED: what it says of M, too. */
+void modules_renew(struct keeper_module *m, bool changed);
+/* Starts those that have come. */
+void modules_begin(struct keeper *k);
+/* M is stopped, and its number free. */
+void modules_free(struct keeper_module *m);
 
 /* environ.c */
 /* M's environment, of m->door, m->state and m->limits; the caller frees it with
@@ -463,6 +506,9 @@ int confine_make(struct keeper_module *m, int *p_fd);
 void life_init(struct keeper_module *m);
 void life_tick(struct keeper *k, uint64_t now);
 uint64_t life_deadline(const struct keeper *k);
+/* What M is to be started with has changed: its process is replaced, as soon as
+ * that loses no call. */
+void life_renew(struct keeper_module *m);
 /* Is M one that is ended when nobody calls it, and started by a call? */
 bool life_parks(const struct keeper_module *m);
 /* First start, or none yet. */
@@ -508,5 +554,13 @@ int doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause);
  * passes connections, takes no descriptors: logged, once for each start of its
  * module. 0, or -EPROTO as above. */
 int doors_no_descs(struct keeper *k, uint32_t target);
+/* k->conf is another: names are in it. Target INDEX has come with it. */
+void doors_point(struct keeper *k);
+void doors_add(struct keeper *k, size_t index);
+/* WORKER has k->conf, too: it can be given doors of it. */
+void doors_renewed(struct keeper *k, int worker);
+/* WORKER has closed the door of TARGET, which went; and nobody has any. */
+void doors_unused(struct keeper *k, int worker, size_t target);
+void doors_free(struct keeper *k, size_t target);
 /* Is TARGET's door at all workers? (true for folders) */
 bool doors_open_all(const struct keeper *k, size_t target);

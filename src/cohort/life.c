@@ -20,6 +20,8 @@
 #define PARK_PATIENCE   (1 * NS_PER_SEC)  /* with workers */
 #define DRAIN_PATIENCE  (500 * NS_PER_MS) /* for which calls wait */
 #define DRAIN_AGAIN     (5 * NS_PER_SEC)
+#define RENEW_AGAIN     (1 * NS_PER_SEC)
+#define RENEW_PATIENCE  (30 * NS_PER_SEC) /* at the most */
 #define RECYCLE_GAP     (1 * NS_PER_SEC)
 #define JITTER          100 /* thousandths */
 #define IDLE_GAP_MIN    (100 * NS_PER_MS)
@@ -34,6 +36,7 @@ is_dialled(const struct keeper_module *m)
 
     for (size_t i = 0; i < conf->n_targets; i++) {
         if (conf->targets[i].kind == CONF_TARGET_MODULE &&
+            conf->targets[i].presence == CONF_LIVE &&
             conf->targets[i].module == (size_t)(m - m->keeper->modules)) {
             return true;
         }
@@ -79,6 +82,7 @@ life_parks(const struct keeper_module *m)
     for (size_t i = 0; i < conf->n_listens; i++) {
         /* It accepts for itself: nobody sees its calls. */
         if (conf->listens[i].protocol == CONF_TCP_WAIT &&
+            conf->listens[i].presence == CONF_LIVE &&
             m->keeper->conf->targets[conf->listens[i].routes[0].target]
                     .module == (size_t)(m - m->keeper->modules)) {
             return false;
@@ -144,7 +148,10 @@ stay(struct keeper_module *m, uint64_t now)
     m->life.back_by = 0;
     m->life.idle_since = now;
     doors_give_again(m);
-    if (m->life.recycle_at != UINT64_MAX) {
+    if (m->life.renews) {
+        m->life.patience = MIN_OF(2 * m->life.patience, RENEW_PATIENCE);
+        m->life.recycle_at = now + RENEW_AGAIN;
+    } else if (m->life.recycle_at != UINT64_MAX) {
         m->life.recycle_at = now + DRAIN_AGAIN;
     }
     if (life_parks(m)) {
@@ -250,6 +257,12 @@ judge_recycling(struct keeper_module *m, uint64_t now)
     if (m->keeper->phase != PHASE_RUN) {
         return;
     }
+    if (m->life.renews) {
+        m->life.recycled = RESTART_BY_CONF;
+        m->life.back_by = now + m->life.patience;
+        doors_ask_back(m, true);
+        return;
+    }
     if (is_above(m, CONF_RECYCLE_CALLS,
                  calls_of(m, &busy) - m->life.n_calls_begin)) {
         m->life.recycled = RESTART_BY_CALLS;
@@ -262,6 +275,37 @@ judge_recycling(struct keeper_module *m, uint64_t now)
     }
     m->life.back_by = now + DRAIN_PATIENCE;
     doors_ask_back(m, true);
+}
+
+void
+life_renew(struct keeper_module *m)
+{
+    uint64_t now = keeper_now(m->keeper);
+
+    m->unit.start_timeout_ns = is_dialled(m) ? m->conf->start_timeout_ns : 0;
+    switch (m->unit.state) {
+    case RESTART_RUNNING:
+        m->life.renews = true;
+        m->life.patience = DRAIN_PATIENCE;
+        if (m->life.back_by == 0) {
+            judge_recycling(m, now);
+        }
+        break;
+    case RESTART_STARTING:
+        restart_replace(&m->unit, RESTART_RECYCLED, RESTART_BY_CONF);
+        break;
+    case RESTART_WAITING:
+        m->unit.version++; /* another than it was */
+        m->life.look_at = now;
+        break;
+    case RESTART_IDLE:
+    case RESTART_PARKING:
+    case RESTART_PARKED: /* its next start is by the new one */
+    case RESTART_STOPPING:
+    case RESTART_KILLED:
+    case RESTART_STOPPED:
+        break;
+    }
 }
 
 int
@@ -308,6 +352,9 @@ life_ready(struct keeper_module *m)
     log_ms(&line, "took_ms", keeper_now(k) - m->unit.started_at);
     keeper_log_end(k, &line);
     begin_recycling(m, keeper_now(k));
+    if (m->life.renews) {
+        m->life.recycle_at = keeper_now(k);
+    }
     if (life_parks(m)) {
         m->life.idle_since = keeper_now(k);
         look_again(m, m->life.idle_since);

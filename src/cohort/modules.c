@@ -31,7 +31,7 @@ add_listeners(const struct keeper_module *m, struct spawn_fd *fds, size_t n)
     for (size_t i = 0; i < conf->n_listens; i++) {
         const struct conf_listen *l = &conf->listens[i];
 
-        if (l->protocol == CONF_TCP_WAIT &&
+        if (l->protocol == CONF_TCP_WAIT && l->presence == CONF_LIVE &&
             conf->targets[l->routes[0].target].module ==
                 (size_t)(m - m->keeper->modules)) {
             fds[n++] = (struct spawn_fd){m->keeper->listen_fds[i], to++};
@@ -132,6 +132,25 @@ make_state(struct keeper_module *m)
     return 0;
 }
 
+/* What its start takes, of m->conf. 0 or -ENOMEM. */
+static int
+make_plan(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+
+    isolate_plan(m);
+    environ_free(m->envp);
+    shims_free_argv(m->argv);
+    m->argv = NULL;
+    m->envp = environ_make(m);
+    if (m->conf->kind != CONF_MODULE_RUN) {
+        m->argv = shims_make_argv(m->conf, k->shim);
+    }
+    m->plan.argv = m->conf->kind == CONF_MODULE_RUN ? m->conf->argv : m->argv;
+    m->plan.envp = m->envp;
+    return m->envp == NULL || m->plan.argv == NULL ? -ENOMEM : 0;
+}
+
 static int
 init_module(struct keeper *k, size_t index)
 {
@@ -156,17 +175,22 @@ init_module(struct keeper *k, size_t index)
     if (make_state(m) < 0) {
         return -ENOMEM;
     }
-    isolate_plan(m);
-    m->envp = environ_make(m);
-    if (m->conf->kind != CONF_MODULE_RUN) {
-        m->argv = shims_make_argv(m->conf, k->shim);
-    }
-    m->plan.argv = m->conf->kind == CONF_MODULE_RUN ? m->conf->argv : m->argv;
-    m->plan.envp = m->envp;
-    if (m->envp == NULL || m->plan.argv == NULL) {
+    if (make_plan(m) < 0) {
         return -ENOMEM;
     }
     return runfolder_module(&k->folder, m->conf->name, m->conf->user);
+}
+
+static void
+clear_module(struct keeper_module *m)
+{
+    memset(m, 0, sizeof(*m));
+    m->streams[0].source.fd = -1;
+    m->streams[1].source.fd = -1;
+    m->writers.listener.fd = -1;
+    m->unit.pidfd = -1;
+    left_init(m);
+    bounds_init(m);
 }
 
 int
@@ -174,17 +198,12 @@ modules_init(struct keeper *k)
 {
     size_t n = k->conf->n_modules;
 
-    k->modules = calloc(n > 0 ? n : 1, sizeof(*k->modules));
+    k->modules = calloc(k->bounds.modules, sizeof(*k->modules));
     if (k->modules == NULL) {
         return -ENOMEM;
     }
     for (size_t i = 0; i < n; i++) {
-        k->modules[i].streams[0].source.fd = -1;
-        k->modules[i].streams[1].source.fd = -1;
-        k->modules[i].writers.listener.fd = -1;
-        k->modules[i].unit.pidfd = -1;
-        left_init(&k->modules[i]);
-        bounds_init(&k->modules[i]);
+        clear_module(&k->modules[i]);
     }
     for (size_t i = 0; i < n; i++) {
         int rc = init_module(k, i);
@@ -196,6 +215,23 @@ modules_init(struct keeper *k)
     return 0;
 }
 
+static void
+deinit_module(struct keeper_module *m)
+{
+    keeper_unwatch(m->keeper, &m->streams[0].source);
+    keeper_unwatch(m->keeper, &m->streams[1].source);
+    free(m->streams[0].lines);
+    free(m->streams[1].lines);
+    writers_deinit(m);
+    left_end(m);
+    bounds_deinit(m);
+    restart_deinit(&m->unit);
+    environ_free(m->envp);
+    shims_free_argv(m->argv);
+    free(m->door);
+    free(m->state);
+}
+
 void
 modules_deinit(struct keeper *k)
 {
@@ -203,20 +239,8 @@ modules_deinit(struct keeper *k)
         return;
     }
     for (size_t i = 0; i < k->conf->n_modules; i++) {
-        struct keeper_module *m = &k->modules[i];
-
-        keeper_unwatch(k, &m->streams[0].source);
-        keeper_unwatch(k, &m->streams[1].source);
-        free(m->streams[0].lines);
-        free(m->streams[1].lines);
-        writers_deinit(m);
-        left_end(m);
-        bounds_deinit(m);
-        restart_deinit(&m->unit);
-        environ_free(m->envp);
-        shims_free_argv(m->argv);
-        free(m->door);
-        free(m->state);
+        k->modules[i].keeper = k; /* where it was not made */
+        deinit_module(&k->modules[i]);
     }
     free(k->modules);
     k->modules = NULL;
@@ -317,4 +341,78 @@ module_reaped(struct keeper_module *m, int status)
     keeper_log_cause(&line, &m->unit);
     log_ms(&line, "ran_ms", now - m->unit.started_at);
     keeper_log_end(k, &line);
+}
+
+/* --- Another configuration ------------------------------------------------ */
+
+static void
+log_lack(struct keeper_module *m, int rc)
+{
+    struct log_line line;
+
+    keeper_log_begin(m->keeper, &line, LOG_ERROR, "start-failed");
+    log_text(&line, "module", m->conf->name);
+    log_errno(&line, -rc);
+    keeper_log_end(m->keeper, &line);
+}
+
+void
+modules_add(struct keeper *k, size_t index)
+{
+    struct keeper_module *m = &k->modules[index];
+    int rc;
+
+    clear_module(m);
+    rc = init_module(k, index);
+    if (rc < 0) {
+        log_lack(m, rc);
+    }
+}
+
+void
+modules_renew(struct keeper_module *m, bool changed)
+{
+    struct keeper *k = m->keeper;
+    size_t index = (size_t)(m - k->modules);
+    int rc;
+
+    m->conf = &k->conf->modules[index];
+    if (m->conf->presence == CONF_FREE) {
+        return;
+    }
+    rc = make_plan(m);
+    if (rc < 0) {
+        log_lack(m, rc);
+    } else if (changed) {
+        life_renew(m);
+    }
+}
+
+void
+modules_begin(struct keeper *k)
+{
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        struct keeper_module *m = &k->modules[i];
+
+        if (m->conf->presence == CONF_LIVE && m->unit.state == RESTART_IDLE &&
+            m->plan.argv != NULL && m->plan.envp != NULL) {
+            life_init(m);
+            act_on(m, life_begin(m));
+        }
+    }
+}
+
+void
+modules_free(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+    const struct conf_module *conf = m->conf;
+
+    deinit_module(m);
+    clear_module(m);
+    m->keeper = k;
+    m->conf = conf;
+    restart_init(&m->unit, &m->world, &m->plan, true);
+    restart_stop(&m->unit, 0, 0, 0); /* until the number is used again */
+    life_init(m);
 }

@@ -3,8 +3,10 @@
 #include "cohort/notify.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -70,6 +72,20 @@ notify_deinit(struct notify *notify)
     *notify = (struct notify){.fd = -1, .due = UINT64_MAX};
 }
 
+/* With the time, by which systemd knows that the READY=1 that follows is of
+ * this one. */
+static const char *
+reload_text(char out[64])
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(out, 64, "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long)now.tv_sec * 1000000 +
+                 (unsigned long long)now.tv_nsec / 1000);
+    return out;
+}
+
 void
 notify_say(const struct notify *notify, enum notify_word word)
 {
@@ -79,14 +95,18 @@ notify_say(const struct notify *notify, enum notify_word word)
         [NOTIFY_ALIVE] = "WATCHDOG=1",
     };
 
-    if (word < NOTIFY_READY || word > NOTIFY_ALIVE) {
+    char reloading[64];
+    const char *text;
+
+    if (word < NOTIFY_READY || word > NOTIFY_RELOADING) {
         return;
     }
     if (notify->via > 0) {
         (void)sigqueue(notify->via, NOTIFY_SIGNAL,
                        (union sigval){.sival_int = (int)word});
     } else if (notify->fd >= 0) {
-        (void)!sendto(notify->fd, texts[word], strlen(texts[word]),
+        text = word == NOTIFY_RELOADING ? reload_text(reloading) : texts[word];
+        (void)!sendto(notify->fd, text, strlen(text),
                       MSG_DONTWAIT | MSG_NOSIGNAL,
                       (const struct sockaddr *)&notify->to, notify->to_len);
     }

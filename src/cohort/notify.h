@@ -12,6 +12,7 @@ enum notify_word {
     NOTIFY_READY = 1,
     NOTIFY_STOPPING,
     NOTIFY_ALIVE,
+    NOTIFY_RELOADING, /* until NOTIFY_READY */
 };
 
 struct notify {

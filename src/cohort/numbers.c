@@ -224,7 +224,7 @@ write_unused(struct keeper *k, const struct keeper_module *m, FILE *out)
 void
 numbers_write(struct keeper *k, FILE *out)
 {
-    struct tally_sum unrouted = tallies_sum(&k->tallies, k->conf->n_targets);
+    struct tally_sum unrouted = tallies_sum(&k->tallies, TALLY_NONE);
     struct log_line line;
 
     begin(k, &line, "server");
@@ -237,6 +237,9 @@ numbers_write(struct keeper *k, FILE *out)
     for (size_t i = 0; i < k->conf->n_listens; i++) {
         char url[LISTENERS_URL_MAX];
 
+        if (k->conf->listens[i].presence != CONF_LIVE) {
+            continue;
+        }
         listeners_url(&k->conf->listens[i], k->listen_fds[i], url);
         begin(k, &line, "listener");
         log_text(&line, "url", url[0] != '\0' ? url : k->conf->listens[i].text);
@@ -244,10 +247,14 @@ numbers_write(struct keeper *k, FILE *out)
     }
     write_workers(k, out);
     for (size_t i = 0; i < k->conf->n_targets; i++) {
-        write_target(k, i, out);
+        if (k->conf->targets[i].presence == CONF_LIVE) {
+            write_target(k, i, out);
+        }
     }
     for (size_t i = 0; i < k->conf->n_modules; i++) {
-        write_unused(k, &k->modules[i], out);
+        if (k->conf->modules[i].presence == CONF_LIVE) {
+            write_unused(k, &k->modules[i], out);
+        }
     }
     begin(k, &line, "unrouted");
     put_answers(&line, &unrouted);

@@ -393,6 +393,7 @@ restart_cause_text(const struct restart_cause *cause,
         snprintf(out, RESTART_CAUSE_MAX, "recycled-%s",
                  cause->code == RESTART_BY_CALLS    ? "calls"
                  : cause->code == RESTART_BY_MEMORY ? "memory"
+                 : cause->code == RESTART_BY_CONF   ? "configuration"
                                                     : "age");
         return;
     case RESTART_LATE:

@@ -57,6 +57,7 @@ enum restart_recycled {
     RESTART_BY_CALLS = 1,
     RESTART_BY_MEMORY,
     RESTART_BY_AGE,
+    RESTART_BY_CONF, /* its configuration has changed */
 };
 
 struct restart_cause {

@@ -18,6 +18,7 @@
 #include "cohort/control.h"
 #include "cohort/descriptors.h"
 #include "cohort/listeners.h"
+#include "cohort/reload.h"
 
 /* A sanitizer's leak check looks at its own process from outside. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -247,8 +248,8 @@ setup_shim(struct keeper *k)
 static int
 setup_arrays(struct keeper *k)
 {
-    size_t n = k->conf->n_listens;
-    size_t m = k->conf->n_targets;
+    size_t n = k->bounds.listens;
+    size_t m = k->bounds.targets;
 
     k->listen_fds = malloc((n + 1) * sizeof(int));
     k->folder_fds = malloc((m + 1) * sizeof(int));
@@ -294,6 +295,7 @@ static const struct step rest[] = {
     {"control socket", control_init, false},
     {"modules", modules_init, false},
     {"doors", doors_init, false},
+    {"reload", reload_init, false},
 };
 
 static int

@@ -300,6 +300,21 @@ json_reaper(struct json *j, const struct keeper *k)
 }
 
 static void
+json_reload(struct json *j, const struct keeper *k)
+{
+    const struct keeper_reload *r = &k->reload;
+
+    json_object(j, "reload");
+    json_num(j, "generation", k->generation);
+    json_num(j, "done", r->n_done);
+    json_num(j, "refused", r->n_refused);
+    json_num(j, "changed_at", r->wall_ns / NS_PER_SEC);
+    json_text(j, "error", r->error);
+    json_num(j, "gone", r->n_gone);
+    json_object_end(j);
+}
+
+static void
 json_server(struct json *j, const struct keeper *k)
 {
     json_text(j, "version", CARDEA_VERSION);
@@ -307,11 +322,15 @@ json_server(struct json *j, const struct keeper *k)
     json_text(j, "state", phase_name(k));
     json_seconds(j, "uptime_s", keeper_now(k) - k->born_at);
     json_text(j, "configuration", k->file);
+    json_reload(j, k);
     json_text(j, "run_folder", k->folder.path);
     json_list(j, "listeners");
     for (size_t i = 0; i < k->conf->n_listens; i++) {
         char url[LISTENERS_URL_MAX];
 
+        if (k->conf->listens[i].presence != CONF_LIVE) {
+            continue;
+        }
         json_object(j, NULL);
         json_text(j, "url", address_of(k, i, url));
         json_text(j, "protocol", protocols[k->conf->listens[i].protocol]);
@@ -355,6 +374,9 @@ json_modules(struct json *j, const struct keeper *k)
         const struct keeper_target *t = target_of(k, m);
         struct tally_sum sum = sum_of(k, t);
 
+        if (m->conf->presence == CONF_FREE) {
+            continue;
+        }
         json_object(j, NULL);
         json_text(j, "name", m->conf->name);
         json_text(j, "kind", conf_kind_name(m->conf->kind));
@@ -376,7 +398,8 @@ json_targets(struct json *j, const struct keeper *k, enum conf_target_kind kind)
     for (size_t i = 0; i < k->conf->n_targets; i++) {
         struct tally_sum sum = tallies_sum(&k->tallies, i);
 
-        if (k->conf->targets[i].kind != kind) {
+        if (k->conf->targets[i].kind != kind ||
+            k->conf->targets[i].presence != CONF_LIVE) {
             continue;
         }
         json_object(j, NULL);
@@ -396,7 +419,7 @@ json_targets(struct json *j, const struct keeper *k, enum conf_target_kind kind)
 void
 status_json(const struct keeper *k, FILE *out)
 {
-    struct tally_sum unrouted = tallies_sum(&k->tallies, k->conf->n_targets);
+    struct tally_sum unrouted = tallies_sum(&k->tallies, TALLY_NONE);
     struct json j;
 
     json_init(&j, out);
@@ -500,21 +523,44 @@ text_keeper(const struct keeper *k, FILE *out)
     }
 }
 
+/* Nothing of a server whose configuration nobody tried to change. */
+static void
+text_reload(const struct keeper *k, FILE *out)
+{
+    const struct keeper_reload *r = &k->reload;
+
+    if (r->n_done > 0) {
+        fprintf(out, " (generation %llu, ", (unsigned long long)k->generation);
+        put_span(out, k->real->wall(k->real->ctx) - r->wall_ns);
+        fputs(" old)", out);
+    }
+    if (r->error != NULL) {
+        fputs("\nlast reload    refused: ", out);
+        plain_put_short(out, r->error, strcspn(r->error, "\n"));
+    }
+}
+
 static void
 text_server(const struct keeper *k, FILE *out)
 {
+    int n = 0;
+
     fprintf(out, "cardea %s, pid %d, %s, up ", CARDEA_VERSION, (int)k->main_pid,
             phase_name(k));
     put_span(out, keeper_now(k) - k->born_at);
     fputs("\nconfiguration  ", out);
     plain_put(out, k->file);
     text_keeper(k, out);
+    text_reload(k, out);
     fputs("\nrun folder     ", out);
     plain_put(out, k->folder.path);
     for (size_t i = 0; i < k->conf->n_listens; i++) {
         char url[LISTENERS_URL_MAX];
 
-        fputs(i == 0 ? "\nlistens on     " : "\n               ", out);
+        if (k->conf->listens[i].presence != CONF_LIVE) {
+            continue;
+        }
+        fputs(n++ == 0 ? "\nlistens on     " : "\n               ", out);
         plain_put(out, address_of(k, i, url));
         fprintf(out, " (%s)", protocol_words[k->conf->listens[i].protocol]);
     }
@@ -599,6 +645,9 @@ text_modules(const struct keeper *k, FILE *out)
         char cause[RESTART_CAUSE_MAX];
         const char *last = last_cause(&m->unit, cause);
 
+        if (m->conf->presence == CONF_FREE) {
+            continue;
+        }
         put_first(out, m->conf->name);
         fprintf(out, " %-4s", conf_kind_name(m->conf->kind));
         put_pid(out, m->unit.pid);
@@ -627,7 +676,8 @@ text_doors(const struct keeper *k, FILE *out)
     for (size_t i = 0; i < k->conf->n_targets; i++) {
         struct tally_sum sum = tallies_sum(&k->tallies, i);
 
-        if (k->conf->targets[i].kind != CONF_TARGET_DOOR) {
+        if (k->conf->targets[i].kind != CONF_TARGET_DOOR ||
+            k->conf->targets[i].presence != CONF_LIVE) {
             continue;
         }
         if (!titled) {
@@ -652,7 +702,8 @@ text_files(const struct keeper *k, FILE *out)
     for (size_t i = 0; i < k->conf->n_targets; i++) {
         struct tally_sum sum = tallies_sum(&k->tallies, i);
 
-        if (k->conf->targets[i].kind != CONF_TARGET_FILES) {
+        if (k->conf->targets[i].kind != CONF_TARGET_FILES ||
+            k->conf->targets[i].presence != CONF_LIVE) {
             continue;
         }
         if (!titled) {
@@ -685,6 +736,9 @@ status_modules(const struct keeper *k, FILE *out)
         const struct keeper_module *m = &k->modules[i];
         const struct keeper_target *t = target_of(k, m);
 
+        if (m->conf->presence != CONF_LIVE) {
+            continue;
+        }
         plain_put(out, m->conf->name);
         fprintf(out, " %s %s\n", restart_state_name(m->unit.state),
                 t != NULL ? door_state(k, t) : "unused");

@@ -24,7 +24,7 @@ tallies_init(struct tallies *t, int n_workers, size_t n_targets)
     size_t size;
 
     t->n_workers = n_workers;
-    t->n_blocks = n_targets + 1;
+    t->n_blocks = n_targets + 1; /* of which few are ever touched */
     t->stride = ROUND_UP(t->n_blocks * sizeof(struct tally), page);
     size = t->stride * (size_t)n_workers;
     if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
@@ -140,10 +140,11 @@ tallies_fold(struct tallies *t, int worker)
 struct tally_sum
 tallies_sum(const struct tallies *t, size_t target)
 {
-    struct tally_sum sum = t->base[target];
+    size_t at = target == TALLY_NONE ? 0 : target + 1;
+    struct tally_sum sum = t->base[at];
 
     for (int i = 0; i < t->n_workers; i++) {
-        const struct tally *block = &tallies_of(t, i)[target];
+        const struct tally *block = &tallies_of(t, i)[at];
 
         add_block(&sum, block);
         sum.in_flight += read_small(&block->in_flight, RING_SLOTS);
@@ -156,6 +157,15 @@ tallies_sum(const struct tallies *t, size_t target)
             sum.threads_high, read_small(&block->threads_high, THREADS_MAX));
     }
     return sum;
+}
+
+void
+tallies_forget(struct tallies *t, size_t target)
+{
+    memset(&t->base[target + 1], 0, sizeof(t->base[0]));
+    for (int i = 0; i < t->n_workers; i++) {
+        memset(&tallies_of(t, i)[target + 1], 0, sizeof(struct tally));
+    }
 }
 
 uint64_t

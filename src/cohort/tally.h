@@ -45,7 +45,10 @@ void tallies_keep_only(struct tallies *t, int worker);
 /* WORKER is dead: its counts join the sums and its block is empty again. */
 void tallies_fold(struct tallies *t, int worker);
 
-/* The sum of TARGET (n_targets: of requests without one) since the start. */
+/* The sum of TARGET (TALLY_NONE: of requests without one) since the start. */
+#define TALLY_NONE SIZE_MAX
 struct tally_sum tallies_sum(const struct tallies *t, size_t target);
+/* TARGET's number is to be another's: what the dead counted of it goes. */
+void tallies_forget(struct tallies *t, size_t target);
 /* Requests that WORKER has answered, in all its lives. */
 uint64_t tallies_requests(const struct tallies *t, int worker);

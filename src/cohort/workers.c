@@ -21,6 +21,7 @@
 
 #include "base/util.h"
 #include "cohort/control.h"
+#include "cohort/reload.h"
 
 #define DEAF_PATIENCE (1 * NS_PER_SEC) /* for a worker without control */
 
@@ -123,6 +124,7 @@ spawn_worker(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
     if (fds == NULL) {
         return -ENOMEM;
     }
+    w->generation = k->generation;
     rc = open_control(w);
     if (rc == 0) {
         mine.fds = fds;
@@ -172,6 +174,8 @@ init_worker(struct keeper *k, int index, int cpu)
         .say_fd = -1,
         .log_fd = k->log_write_fd,
         .conf = k->conf,
+        .generation = k->generation,
+        .targets_max = k->bounds.targets,
         .listen_fds = k->listen_fds,
         .folder_fds = k->folder_fds,
         .seats = k->seats,
@@ -227,7 +231,7 @@ workers_init(struct keeper *k)
     if (k->options.max_workers > 0) {
         n = MIN_OF(n, k->options.max_workers);
     }
-    rc = tallies_init(&k->tallies, n, k->conf->n_targets);
+    rc = tallies_init(&k->tallies, n, k->bounds.targets);
     if (rc < 0) {
         return rc;
     }
@@ -440,6 +444,17 @@ worker_is_ready(struct keeper_worker *w)
 }
 
 static int
+take_heir(struct keeper_worker *w, const struct worker_message *m)
+{
+    int rc = heirs_said(w, m->cause);
+
+    if (rc == 0) {
+        reload_worker_passed(w, m->target);
+    }
+    return rc;
+}
+
+static int
 take_message(struct keeper_worker *w, const struct worker_message *m)
 {
     switch (m->kind) {
@@ -463,7 +478,12 @@ take_message(struct keeper_worker *w, const struct worker_message *m)
     case WORKER_WANTED:
         return life_wanted(w->keeper, m->target);
     case WORKER_HEIR:
-        return heirs_said(w, m->cause);
+        return take_heir(w, m);
+    case WORKER_CONF_IS:
+        reload_worker_has(w, m->grace_ns);
+        return 0;
+    case WORKER_UNUSED:
+        return reload_unused(w, m);
     case WORKER_STALLED:
         return life_stalled(w->keeper, w->index, m->target);
     default:

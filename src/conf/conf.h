@@ -26,6 +26,14 @@ struct conf_input {
     struct conf_where from; /* of its include; line 0: the first file */
 };
 
+/* Of what has a place in a list that others keep the number of. As read, all
+ * of a configuration is live; see merge.h. */
+enum conf_presence {
+    CONF_LIVE,
+    CONF_GONE, /* not in the configuration any more, but perhaps in use */
+    CONF_FREE, /* and not in use: the next one may have its place */
+};
+
 struct conf_macro {
     char *name, *value;
     struct conf_where where; /* line 0: -D, and no file defines it */
@@ -41,6 +49,7 @@ enum conf_target_kind {
 
 struct conf_target {
     enum conf_target_kind kind;
+    enum conf_presence presence;
     char *path;    /* door or folder, absolute; NULL for a module */
     size_t module; /* index into conf.modules */
     struct conf_where where;
@@ -76,6 +85,7 @@ enum conf_protocol {
 struct conf_listen {
     char *text;                  /* as written, for messages */
     enum conf_protocol protocol; /* but for HTTP there is one route, "/" */
+    enum conf_presence presence;
     mode_t mode; /* of the socket file of a unix: address (AF_UNIX, a path
                   * that is absolute and ends with NUL): 0666 unless written */
     struct conf_where mode_where; /* line 0: unless written */
@@ -138,6 +148,7 @@ struct conf_entries {
 struct conf_module {
     char *name; /* [a-z0-9][a-z0-9_-]*, at most 32 bytes */
     enum conf_module_kind kind;
+    enum conf_presence presence;
     char **argv;  /* NULL-terminated; words of the command, no shell; NULL: none
                    * (with address; wsgi, scripts) */
     bool is_wait; /* inetd: the command gets the listening socket */

@@ -1,4 +1,4 @@
-/* The verbs that a running server answers: status and stop. */
+/* The verbs that a running server answers: status, reload and stop. */
 #include "ctl/ctl.h"
 
 #include <errno.h>
@@ -14,11 +14,12 @@
 #include "base/world.h"
 #include "ctl/server.h"
 
-#define BODY_LIMIT (10 * NS_PER_SEC) /* from its first byte to its last */
-#define BODY_MAX   (16u << 20)
-#define QUIET      (500 * NS_PER_MS) /* a stop so short tells nothing */
-#define TELL_GAP   (200 * NS_PER_MS) /* between lines of a longer one */
-#define EXIT_LIMIT (5 * NS_PER_SEC)  /* from its last word to its end */
+#define BODY_LIMIT   (10 * NS_PER_SEC) /* from its first byte to its last */
+#define BODY_MAX     (16u << 20)
+#define RELOAD_LIMIT (60 * NS_PER_SEC)
+#define QUIET        (500 * NS_PER_MS) /* a stop so short tells nothing */
+#define TELL_GAP     (200 * NS_PER_MS) /* between lines of a longer one */
+#define EXIT_LIMIT   (5 * NS_PER_SEC)  /* from its last word to its end */
 
 /* A line of the reply, for people: at the end of its room it is broken. */
 static void
@@ -173,6 +174,56 @@ stop_server(struct ctl *ctl, struct server *server, uint64_t deadline)
               "started may be left\n",
               ctl->errors);
     }
+    return status;
+}
+
+/* What the server says of a reload: mistakes go where `check` puts them. */
+static int
+copy_reload(struct ctl *ctl, struct server *server)
+{
+    CLEAN_FREE char *line = malloc(BODY_MAX);
+    uint64_t deadline = world_real()->now(NULL) + RELOAD_LIMIT;
+    int status = CTL_FAILED;
+    bool first = true;
+    int rc;
+
+    while (line != NULL &&
+           (rc = server_line(server, line, BODY_MAX, deadline)) > 0) {
+        if (first && strcmp(line, "refused") == 0) {
+            status = CTL_CONFIG;
+        } else if (first) {
+            status = CTL_OK;
+            show(ctl->out, line);
+        } else {
+            show(ctl->errors, line);
+        }
+        first = false;
+    }
+    if (first) {
+        fprintf(ctl->errors, "cardea reload: %s\n",
+                line == NULL ? "out of memory"
+                             : "the server did not say how it ended");
+    }
+    return status;
+}
+
+int
+ctl_reload(struct ctl *ctl)
+{
+    struct server server;
+    int status = server_find(ctl, "reload", true, &server);
+
+    if (status != CTL_OK && ctl->file != NULL &&
+        ctl_check(ctl, ctl->file) == CTL_CONFIG) {
+        status = CTL_CONFIG; /* perhaps it was found in another folder */
+    }
+    if (status == CTL_OK) {
+        status = server_ask(ctl, "reload", &server, "reload");
+    }
+    if (status == CTL_OK) {
+        status = copy_reload(ctl, &server);
+    }
+    server_close(&server);
     return status;
 }
 

@@ -312,6 +312,12 @@ verb_status(struct ctl *ctl)
 }
 
 static int
+verb_reload(struct ctl *ctl)
+{
+    return ctl->reload(ctl);
+}
+
+static int
 verb_stop(struct ctl *ctl)
 {
     return ctl->stop(ctl);

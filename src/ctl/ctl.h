@@ -64,6 +64,7 @@ struct ctl {
     int (*why)(struct ctl *ctl);
     int (*log)(struct ctl *ctl);
     int (*metrics)(struct ctl *ctl);
+    int (*reload)(struct ctl *ctl);
     int (*call)(struct ctl *ctl);
     int (*doctor)(struct ctl *ctl);
     int (*doors)(struct ctl *ctl);
@@ -118,6 +119,7 @@ int ctl_top(struct ctl *ctl);
 int ctl_why(struct ctl *ctl);
 int ctl_log(struct ctl *ctl);
 int ctl_metrics(struct ctl *ctl);
+int ctl_reload(struct ctl *ctl);
 int ctl_call(struct ctl *ctl);
 int ctl_doctor(struct ctl *ctl);
 int ctl_doors(struct ctl *ctl);

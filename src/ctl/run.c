@@ -60,10 +60,32 @@ ctl_check(struct ctl *ctl, const char *file)
     return CTL_OK;
 }
 
+/* The file of a server, to be read again. */
+struct source {
+    struct ctl *ctl;
+    const char *file;
+};
+
+static struct conf *
+load_again(void *ctx, FILE *errors)
+{
+    const struct source *source = ctx;
+    const struct conf_options options = {
+        .defines = source->ctl->defines,
+        .n_defines = source->ctl->n_defines,
+    };
+
+    return conf_load(source->file, &options, errors);
+}
+
 static int
-run(struct ctl *ctl, const struct conf *conf, const char *text)
+run(struct ctl *ctl, const struct conf *conf, const char *text,
+    struct source *source)
 {
     const struct keeper_options options = {
+        .load = source != NULL ? load_again : NULL,
+        .load_ctx = source,
+        .release = conf_free,
         .worker = worker_main,
         .dial = door_dial_in,
         .print = conf_print,
@@ -80,13 +102,14 @@ run(struct ctl *ctl, const struct conf *conf, const char *text)
 int
 ctl_run(struct ctl *ctl, const char *file)
 {
+    struct source source = {ctl, file};
     struct conf *conf = load(ctl, file);
     int status;
 
     if (conf == NULL) {
         return CTL_CONFIG;
     }
-    status = run(ctl, conf, NULL);
+    status = run(ctl, conf, NULL, &source);
     conf_free(conf);
     return status;
 }
@@ -101,7 +124,7 @@ run_text(struct ctl *ctl, const char *name, const char *text, size_t len)
         return CTL_CONFIG;
     }
     fprintf(ctl->out, "%s\n", text);
-    status = run(ctl, conf, text);
+    status = run(ctl, conf, text, NULL);
     conf_free(conf);
     return status;
 }

@@ -94,6 +94,10 @@ print_service(const struct unit *unit, const struct conf *conf, FILE *out)
     print_word(unit->program, true, out);
     fputs(" run -f ", out);
     print_word(unit->file, true, out);
+    fputs("\nExecReload=", out);
+    print_word(unit->program, true, out);
+    fputs(" reload -f ", out);
+    print_word(unit->file, true, out);
     fprintf(out,
             "\n"
             "KillMode=mixed\n"

@@ -126,8 +126,8 @@ accept_one(struct worker *w, uint32_t listener)
 {
     struct sockaddr_storage peer;
     socklen_t len = sizeof peer;
-    int fd = accept4(w->setup->listen_fds[listener], (struct sockaddr *)&peer,
-                     &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = accept4(w->listen_fds[listener], (struct sockaddr *)&peer, &len,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd >= 0) {
         accept_adopt(w, fd, listener, &peer);
@@ -157,7 +157,7 @@ accept_some(struct worker *w)
         return;
     }
     for (uint32_t l = 0; l < w->conf->n_listens; l++) {
-        if (w->conf->listens[l].protocol == CONF_TCP_WAIT) {
+        if (w->listen_fds[l] < 0) { /* its module accepts; or it has gone */
             w->core->listeners_pending &= ~(1u << l);
             continue;
         }
@@ -173,10 +173,44 @@ accept_some(struct worker *w)
 }
 
 void
+accept_rest(struct worker *w, uint32_t listener)
+{
+    w->core->listeners_pending |= 1u << listener;
+    for (int n = 0; n < BATCH && accept_one(w, listener); n++) {
+    }
+    publish_live(w);
+}
+
+static uint16_t
+port_of(int fd)
+{
+    struct sockaddr_storage at;
+    socklen_t len = sizeof at;
+
+    if (getsockname(fd, (struct sockaddr *)&at, &len) < 0) {
+        return 0;
+    }
+    /* Both kinds of address have the port in the same place. */
+    return at.ss_family == AF_INET || at.ss_family == AF_INET6
+               ? ntohs(((struct sockaddr_in *)(void *)&at)->sin_port)
+               : 0;
+}
+
+int
+accept_watch(struct worker *w, uint32_t listener)
+{
+    w->ports[listener] = port_of(w->listen_fds[listener]);
+    int e = worker_watch(w, w->listen_fds[listener], EPOLLIN | EPOLLET,
+                         EVENT_DATA(TAG_LISTENER, 0, listener));
+
+    return e == EEXIST ? 0 : e;
+}
+
+void
 accept_stop(struct worker *w)
 {
     for (size_t l = 0; l < w->conf->n_listens; l++) {
-        epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, w->setup->listen_fds[l], NULL);
+        epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, w->listen_fds[l], NULL);
     }
     w->core->listeners_pending = 0;
 }

@@ -48,10 +48,17 @@ control_say(struct worker *w, const struct worker_message *m)
     }
 }
 
+bool
+control_try(struct worker *w, const struct worker_message *m)
+{
+    return w->core->orphan_at != 0 || say(w, m);
+}
+
 static struct worker_message
 heir_message(const struct worker *w)
 {
     return (struct worker_message){.kind = WORKER_HEIR,
+                                   .target = (uint32_t)w->core->generation,
                                    .cause = (uint32_t)getpid(),
                                    .grace_ns = w->now - w->core->last_pass};
 }
@@ -213,7 +220,14 @@ obey(struct worker *w, const struct worker_message *m, int fd)
             ring_drain(w, m->target, m->kind == WORKER_DRAIN);
         }
         break;
+    case WORKER_LISTEN:
+    case WORKER_FOLDER:
+    case WORKER_CONF:
+        renew_take(w, m, fd);
+        return;
     case WORKER_READY:
+    case WORKER_CONF_IS:
+    case WORKER_UNUSED:
     case WORKER_DOOR_LOST:
     case WORKER_LOOKED:
     case WORKER_AWAKE:
@@ -246,6 +260,10 @@ control_event(struct worker *w)
             m.target < w->core->n_rings) {
             /* Our table is full: of clients, so it will have room again. */
             ring_no_door(w, m.target);
+            continue;
+        }
+        if (e == EMFILE && m.kind >= WORKER_LISTEN && m.kind <= WORKER_CONF) {
+            renew_take(w, &m, -1); /* the keeper sends all of it again */
             continue;
         }
         if (e == EPIPE) {

@@ -105,6 +105,7 @@ heir_take_over(struct worker *w)
     struct sweep_count swept;
 
     w->is_heir = false;
+    renew_inherit(w);
     control_say_heir(w);
     drop_unmapped_rings(w);
     settle_records(w);
@@ -112,6 +113,7 @@ heir_take_over(struct worker *w)
     settle_all(w);
     heir_sweep(w, &swept);
     say_took_over(w, &swept);
+    renew_settle(w);
     fault_judge(w);
     lose_dead_rings(w);
     expect_welcomes(w);

@@ -581,7 +581,7 @@ reply_file(struct worker *w, uint32_t i, const struct http_request *h,
         reply_error(w, i, 405, CAUSE_BAD_METHOD, "Allow: GET, HEAD\r\n");
         return;
     }
-    files_open(w->setup->folder_fds[r->target], rest, &q, &a);
+    files_open(w->folder_fds[r->target], rest, &q, &a);
     if (a.status == 301) {
         reply_moved(w, i, h, path);
         return;

@@ -320,6 +320,33 @@ ring_park(struct worker *w, uint32_t target)
     control_say(w, &parked);
 }
 
+bool
+ring_retire(struct worker *w, uint32_t target)
+{
+    struct ring *g = &w->rings[target];
+
+    if (g->state != RING_CLOSED && g->state != RING_DEAD && !is_used(g)) {
+        end_ring(w, target);
+    }
+    return g->state == RING_CLOSED;
+}
+
+void
+rings_renewed(struct worker *w)
+{
+    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+        bool gone =
+            g < w->conf->n_targets && w->conf->targets[g].presence != CONF_LIVE;
+
+        if (gone && w->rings[g].n_queued > 0) {
+            wait_over(w, g, true);
+        }
+        if (gone && w->rings[g].state == RING_CLOSED) {
+            w->rings[g].absent = true;
+        }
+    }
+}
+
 void
 ring_drain(struct worker *w, uint32_t target, bool drain)
 {

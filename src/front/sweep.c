@@ -46,10 +46,10 @@ know_setup(const struct worker *w, struct known *k)
     know(k, w->arena.fd);
     know(k, w->core->epoll);
     for (size_t l = 0; l < w->conf->n_listens; l++) {
-        know(k, s->listen_fds[l]);
+        know(k, w->listen_fds[l]);
     }
     for (size_t t = 0; t < w->conf->n_targets; t++) {
-        know(k, s->folder_fds[t]);
+        know(k, w->folder_fds[t]);
     }
 }
 
@@ -133,8 +133,7 @@ listener_of(const struct worker *w, int fd)
         return -1;
     }
     for (size_t l = 0; l < w->conf->n_listens; l++) {
-        if (w->setup->listen_fds[l] >= 0 &&
-            is_at(&at, len, w->setup->listen_fds[l])) {
+        if (w->listen_fds[l] >= 0 && is_at(&at, len, w->listen_fds[l])) {
             return (int)l;
         }
     }

@@ -153,6 +153,11 @@ wait_limit(struct worker *w)
         int64_t soon = (int64_t)(5 * NS_PER_MS);
         limit = limit < 0 || soon < limit ? soon : limit;
     }
+    if (w->n_gone > 0) {
+        int64_t ahead =
+            w->tidy_at > w->now ? (int64_t)(w->tidy_at - w->now) : 0;
+        limit = limit < 0 || ahead < limit ? ahead : limit;
+    }
     if (w->heirs_due) {
         int64_t ahead =
             w->heirs_at > w->now ? (int64_t)(w->heirs_at - w->now) : 0;
@@ -419,6 +424,9 @@ worker_pass(struct worker *w, bool may_block)
     if (w->n_draining > 0) {
         rings_drained(w);
     }
+    if (w->n_gone > 0) {
+        renew_tidy(w);
+    }
     if (w->unsaid) {
         control_say_again(w);
     }
@@ -440,6 +448,9 @@ worker_stand(struct worker *w)
         if (w->greeted && !w->is_heir) {
             rings_greet(w);
         }
+        if (w->next.conf != NULL && !w->is_heir) {
+            renew_expect(w);
+        }
         if (succession_tend(w)) {
             break;
         }
@@ -449,7 +460,11 @@ worker_stand(struct worker *w)
         heir_take_over(w);
         return true; /* with rings to greet, perhaps */
     }
-    if (admits) {
+    if (w->next.conf != NULL) {
+        renew_admit(w);
+        admits = true;
+    }
+    if (w->greeted) {
         rings_admit(w);
     }
     return admits;
@@ -595,7 +610,7 @@ static int
 make_core(struct worker *w)
 {
     uint32_t n_conns = grow_table();
-    size_t n_rings = w->conf->n_targets;
+    size_t n_rings = MAX_OF(w->conf->n_targets, w->setup->targets_max);
     size_t rings_off = ROUND_UP(sizeof(struct core), 128);
     size_t conns_off = ROUND_UP(rings_off + n_rings * sizeof(struct ring), 128);
     size_t tables_off =
@@ -612,6 +627,8 @@ make_core(struct worker *w)
     core->magic = CORE_MAGIC;
     core->n_conns = n_conns;
     core->n_rings = (uint32_t)w->conf->n_targets;
+    core->rings_max = (uint32_t)n_rings;
+    core->generation = w->setup->generation;
     core->rings_off = rings_off;
     core->conns_off = conns_off;
     core->tables_off = tables_off;
@@ -630,35 +647,32 @@ make_core(struct worker *w)
     return core->epoll < 0 ? errno : 0;
 }
 
-static uint16_t
-port_of(int fd)
+/* The descriptors that we were born with: here they change. */
+static void
+take_fds(struct worker *w)
 {
-    struct sockaddr_storage at;
-    socklen_t len = sizeof at;
+    const struct worker_setup *s = w->setup;
 
-    if (getsockname(fd, (struct sockaddr *)&at, &len) < 0) {
-        return 0;
+    memset(w->listen_fds, 0xff, sizeof w->listen_fds); /* all -1 */
+    memset(w->folder_fds, 0xff, sizeof w->folder_fds);
+    for (size_t l = 0; l < w->conf->n_listens; l++) {
+        if (w->conf->listens[l].protocol != CONF_TCP_WAIT) {
+            w->listen_fds[l] = s->listen_fds[l];
+        }
     }
-    /* Both kinds of address have the port in the same place. */
-    return at.ss_family == AF_INET || at.ss_family == AF_INET6
-               ? ntohs(((struct sockaddr_in *)(void *)&at)->sin_port)
-               : 0;
+    memcpy(w->folder_fds, s->folder_fds, w->conf->n_targets * sizeof(int));
 }
 
 static int
 watch_all(struct worker *w)
 {
-    const struct worker_setup *s = w->setup;
-    int e =
-        worker_watch(w, s->control_fd, EPOLLIN, EVENT_DATA(TAG_CONTROL, 0, 0));
+    int e = worker_watch(w, w->setup->control_fd, EPOLLIN,
+                         EVENT_DATA(TAG_CONTROL, 0, 0));
 
-    for (size_t l = 0; e == 0 && l < w->conf->n_listens; l++) {
-        if (w->conf->listens[l].protocol == CONF_TCP_WAIT) {
-            continue; /* its module accepts; we do not even have it */
+    for (uint32_t l = 0; e == 0 && l < w->conf->n_listens; l++) {
+        if (w->listen_fds[l] >= 0) {
+            e = accept_watch(w, l);
         }
-        w->ports[l] = port_of(s->listen_fds[l]);
-        e = worker_watch(w, s->listen_fds[l], EPOLLIN | EPOLLET,
-                         EVENT_DATA(TAG_LISTENER, 0, l));
     }
     return e;
 }
@@ -683,6 +697,7 @@ worker_begin(struct worker *w, const struct worker_setup *setup)
     if (w->conf->n_targets > TARGETS_MAX || w->conf->n_listens > 32) {
         return E2BIG;
     }
+    take_fds(w);
     int e = make_core(w);
     if (e == 0) {
         e = watch_all(w);

@@ -17,8 +17,9 @@ struct world;
 
 /* One page a server, shared by keeper and workers (memfd): counters that
  * several processes look at. What is read here is a hint, never trusted. */
-#define SEATS_MAX 256
-#define HEIRS_MAX 4 /* of one worker */
+#define SEATS_MAX   256
+#define HEIRS_MAX   4 /* of one worker */
+#define TARGETS_MAX 1024u
 struct seat {
     _Atomic uint32_t connections; /* live, for even accepting */
     _Atomic uint32_t requests;    /* answered, wraps */
@@ -76,10 +77,14 @@ struct worker_setup {
     int say_fd;     /* pipe to the keeper, non-blocking */
     int log_fd;     /* pipe, non-blocking: lines of at most 4096 bytes */
     const struct conf *conf;
-    const int *listen_fds; /* one for each conf->listens */
+    uint64_t generation;   /* of it */
+    size_t targets_max;    /* that a later one may have; less than CONF has: as
+                            * many as that */
+    const int *listen_fds; /* one for each conf->listens; -1: not ours */
     const int *folder_fds; /* one for each conf->targets; -1 if not FILES */
     struct seat *seats;    /* SEATS_MAX of them */
-    struct tally *tallies; /* own; one for each target, and one more */
+    struct tally *tallies; /* own; of requests without a target, then one for
+                            * each target */
     bool is_confined;      /* gives up what a worker does not need */
     bool queue_all;        /* each call waits for its turn first: for tests */
     bool change_user;      /* become UID and GID */
@@ -123,9 +128,19 @@ enum worker_message_kind {
                          * ones wait */
     WORKER_KEEP = 15,   /* keeper: no, keep it */
     /* worker: an heir with the pid CAUSE has taken the dead one's place, whose
-     * last pass was GRACE_NS ago (0: unknown). What the keeper sent may have
+     * last pass was GRACE_NS ago (0: unknown), and whose configuration has the
+     * generation TARGET. What the keeper sent may have
      * been taken and not done: it says it again. */
     WORKER_HEIR = 16,
+    /* A new configuration, GRACE_NS is its generation. First the descriptors
+     * that it needs besides those that are here: */
+    WORKER_LISTEN = 20,  /* keeper, with descriptor: of listener TARGET */
+    WORKER_FOLDER = 21,  /* keeper, with descriptor: of folder TARGET */
+    WORKER_CONF = 22,    /* keeper, with descriptor: memory file of SPARE bytes,
+                          * made by conf_pack(); CAUSE descriptors came before */
+    WORKER_CONF_IS = 23, /* worker: that is the one that I have now */
+    WORKER_UNUSED = 24,  /* worker: by it, TARGET has gone and I do not use it;
+                          * CAUSE 1: it is a listener */
 };
 
 enum worker_cause {

@@ -26,7 +26,6 @@
 #define TICK_NS          (25ull * NS_PER_MS)
 #define LOG_BATCH        4096
 #define LINGER_MAX       (16u << 20)
-#define TARGETS_MAX      1024u
 #define AGAIN_MAX        128u
 #define SPARE_SEGS       2u   /* segments kept warm when nobody needs them */
 #define SHARE            32u  /* requests of one connection in one pass */
@@ -70,16 +69,38 @@ struct core {
     struct fault_report fault;
     /* struct ring[n_rings] and what lies apart of each; struct conn[n_conns].
      * All zero until used, so each costs memory only as far as it was. */
-    uint32_t n_rings;
+    uint32_t n_rings, rings_max;
+    uint64_t generation; /* of the configuration that holds */
     uint64_t rings_off, tables_off, conns_off, queues_off;
     uint64_t queue_seed;
     /* Rings whose queue was ever used; those of others were never touched. */
     uint64_t lines_used[TARGETS_MAX / 64];
 };
 
+/* A configuration that is to hold soon (renew.c). An heir that was cloned then
+ * has it, too. */
+struct renewal {
+    struct conf *conf; /* within BLOCK; NULL: not whole yet */
+    void *block;
+    size_t len;
+    uint64_t generation;
+    /* That came for it; -1: none. */
+    int listen_fds[CONF_LISTENS_MAX];
+    int folder_fds[TARGETS_MAX];
+    uint32_t n_fds;
+};
+
 struct worker {
     const struct worker_setup *setup;
     const struct conf *conf;
+    void *conf_block; /* that it lies in; NULL: not ours */
+    size_t conf_len;
+    int listen_fds[CONF_LISTENS_MAX]; /* -1: none, or not any more */
+    int folder_fds[TARGETS_MAX];
+    struct renewal next;
+    uint32_t n_gone;  /* targets and listeners that went, and are in use */
+    uint64_t tidy_at; /* ns: then it is looked whether they still are */
+    uint64_t told_targets[TARGETS_MAX / 64], told_listens; /* that not */
     const struct world *world;
     struct arena arena;
     struct core *core;
@@ -171,8 +192,7 @@ void worker_event(struct worker *w, enum log_level level, const char *event,
 static inline struct tally *
 tally_of(const struct worker *w, uint32_t target)
 {
-    return &w->setup->tallies[target < w->conf->n_targets ? target
-                                                          : w->conf->n_targets];
+    return &w->setup->tallies[target < w->conf->n_targets ? target + 1 : 0];
 }
 
 /* About the median of how long TARGET's latest calls ran, ns; 0: none has ended
@@ -228,6 +248,10 @@ worker_at(struct worker *w, uint32_t i)
 
 /* ---- accept.c ---- */
 void accept_some(struct worker *w);
+/* Takes whoever is in the queue of LISTENER, which is to be closed. */
+void accept_rest(struct worker *w, uint32_t listener);
+/* 0 or an errno. */
+int accept_watch(struct worker *w, uint32_t listener);
 /* Records FD (taken), a new connection of LISTENER; all zero PEER: unnamed. */
 void accept_adopt(struct worker *w, int fd, uint32_t listener,
                   const struct sockaddr_storage *peer);
@@ -400,6 +424,24 @@ void rings_look(struct worker *w);
  * answered its hello? Then the slow tick is needed. */
 bool rings_want_tidying(const struct worker *w);
 
+/* The configuration has changed: who waits for a target that went is matched
+ * anew. */
+void rings_renewed(struct worker *w);
+/* Closes TARGET's ring unless a call uses it. Has it none now? */
+bool ring_retire(struct worker *w, uint32_t target);
+
+/* ---- renew.c: another configuration ---- */
+/* One of the messages that bring it; FD is taken. */
+void renew_take(struct worker *w, const struct worker_message *m, int fd);
+/* From the base frame: before the heirs are cloned, and after. */
+void renew_expect(struct worker *w);
+void renew_admit(struct worker *w);
+/* In an heir, before it believes any record; and after the sweep. */
+void renew_inherit(struct worker *w);
+void renew_settle(struct worker *w);
+/* Once a pass while w->n_gone > 0: tells what is not in use any more. */
+void renew_tidy(struct worker *w);
+
 /* ---- reply.c ---- */
 /* An answer of our own: page or JSON. EXTRA: field lines, or NULL. */
 void reply_error(struct worker *w, uint32_t i, int status,
@@ -455,6 +497,8 @@ const char *cause_name(enum reply_cause cause);
 void control_event(struct worker *w);
 /* Says M (READY or DOOR_LOST) to the keeper, if need be later. */
 void control_say(struct worker *w, const struct worker_message *m);
+/* The same without a later: false, and it is not said. */
+bool control_try(struct worker *w, const struct worker_message *m);
 /* Says that an heir serves now, and which rings it has not. */
 void control_say_heir(struct worker *w);
 /* Says what could not be said; once a pass while w->unsaid. */
