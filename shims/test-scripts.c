@@ -35,7 +35,7 @@ setup(void **state)
 {
     static struct place place;
 
-    strcpy(place.folder, "/tmp/test-scripts-XXXXXX");
+    snprintf(place.folder, sizeof place.folder, "/tmp/test-scripts-XXXXXX");
     assert_non_null(mkdtemp(place.folder));
     place.fd = open(place.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(place.fd >= 0);

@@ -12,6 +12,8 @@ from lib import house
 STUB = re.compile(r"\b(" + "|".join(("XX" + "X", "TO" + "DO", "FIX" + "ME"))
                   + r")\b")
 PATHS = re.compile(r"(?<![\w.])/(?:ho" + r"me|wo" + r"rk|ro" + r"ot)/[\w.-]+")
+# They ask nothing about room; snprintf(), memcpy() and strncat() do.
+UNBOUNDED = re.compile(r"\b(strcpy|stpcpy|strcat|v?sprintf|gets)\(")
 SOURCES = (".c", ".h", ".y", ".l")
 TEXT = SOURCES + (".py", ".sh", ".md", ".build", ".conf", ".1", ".3", ".5",
                   ".7", ".html", ".css")
@@ -35,6 +37,9 @@ def faults_of(path, text):
         for m in re.finditer(r"\t", text):
             fault(m.start(), "a tab")
             break
+    if path.endswith((".c", ".h")):
+        for m in UNBOUNDED.finditer(text):
+            fault(m.start(), f"{m.group(1)}() knows no bound")
     if text and not text.endswith("\n"):
         faults.append(f"{path}: no newline at the end")
     # Examples are shown whole; their page says what they are.
@@ -47,7 +52,8 @@ def faults_of(path, text):
 def selftest():
     faults = []
     for bad in ("/* a */\n/* " + "TO" + "DO: x */\n", "/* a */\nint x; \n",
-                "int x;\n", "/* a */\nint x;"):
+                "int x;\n", "/* a */\nint x;",
+                "/* a */\nvoid f(void) { str" + "cpy(a, b); }\n"):
         if not faults_of("x.c", bad):
             faults.append(f"let through: {bad!r}")
     if faults_of("x.c", '/* a */\nchar t[] = "/tmp/a.XXXXXX";\n'):

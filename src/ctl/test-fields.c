@@ -59,9 +59,9 @@ test_bounds(void **state)
     static struct fields f;
     static char line[5000];
 
-    strcpy(line, "2026Z");
+    snprintf(line, sizeof line, "2026Z");
     for (int i = 0; i < 200; i++) {
-        strcat(line, " a=b");
+        strncat(line, " a=b", sizeof line - strlen(line) - 1);
     }
     assert_true(fields_parse(&f, line));
     assert_int_equal(f.n, 96);

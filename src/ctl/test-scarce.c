@@ -134,7 +134,7 @@ site_make(struct site *s)
     static char body[100000];
     char text[512];
 
-    strcpy(s->top, "/tmp/cardea-ctl-XXXXXX");
+    snprintf(s->top, sizeof s->top, "/tmp/cardea-ctl-XXXXXX");
     assert_non_null(mkdtemp(s->top));
     chmod(s->top, 0755);
     snprintf(s->file, sizeof(s->file), "%s/cardea.conf", s->top);

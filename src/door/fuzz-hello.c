@@ -132,7 +132,7 @@ make_names(void)
 {
     struct stat st;
 
-    strcpy(folder, "/tmp/fuzz-door-XXXXXX");
+    snprintf(folder, sizeof folder, "/tmp/fuzz-door-XXXXXX");
     MUST(mkdtemp(folder) != NULL);
     snprintf(socket_path, sizeof socket_path, "%s/s", folder);
     snprintf(file_path, sizeof file_path, "%s/f", folder);
@@ -214,7 +214,7 @@ dial(enum target target)
         struct sockaddr_un sun = {.sun_family = AF_UNIX};
         socklen_t len = sizeof sun;
         MUST(fd >= 0);
-        strcpy(sun.sun_path, socket_path);
+        snprintf(sun.sun_path, sizeof sun.sun_path, "%s", socket_path);
         if (target == BY_FILE) {
             sun = file_name;
             len = file_name_len;

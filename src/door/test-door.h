@@ -110,7 +110,9 @@ test_raise_limit(void)
 static inline void
 test_folder(char *room)
 {
-    strcpy(room, "/tmp/door-XXXXXX");
+    static const char name[] = "/tmp/door-XXXXXX";
+
+    memcpy(room, name, sizeof name);
     assert_non_null(mkdtemp(room));
     assert_int_equal(chmod(room, 0755), 0);
 }

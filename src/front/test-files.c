@@ -66,7 +66,7 @@ world_make(void **state)
     char path[256];
 
     assert_non_null(w);
-    strcpy(w->top, "/tmp/test-files-XXXXXX");
+    snprintf(w->top, sizeof w->top, "/tmp/test-files-XXXXXX");
     assert_non_null(mkdtemp(w->top));
     folder_make(w->top, "root");
     folder_make(w->top, "root/sub");
@@ -485,7 +485,7 @@ conditions(void **state)
     assert_int_equal(a.mtime, 1795194000);
     assert_int_equal(a.etag[0], '"');
     assert_int_equal(a.etag[strlen(a.etag) - 1], '"');
-    strcpy(tag, a.etag);
+    snprintf(tag, sizeof tag, "%s", a.etag);
     for (i = 0; i < sizeof(conditions_table) / sizeof(conditions_table[0]);
          i++) {
         const char *from[] = {

@@ -269,7 +269,7 @@ begin(const char *form, bool is_unix, bool plain)
     int control[2], told[2], tell[2];
 
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    strcpy(f->folder, "/tmp/cardea-heir-XXXXXX");
+    snprintf(f->folder, sizeof f->folder, "/tmp/cardea-heir-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
     snprintf(f->door, sizeof f->door, "%s/door", f->folder);
     snprintf(f->path, sizeof f->path, "%s/sock", f->folder);
@@ -372,7 +372,7 @@ client(const struct fixture *f)
     int fd =
         socket(f->is_unix ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    strcpy(un.sun_path, f->path);
+    snprintf(un.sun_path, sizeof un.sun_path, "%s", f->path);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     assert_int_equal(f->is_unix
                          ? connect(fd, (struct sockaddr *)&un, sizeof un)

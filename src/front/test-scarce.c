@@ -117,7 +117,7 @@ site_make(struct site *s)
     socklen_t len = sizeof in;
     char text[512];
 
-    strcpy(s->top, "/tmp/cardea-scarce-XXXXXX");
+    snprintf(s->top, sizeof s->top, "/tmp/cardea-scarce-XXXXXX");
     assert_non_null(mkdtemp(s->top));
     snprintf(s->door, sizeof s->door, "%s/door", s->top);
     snprintf(s->page, sizeof s->page, "%s/page", s->top);
@@ -321,28 +321,31 @@ static const struct asked all_asked[] = {
 static char *
 spell(const struct asked *a, size_t *p_len)
 {
-    char *text = __real_malloc(a->field + a->body + 1000);
-    int n = sprintf(text, "%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n",
-                    a->start);
+    size_t size = a->field + a->body + 1000;
+    char *text = __real_malloc(size);
+    int n =
+        snprintf(text, size, "%s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n",
+                 a->start);
 
     if (a->field > 0) {
-        n += sprintf(text + n, "X-Large: ");
+        n += snprintf(text + n, size - (size_t)n, "X-Large: ");
         memset(text + n, 'v', a->field);
         n += (int)a->field;
-        n += sprintf(text + n, "\r\n");
+        n += snprintf(text + n, size - (size_t)n, "\r\n");
     }
     if (a->chunked) {
-        n += sprintf(text + n, "Transfer-Encoding: chunked\r\n\r\n%zx\r\n",
-                     a->body);
+        n += snprintf(text + n, size - (size_t)n,
+                      "Transfer-Encoding: chunked\r\n\r\n%zx\r\n", a->body);
     } else if (a->body > 0) {
-        n += sprintf(text + n, "Content-Length: %zu\r\n\r\n", a->body);
+        n += snprintf(text + n, size - (size_t)n, "Content-Length: %zu\r\n\r\n",
+                      a->body);
     } else {
-        n += sprintf(text + n, "\r\n");
+        n += snprintf(text + n, size - (size_t)n, "\r\n");
     }
     memset(text + n, 'b', a->body);
     n += (int)a->body;
     if (a->chunked) {
-        n += sprintf(text + n, "\r\n0\r\n\r\n");
+        n += snprintf(text + n, size - (size_t)n, "\r\n0\r\n\r\n");
     }
     *p_len = (size_t)n;
     return text;

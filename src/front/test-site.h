@@ -311,7 +311,7 @@ site_begin(uint64_t seed)
     s->next = 1;
     s->queue_all = (seed & 1) != 0;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    strcpy(s->top, "/tmp/cardea-exact-XXXXXX");
+    snprintf(s->top, sizeof s->top, "/tmp/cardea-exact-XXXXXX");
     assert_non_null(mkdtemp(s->top));
     snprintf(s->door, sizeof s->door, "%s/door", s->top);
     snprintf(s->plain, sizeof s->plain, "%s/plain", s->top);

@@ -246,7 +246,8 @@ test_limits(void **state)
         assert_non_null(text);
         memcpy(text, table[i].before, n);
         memset(text + n, 'a', table[i].fill);
-        strcpy(text + n + table[i].fill, table[i].after);
+        memcpy(text + n + table[i].fill, table[i].after,
+               strlen(table[i].after) + 1);
         n = strlen(text);
         decode(text, n, n, n, &whole);
         assert_int_equal(whole.rc, table[i].rc);

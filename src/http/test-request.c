@@ -414,13 +414,13 @@ test_field_limits(void **state)
 
     (void)state;
     for (unsigned i = 1; i < 100; i++) {
-        strcat(head, "a: b\r\n");
+        strncat(head, "a: b\r\n", sizeof head - strlen(head) - 1);
     }
     n = strlen(head);
-    strcpy(head + n, "\r\n");
+    snprintf(head + n, sizeof head - n, "\r\n");
     assert_int_equal(parse(head, n + 2, &req), 0);
     assert_int_equal(req.n_fields, 100);
-    strcpy(head + n, "a: b\r\n\r\n");
+    snprintf(head + n, sizeof head - n, "a: b\r\n\r\n");
     assert_int_equal(parse(head, n + 8, &req), 431);
     assert_int_equal(parse_fed(head, n + 8, 1, &at, &req), 431);
     assert_int_equal(at, n + 1);

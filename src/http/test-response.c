@@ -282,9 +282,9 @@ test_limits(void **state)
     assert_int_equal(http_fields_parse(text, 600, fields, &n), 0);
     assert_int_equal(n, 100);
     assert_int_equal(http_fields_parse(text, 606, fields, &n), 502);
-    strcpy(text + 606, "\r\n");
+    memcpy(text + 606, "\r\n", 3);
     assert_int_equal(http_cgi_parse(text, 608, &resp), 502);
-    strcpy(text + 600, "\r\n");
+    memcpy(text + 600, "\r\n", 3);
     assert_int_equal(http_cgi_parse(text, 602, &resp), 0);
     assert_int_equal(resp.n_fields, 100);
 

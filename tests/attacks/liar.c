@@ -354,7 +354,7 @@ listen_at(const char *path)
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
     SURE(fd >= 0 && strlen(path) < sizeof sun.sun_path);
-    strcpy(sun.sun_path, path);
+    snprintf(sun.sun_path, sizeof sun.sun_path, "%s", path);
     unlink(path);
     SURE(bind(fd, (struct sockaddr *)&sun, sizeof sun) == 0 &&
          chmod(path, 0666) == 0 && listen(fd, 64) == 0);

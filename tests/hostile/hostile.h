@@ -51,7 +51,7 @@ dial(const char *path)
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
     SURE(fd >= 0 && strlen(path) < sizeof sun.sun_path);
-    strcpy(sun.sun_path, path);
+    snprintf(sun.sun_path, sizeof sun.sun_path, "%s", path);
     SURE(connect(fd, (struct sockaddr *)&sun, sizeof sun) == 0);
     return fd;
 }
@@ -290,7 +290,7 @@ hand_good(struct hand_ring *r, uint32_t slot, uint32_t kind, const char *text)
     e->deadline = (now_ms() + 10000) * 1000000;
     e->args_off = AREA_OFF + slot * 4096u;
     e->args_len = strlen(text);
-    strcpy((char *)r->request + e->args_off, text);
+    memcpy((char *)r->request + e->args_off, text, e->args_len + 1);
 }
 
 /* Is the answer the echo of TEXT? */

@@ -45,7 +45,8 @@ posts_twice(const char *path)
             usleep(1000);
         }
     }
-    strcpy((char *)q + 4096, "S20000000"); /* comes as memory of its own */
+    /* Comes as memory of its own. */
+    memcpy((char *)q + 4096, "S20000000", 10);
     q->size = 9;
     for (uint32_t i = 0; i < 20; i++) {
         struct door_note bell = {.kind = DOOR_NOTE_BELL, .seq = i};
