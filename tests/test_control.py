@@ -321,7 +321,7 @@ def test_help_lists_the_requests(server):
     assert [line.split(":")[0] for line in body.splitlines()] == [
         "help", "status", "status json", "modules", "processes",
         "numbers", "log", "log follow", "configuration", "reload", "stop",
-            "stop now"]
+        "stop now"]
 
 
 def test_a_line_may_end_with_the_connection(server):

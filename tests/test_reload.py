@@ -280,6 +280,23 @@ def test_an_heir_has_the_configuration_that_holds(cardea):
     assert int(kept.request("/two").text) == leader
 
 
+def test_the_next_keeper_reads_it_again(cardea):
+    server = cardea(ONE + HTTP.format("map GET / to one"))
+    more = free_port()
+    first, second = server.port, more
+    reload(server, ONE + TWO + "forward http 127.0.0.1:$MORE to {"
+           "map GET / to one; map GET /two to two }\n", MORE=more)
+    with pytest.raises(ConnectionRefusedError):
+        until(lambda: Wire(first).close(), 2, "a refusal")
+    start = server.lines()
+    os.kill(server.keeper(), signal.SIGKILL)
+    server.wait_log("event=reload generation=2 started=1", 40, start=start)
+    with Wire(second) as wire:
+        assert int(wire.request("/two").text) == module(server, "two")["pid"]
+    with pytest.raises(ConnectionRefusedError):
+        until(lambda: Wire(first).close(), 2, "a refusal")
+
+
 @pytest.mark.limit(150)
 def test_reloads_while_workers_die(cardea):
     texts = [ONE + HTTP.format("map GET / to one"),

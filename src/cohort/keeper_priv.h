@@ -189,6 +189,7 @@ struct keeper_reload {
     uint64_t at;       /* not before */
     uint64_t began_at; /* the latest */
     bool sent;         /* not every worker has it yet */
+    int n_again;       /* so often it is tried if it is refused */
     int n_waits;       /* for a module that is on its way out */
     char *error;       /* why the latest was refused; NULL: it was not */
     uint64_t n_done, n_refused;

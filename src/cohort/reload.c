@@ -33,6 +33,8 @@
 
 #define AGAIN        (100 * NS_PER_MS) /* a module is on its way out */
 #define AGAIN_MAX    100
+#define ANEW         (1 * NS_PER_SEC)
+#define ANEW_MAX     35 /* an orphan of the grace has its sockets as long */
 #define SEND_AGAIN   (200 * NS_PER_MS)
 #define MODULE_GRACE (5 * NS_PER_SEC)
 
@@ -91,6 +93,11 @@ refused(struct keeper *k, char *text)
     k->reload.done = k->reload.begun;
     notify_say(&k->notify, NOTIFY_READY);
     control_reloaded(k);
+    if (k->reload.n_again > 0) {
+        k->reload.n_again--;
+        k->reload.at = keeper_now(k) + ANEW;
+        k->reload.asked++;
+    }
 }
 
 static void
@@ -99,6 +106,7 @@ done(struct keeper *k)
     struct log_line line;
 
     k->reload.sent = false;
+    k->reload.n_again = 0;
     k->reload.done = k->reload.begun;
     keeper_log_begin(k, &line, LOG_INFO, "reload");
     log_num(&line, "generation", k->generation);
@@ -742,9 +750,34 @@ reload_deadline(const struct keeper *k)
     return first;
 }
 
+/* A keeper before us died. We begin with what it began with, and what was shut
+ * since then; so the file is read again, until no orphan of it has the sockets
+ * that it had opened. */
+static void
+begin_again(struct keeper *k)
+{
+    for (size_t i = 0; i < k->conf->n_listens; i++) {
+        int listens = 1;
+        socklen_t len = sizeof(listens);
+
+        if (getsockopt(k->listen_fds[i], SOL_SOCKET, SO_ACCEPTCONN, &listens,
+                       &len) == 0 &&
+            !listens) {
+            (void)listen(k->listen_fds[i], SOMAXCONN);
+        }
+    }
+    if (k->options.load != NULL) {
+        k->reload.asked = 1;
+        k->reload.n_again = ANEW_MAX;
+    }
+}
+
 int
 reload_init(struct keeper *k)
 {
+    if (k->was_ready) {
+        begin_again(k);
+    }
     k->reload.file = -1;
     memset(k->reload.closing, 0xff, sizeof(k->reload.closing)); /* all -1 */
     k->read = calloc(k->conf->n_targets + 1, sizeof(*k->read));
