@@ -588,6 +588,7 @@ def soak(seconds):
         # The last turn may start just before the end: bounded all the same.
         # The first fails every system call that there is, not a sample.
         os.environ["CARDEA_INJECT"] = "all" if turn == 1 else ""
+        os.environ["RELOADS"] = "1000" if turn == 1 else "50"
         exact(total, 120)
         scenarios(total, [], limit=SCENARIO_LIMIT + (3000 if turn == 1 else 0))
     return total
