@@ -146,6 +146,7 @@ def test_nobody_is_refused_while_keepers_die(site, capsys):
         load.start()
     for _ in range(6):
         kill_keeper(site)
+    until(lambda: all(load.good for load in loads), what="an answer to each")
     for load in loads:
         load.over.set()
         load.join(20)

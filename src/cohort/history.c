@@ -55,6 +55,12 @@ find(const char *text, size_t len, const char *word)
     return memmem(text, len, word, strlen(word));
 }
 
+static bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
 /* Has the time behind KEY at least DIGITS digits before its point? */
 static bool
 is_long(const char *text, size_t len, const char *key, size_t digits)
@@ -66,7 +72,7 @@ is_long(const char *text, size_t len, const char *key, size_t digits)
         return false;
     }
     at += strlen(key);
-    while (at + n < text + len && at[n] >= '0' && at[n] <= '9') {
+    while (at + n < text + len && is_digit(at[n])) {
         n++;
     }
     return n >= digits;
@@ -79,13 +85,15 @@ static bool
 ends_soon(const char *text, size_t len)
 {
     static const char key[] = " total_ms=";
-    size_t at = len, digits;
+    size_t at = len, digits = 0;
 
     while (at > 0 && (text[at - 1] == '\n' || text[at - 1] == '.' ||
-                      (text[at - 1] >= '0' && text[at - 1] <= '9'))) {
+                      is_digit(text[at - 1]))) {
         at--;
     }
-    digits = at < len ? strspn(text + at, "0123456789") : 0; /* stops at \n */
+    while (at + digits < len && is_digit(text[at + digits])) {
+        digits++;
+    }
     return at >= sizeof(key) - 1 && digits > 0 && digits < 3 &&
            memcmp(text + at - (sizeof(key) - 1), key, sizeof(key) - 1) == 0;
 }
