@@ -603,7 +603,6 @@ struct way {
 };
 
 /* The number in the environment's NAME, times UNIT; 0: none that can be. */
-/* not reached: serves until it is killed: scenarios */
 static uint64_t
 number_of(const char *name, uint64_t unit)
 {
@@ -614,6 +613,7 @@ number_of(const char *name, uint64_t unit)
     if (!text || *text < '0' || *text > '9') {
         return 0;
     }
+    /* not reached: served until it is killed: scenarios */
     n = strtod(text, &end);
     return *end == 0 && n < 1e15 / (double)unit ? (uint64_t)(n * (double)unit)
                                                 : 0;
@@ -628,6 +628,7 @@ ceiling_of(const char *other)
     return (uint32_t)(a == 0 || (b > 0 && b < a) ? b : a);
 }
 
+/* not reached: only for copies, whose parent serves until it is killed */
 static bool
 floor_is_none(void)
 {
@@ -670,6 +671,7 @@ prepare_copies(struct way *way)
     return e != 0;
 }
 
+/* not reached: serves until it is killed: scenarios */
 static void
 serve_calls(const struct way *way)
 {

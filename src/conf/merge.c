@@ -149,6 +149,7 @@ number(struct conf_merge *merge, const struct kind *kind, struct lists *l)
     size_t next = 0;
 
     if (!make_lists(merge, kind, l)) {
+        /* not reached: memory is gone */
         return -ENOMEM;
     }
     for (size_t k = 0; k < l->n_old; k++) {
@@ -260,6 +261,7 @@ number_targets(struct conf_merge *merge, const struct conf *old,
     int rc;
 
     if (mine == NULL) {
+        /* not reached: memory is gone */
         return -ENOMEM;
     }
     for (size_t i = 0; i < new->n_targets; i++) {
@@ -303,6 +305,7 @@ number_listens(struct conf_merge *merge, const struct conf *old,
             conf_memory_take(&merge->memory, mine->n_routes, sizeof(*routes));
 
         if (routes == NULL) {
+            /* not reached: memory is gone */
             return -ENOMEM;
         }
         for (size_t r = 0; r < mine->n_routes; r++) {

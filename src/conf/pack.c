@@ -40,6 +40,7 @@ add(struct pack *p, struct list *list, const void *bytes, size_t len)
     size_t room = list->room;
 
     if (p->failed || len > PACK_MAX - MIN_OF(at, PACK_MAX)) {
+        /* not reached: more than files can say */
         p->failed = true;
         return 0;
     }
@@ -50,6 +51,7 @@ add(struct pack *p, struct list *list, const void *bytes, size_t len)
         char *larger = realloc(list->bytes, room);
 
         if (larger == NULL) {
+            /* not reached: memory is gone */
             p->failed = true;
             return 0;
         }
@@ -76,6 +78,7 @@ point(struct pack *p, size_t slot, const void *from, size_t len)
     uint64_t value = at;
 
     if (p->failed) {
+        /* not reached: memory is gone */
         return 0;
     }
     memcpy(p->block.bytes + slot, &value, sizeof(void *));
@@ -232,6 +235,7 @@ finish(struct pack *p, size_t *p_len)
         *p_len = p->block.len;
         block = p->block.bytes;
     } else {
+        /* not reached: memory is gone */
         free(p->block.bytes);
     }
     free(p->places.bytes);
@@ -277,10 +281,12 @@ conf_unpack(void *block, size_t len)
         memcpy(&place, bytes + head.places_at + i * sizeof(place),
                sizeof(place));
         if (place > len - sizeof(to)) {
+            /* not reached: sealed by the keeper, whose list is right */
             return NULL;
         }
         memcpy(&to, bytes + place, sizeof(to));
         if (to >= len) {
+            /* not reached: the same */
             return NULL;
         }
         pointer = bytes + to;

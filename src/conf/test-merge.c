@@ -235,6 +235,29 @@ test_one_that_leaves_is_waited_for(void **state)
     conf_free(first);
 }
 
+/* A program that accepts for itself has its socket from its start on. */
+static void
+test_acceptors_change_with_their_address(void **state)
+{
+    struct conf *old = parse("module w { inetd wait /bin/cat }\n"
+                             "module v { inetd wait /bin/cat }\n"
+                             "forward tcp :1 to w\nforward tcp :2 to v\n");
+    struct conf_merge merge;
+    void *block = NULL;
+    struct conf *conf = step(old,
+                             "module w { inetd wait /bin/cat }\n"
+                             "module v { inetd wait /bin/cat }\n"
+                             "forward tcp :3 to w\nforward tcp :2 to v\n",
+                             &merge, &block);
+
+    assert_int_equal(merge.modules[0], CONF_CHANGES);
+    assert_int_equal(merge.modules[1], CONF_STAYS);
+    assert_non_null(conf);
+    conf_merge_free(&merge);
+    free(block);
+    conf_free(old);
+}
+
 static void
 test_no_block(void **state)
 {
@@ -262,6 +285,7 @@ main(void)
         cmocka_unit_test(test_changed_modules),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_one_that_leaves_is_waited_for),
+        cmocka_unit_test(test_acceptors_change_with_their_address),
         cmocka_unit_test(test_no_block),
     };
 

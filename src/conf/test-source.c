@@ -637,6 +637,32 @@ test_print_macros(void **state)
     free(text);
 }
 
+/* What is wrong with the bounds of growth, each said at its place. */
+static void
+test_growth_refused(void **state)
+{
+    static const char text[] = "forward http :0 to a\n"
+                               "module a { exec date; floor 2 }\n"
+                               "module b { inetd wait date; floor 0 }\n"
+                               "forward tcp :0 to b\n"
+                               "module c { run date; floor 9; ceiling 3 }\n"
+                               "module d { run date; calls 3 }\n";
+    static const char *const says[] = {
+        "2:23: 'floor' is 0 or 1 for a module with 'exec'",
+        "3:29: 'floor 0' is of no use to a module with 'inetd wait'",
+        "5:22: 'floor' is above 'ceiling' in line 5",
+        "6:22: write calls per copy NUMBER",
+    };
+    char *said;
+
+    (void)state;
+    assert_null(parse(&fake_plain, text, strlen(text), &said));
+    for (size_t i = 0; i < LEN(says); i++) {
+        assert_non_null(strstr(said, says[i]));
+    }
+    free(said);
+}
+
 int
 main(void)
 {
@@ -655,6 +681,7 @@ main(void)
         cmocka_unit_test(test_print_again),
         cmocka_unit_test(test_print),
         cmocka_unit_test(test_print_macros),
+        cmocka_unit_test(test_growth_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -212,6 +212,7 @@ help_locked(struct source *src)
         return 50;
     }
     if (!pool_has_room_locked()) {
+        /* not reached: as many threads as may be: tests/test_growth.py */
         atomic_store(&door_server.crowded, true);
         return 1000;
     }
