@@ -395,7 +395,10 @@ def parent_of(server, *fields):
     state = re.findall(r"^HTTP_TRACESTATE=(.*)$", reply.text, re.M)
     request = re.search(r"^CARDEA_REQUEST_ID=(.*)$", reply.text, re.M)
     assert span == request.group(1)  # we are its caller
-    server.wait_log(rf"event=request id={span} .*trace={trace} ")
+    # The log names the client's trace; another is found by the span, the id.
+    own = not any(trace in field for field in fields)
+    line = server.wait_log(rf"event=request id={span} .*").group(0)
+    assert (f" trace={trace} " in line) != own
     return trace, flags, state
 
 

@@ -9,6 +9,7 @@
 
 #include "base/util.h"
 
+#define TIME_LEN      24 /* as in 2026-11-26T08:15:00.123Z */
 #define EVENT_AT_MOST 48 /* bytes before the event's name */
 
 struct record {
@@ -101,9 +102,17 @@ ends_soon(const char *text, size_t len)
 enum history_kind
 history_kind(const char *text, size_t len)
 {
-    const char *event = find(text, MIN_OF(len, EVENT_AT_MOST), " event=");
+    static const char access[] = " level=info event=request ";
+    const char *event;
     size_t left;
 
+    /* Nearly all lines of a busy server. */
+    if (len > TIME_LEN + sizeof(access) && text[len - 1] == '\n' &&
+        memcmp(text + TIME_LEN, access, sizeof(access) - 1) == 0 &&
+        ends_soon(text, len)) {
+        return HISTORY_ACCESS;
+    }
+    event = find(text, MIN_OF(len, EVENT_AT_MOST), " event=");
     if (event == NULL) {
         return HISTORY_EVENT;
     }

@@ -239,13 +239,26 @@ log_moment(struct worker *w, struct log_line *line, const struct request *r)
     log_ms(line, "median_ms", tally_median(w, r->target));
 }
 
+/* The client's trace. One that began here is found by its span, which is the
+ * request's id; a line is written for each request and should be short. */
+static void
+log_trace(struct log_line *line, const struct request *r)
+{
+    char trace[HTTP_TRACE_LEN + 1];
+
+    if (r->keeps_state) {
+        trace_print(r, trace);
+        log_bytes(line, "trace", trace + 3, 32);
+    }
+}
+
 static void
 build_line(struct worker *w, struct log_line *line, const struct conn *c,
            const struct request *r)
 {
     struct core *core = w->core;
     const char *in = input_of(w, c);
-    char id[17], trace[HTTP_TRACE_LEN + 1];
+    char id[17];
 
     log_begin(line, w->world->wall(w->world->ctx), LOG_INFO, "request");
     snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
@@ -255,8 +268,7 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
         log_bytes(line, "method", in + r->method_name.off, r->method_name.len);
         log_bytes(line, "target", in + r->uri.off, MIN_OF(r->uri.len, 512u));
         log_bytes(line, "host", in + r->host.off, MIN_OF(r->host.len, 256u));
-        trace_print(r, trace);
-        log_bytes(line, "trace", trace + 3, 32);
+        log_trace(line, r);
     }
     if (r->raw) {
         log_raw(w, line, c, r);
