@@ -87,9 +87,8 @@ put_key(struct log_line *line, const char *key, size_t len)
     return to + key_len + 1;
 }
 
-void
-log_begin(struct log_line *line, uint64_t wall_ns, enum log_level level,
-          const char *event)
+const char *
+log_level_name(enum log_level level)
 {
     static const char *const names[] = {
         [LOG_DEBUG] = "debug",
@@ -98,9 +97,16 @@ log_begin(struct log_line *line, uint64_t wall_ns, enum log_level level,
         [LOG_ERROR] = "error",
     };
 
+    return names[level];
+}
+
+void
+log_begin(struct log_line *line, uint64_t wall_ns, enum log_level level,
+          const char *event)
+{
     put_time(line->text, wall_ns);
     line->len = 24;
-    log_text(line, "level", names[level]);
+    log_text(line, "level", log_level_name(level));
     log_text(line, "event", event);
 }
 

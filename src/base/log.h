@@ -17,6 +17,9 @@ struct log_line {
     size_t len; /* a field that does not fit is left out whole */
 };
 
+/* The word for LEVEL. */
+const char *log_level_name(enum log_level level);
+
 /* Starts a line. WALL_NS: time since 1970. EVENT is a word of [a-z0-9-]. */
 void log_begin(struct log_line *line, uint64_t wall_ns, enum log_level level,
                const char *event);

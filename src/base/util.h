@@ -20,6 +20,19 @@
 #define NS_PER_MS  1000000ull
 #define NS_PER_SEC 1000000000ull
 
+/* Built with a sanitizer of addresses or threads, which looks at its own
+ * process from outside and has threads of its own? */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 /* A local marked so is closed or freed at the end of its scope; hand it over
  * by setting the local to -1 or NULL. */
 #define CLEAN_FD   __attribute__((cleanup(base_clean_fd)))

@@ -19,7 +19,7 @@
 /* A sanitizer's options too where we are built with one. */
 static const char *const kept[] = {
     "PATH",         "LANG",          "TZ",
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if SANITIZED
     "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS",
 #endif
 };

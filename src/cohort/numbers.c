@@ -10,21 +10,9 @@
 #include "cohort/keeper_priv.h"
 #include "cohort/listeners.h"
 #include "cohort/procs.h"
+#include "front/causes.h"
 
 #define LIST_MAX 640
-
-static const struct {
-    const char *word;
-    bool ours;
-} causes[CAUSE_N] = {
-#define OURS                   true
-#define CLIENT                 false
-#define CAUSE(id, word, whose) [CAUSE_##id] = {word, whose},
-#include "front/causes.def"
-#undef CAUSE
-#undef OURS
-#undef CLIENT
-};
 
 static void
 begin(struct keeper *k, struct log_line *line, const char *what)
@@ -59,23 +47,34 @@ put_histogram(struct log_line *line, const char *key,
     log_text(line, key, text);
 }
 
-/* "full:3,crash:1" */
+/* A list as of "full:3,crash:1"; what does not fit is cut. */
+struct list {
+    char text[LIST_MAX];
+    size_t n;
+};
+
+static void
+add_count(struct list *list, const char *word, uint64_t count)
+{
+    if (list->n < sizeof(list->text)) {
+        list->n += (size_t)snprintf(
+            list->text + list->n, sizeof(list->text) - list->n, "%s%s:%llu",
+            list->n > 0 ? "," : "", word, (unsigned long long)count);
+    }
+}
+
 static void
 put_causes(struct log_line *line, const char *key, const struct tally_sum *sum,
            bool ours)
 {
-    char text[LIST_MAX];
-    size_t n = 0;
+    struct list list = {.n = 0};
 
-    text[0] = '\0';
-    for (size_t i = CAUSE_NONE + 1; i < CAUSE_N && n < sizeof(text); i++) {
-        if (causes[i].ours == ours && sum->causes[i] > 0) {
-            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s:%llu",
-                                  n > 0 ? "," : "", causes[i].word,
-                                  (unsigned long long)sum->causes[i]);
+    for (unsigned i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
+        if (cause_is_ours(i) == ours && sum->causes[i] > 0) {
+            add_count(&list, cause_word(i), sum->causes[i]);
         }
     }
-    log_text(line, key, text);
+    log_text(line, key, list.text);
 }
 
 static void
@@ -118,8 +117,8 @@ static void
 put_unit(struct log_line *line, const struct keeper *k,
          const struct restart *unit)
 {
-    char text[LIST_MAX], cause[RESTART_CAUSE_MAX];
-    size_t n = 0;
+    char cause[RESTART_CAUSE_MAX];
+    struct list list = {.n = 0};
 
     log_text(line, "state", restart_state_name(unit->state));
     if (unit->pid > 0) {
@@ -127,14 +126,11 @@ put_unit(struct log_line *line, const struct keeper *k,
         log_num(line, "up_s", (keeper_now(k) - unit->started_at) / NS_PER_SEC);
     }
     log_num(line, "starts", unit->n_starts);
-    text[0] = '\0';
-    for (size_t i = 0; i < unit->n_causes && n < sizeof(text); i++) {
+    for (size_t i = 0; i < unit->n_causes; i++) {
         restart_cause_text(&unit->causes[i], cause);
-        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s:%llu",
-                              i > 0 ? "," : "", cause,
-                              (unsigned long long)unit->causes[i].count);
+        add_count(&list, cause, unit->causes[i].count);
     }
-    log_text(line, "ends", text);
+    log_text(line, "ends", list.text);
     if (unit->n_causes > 0) {
         restart_cause_text(&unit->causes[unit->last], cause);
         log_text(line, "last_end", cause);
@@ -151,6 +147,15 @@ put_memory(struct log_line *line, pid_t pid)
     }
     log_num(line, "processes", family.n);
     log_num(line, "rss_kb", family.memory / 1024);
+}
+
+static void
+put_module(struct log_line *line, const struct keeper_module *m)
+{
+    log_text(line, "name", m->conf->name);
+    log_text(line, "kind", conf_kind_name(m->conf->kind));
+    put_unit(line, m->keeper, &m->unit);
+    put_memory(line, m->unit.pid);
 }
 
 static void
@@ -187,10 +192,7 @@ write_target(struct keeper *k, size_t i, FILE *out)
           : t->kind == CONF_TARGET_DOOR ? "door"
                                         : "files");
     if (m != NULL) {
-        log_text(&line, "name", m->conf->name);
-        log_text(&line, "kind", conf_kind_name(m->conf->kind));
-        put_unit(&line, k, &m->unit);
-        put_memory(&line, m->unit.pid);
+        put_module(&line, m);
     } else {
         log_text(&line, "name", t->path);
     }
@@ -214,10 +216,7 @@ write_unused(struct keeper *k, const struct keeper_module *m, FILE *out)
         }
     }
     begin(k, &line, "module");
-    log_text(&line, "name", m->conf->name);
-    log_text(&line, "kind", conf_kind_name(m->conf->kind));
-    put_unit(&line, k, &m->unit);
-    put_memory(&line, m->unit.pid);
+    put_module(&line, m);
     end(&line, out);
 }
 

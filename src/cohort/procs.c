@@ -156,21 +156,20 @@ procs_version(char *const *argv, const char *folder)
 
 /* --- Families ----------------------------------------------------------- */
 
-#define FAMILY_MAX  512
+#define FAMILY_MAX  PROCS_CHILDREN
 #define THREADS_MAX 64 /* of a process, whose children are looked for */
 
-/* Adds the children of PID's thread TID to PIDS, of which there are N. How many
- * there are then. */
-static uint32_t
-add_children(pid_t pid, const char *tid, pid_t pids[FAMILY_MAX], uint32_t n)
+uint32_t
+procs_children(pid_t pid, const char *tid, pid_t *pids, uint32_t most)
 {
     char name[64], text[4096];
     const char *at = text;
+    uint32_t n = 0;
     char *end;
 
     snprintf(name, sizeof(name), "task/%.20s/children", tid);
     read_text(pid, name, text, sizeof(text));
-    while (n < FAMILY_MAX) {
+    while (n < most) {
         long child = strtol(at, &end, 10);
 
         if (end == at || child <= 0 || *end == '\0') {
@@ -207,7 +206,8 @@ procs_family(pid_t pid)
                         (task = readdir(tasks)) != NULL;
              t++) {
             if (task->d_name[0] != '.') {
-                n = add_children(pids[i], task->d_name, pids, n);
+                n += procs_children(pids[i], task->d_name, pids + n,
+                                    FAMILY_MAX - n);
             }
         }
         if (tasks != NULL) {

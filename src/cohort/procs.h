@@ -23,6 +23,11 @@ struct procs_group {
  * of the system: for rare use. All zero where /proc cannot be read. */
 struct procs_group procs_group(pid_t group);
 
+/* The children of the thread TID of PID, as far as the kernel tells them
+ * (proc_pid_children(5)), into PIDS, which has room for MOST. How many. */
+#define PROCS_CHILDREN 512
+uint32_t procs_children(pid_t pid, const char *tid, pid_t *pids, uint32_t most);
+
 /* A process with all that descend from it. */
 struct procs_family {
     uint32_t n;

@@ -20,18 +20,6 @@
 #include "cohort/listeners.h"
 #include "cohort/reload.h"
 
-/* A sanitizer's leak check looks at its own process from outside. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 static int
 setup_process(struct keeper *k)
 {

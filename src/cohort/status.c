@@ -12,29 +12,13 @@
 #include "cohort/keeper_priv.h"
 #include "cohort/listeners.h"
 #include "cohort/reaper.h"
+#include "front/causes.h"
 
 #define ENDS_SHOWN     16
 #define NAME_COLUMNS   14
 #define WORKER_COLUMNS 6
 #define DOOR_COLUMNS   28
 #define FILES_COLUMNS  49
-
-static const char *const cause_words[CAUSE_N] = {
-#define CAUSE(id, word, whose) [CAUSE_##id] = word,
-#include "front/causes.def"
-#undef CAUSE
-};
-
-enum cause_whose {
-    CLIENT,
-    OURS,
-};
-
-static const uint8_t cause_whose[CAUSE_N] = {
-#define CAUSE(id, word, whose) [CAUSE_##id] = whose,
-#include "front/causes.def"
-#undef CAUSE
-};
 
 static const char *const protocols[] = {
     [CONF_HTTP] = "http",
@@ -104,12 +88,12 @@ sum_of(const struct keeper *k, const struct keeper_target *t)
 
 /* How many ended for a cause that is WHOSE. */
 static uint64_t
-n_ended(const struct tally_sum *sum, enum cause_whose whose)
+n_ended(const struct tally_sum *sum, bool ours)
 {
     uint64_t n = 0;
 
-    for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
-        n += cause_whose[i] == whose ? sum->causes[i] : 0;
+    for (unsigned i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
+        n += cause_is_ours(i) == ours ? sum->causes[i] : 0;
     }
     return n;
 }
@@ -151,11 +135,24 @@ address_of(const struct keeper *k, size_t index, char url[LISTENERS_URL_MAX])
 
 /* --- JSON ------------------------------------------------------------- */
 
+/* Why processes of UNIT ended. */
 static void
-json_unit(struct json *j, const struct keeper *k, const struct restart *unit)
+json_ends(struct json *j, const struct restart *unit)
 {
     char cause[RESTART_CAUSE_MAX];
 
+    json_text(j, "last_cause", last_cause(unit, cause));
+    json_object(j, "causes");
+    for (size_t i = 0; i < unit->n_causes; i++) {
+        restart_cause_text(&unit->causes[i], cause);
+        json_num(j, cause, unit->causes[i].count);
+    }
+    json_object_end(j);
+}
+
+static void
+json_unit(struct json *j, const struct keeper *k, const struct restart *unit)
+{
     json_text(j, "state", restart_state_name(unit->state));
     if (unit->pid > 0) {
         json_num(j, "pid", (uint64_t)unit->pid);
@@ -165,13 +162,7 @@ json_unit(struct json *j, const struct keeper *k, const struct restart *unit)
         json_null(j, "up_s");
     }
     json_num(j, "restarts", n_restarts(unit));
-    json_text(j, "last_cause", last_cause(unit, cause));
-    json_object(j, "causes");
-    for (size_t i = 0; i < unit->n_causes; i++) {
-        restart_cause_text(&unit->causes[i], cause);
-        json_num(j, cause, unit->causes[i].count);
-    }
-    json_object_end(j);
+    json_ends(j, unit);
 }
 
 /* How many starts there were, and of those that did not become ready why. */
@@ -202,12 +193,12 @@ json_starts(struct json *j, const struct restart *unit)
 
 static void
 json_causes(struct json *j, const char *key, const struct tally_sum *sum,
-            enum cause_whose whose)
+            bool ours)
 {
     json_object(j, key);
-    for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
-        if (cause_whose[i] == whose && sum->causes[i] > 0) {
-            json_num(j, cause_words[i], sum->causes[i]);
+    for (unsigned i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
+        if (cause_is_ours(i) == ours && sum->causes[i] > 0) {
+            json_num(j, cause_word(i), sum->causes[i]);
         }
     }
     json_object_end(j);
@@ -224,8 +215,8 @@ json_answers(struct json *j, const struct tally_sum *sum)
         json_num(j, classes[i], sum->answers[i]);
     }
     json_object_end(j);
-    json_causes(j, "errors", sum, OURS);
-    json_causes(j, "client_errors", sum, CLIENT);
+    json_causes(j, "errors", sum, true);
+    json_causes(j, "client_errors", sum, false);
 }
 
 /* How many took less than 1024 ns, 2048 ns and so on; the last: all longer. */
@@ -275,13 +266,7 @@ json_reaper(struct json *j, const struct keeper *k)
     json_num(j, "pid", (uint64_t)getpid());
     json_seconds(j, "up_s", keeper_now(k) - k->started_at);
     json_num(j, "restarts", unit->n_starts);
-    json_text(j, "last_cause", last_cause(unit, cause));
-    json_object(j, "causes");
-    for (size_t i = 0; i < unit->n_causes; i++) {
-        restart_cause_text(&unit->causes[i], cause);
-        json_num(j, cause, unit->causes[i].count);
-    }
-    json_object_end(j);
+    json_ends(j, unit);
     json_num(j, "reaped", all);
     json_list(j, "ends");
     for (size_t i = 0; i < n; i++) {
@@ -601,19 +586,19 @@ text_calls(FILE *out, const struct tally_sum *sum)
     }
     put_count(out, sum->calls, 8);
     put_count(out, sum->in_flight, 4);
-    put_count(out, n_ended(sum, OURS), 6);
+    put_count(out, n_ended(sum, true), 6);
 }
 
 static void
 text_causes(FILE *out, const char *before, const struct tally_sum *sum,
-            enum cause_whose whose)
+            bool ours)
 {
-    if (n_ended(sum, whose) == 0) {
+    if (n_ended(sum, ours) == 0) {
         return;
     }
-    for (size_t i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
-        if (cause_whose[i] == whose && sum->causes[i] > 0) {
-            fprintf(out, "%s%s %llu", before, cause_words[i],
+    for (unsigned i = CAUSE_NONE + 1; i < CAUSE_N; i++) {
+        if (cause_is_ours(i) == ours && sum->causes[i] > 0) {
+            fprintf(out, "%s%s %llu", before, cause_word(i),
                     (unsigned long long)sum->causes[i]);
             before = ", ";
         }
@@ -625,8 +610,8 @@ text_causes(FILE *out, const char *before, const struct tally_sum *sum,
 static void
 text_errors(FILE *out, const struct tally_sum *sum)
 {
-    text_causes(out, "  errors: ", sum, OURS);
-    text_causes(out, "  client errors: ", sum, CLIENT);
+    text_causes(out, "  errors: ", sum, true);
+    text_causes(out, "  client errors: ", sum, false);
 }
 
 static void
@@ -713,7 +698,7 @@ text_files(const struct keeper *k, FILE *out)
         }
         put_path(out, k->conf->targets[i].path, FILES_COLUMNS);
         put_count(out, sum.requests, 9);
-        put_count(out, n_ended(&sum, OURS), 6);
+        put_count(out, n_ended(&sum, true), 6);
         fputc('\n', out);
         text_errors(out, &sum);
     }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/procs.h"
 
 #define WORKER_EXTRA (1 * NS_PER_SEC) /* beyond the grace it was told */
 #define MODULE_GRACE (5 * NS_PER_SEC)
@@ -161,30 +162,20 @@ stop_note_end(struct keeper *k, const struct restart *unit, int status,
 int
 stop_kill_children(pid_t but)
 {
-    char path[64];
-    char text[4096];
-    CLEAN_FD int fd = -1;
-    char *at = text;
+    pid_t pids[PROCS_CHILDREN], self = getpid();
+    char tid[16];
     int n_killed = 0;
-    ssize_t n;
+    uint32_t n;
 
-    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
-    text[n > 0 ? n : 0] = '\0';
-    for (;;) {
-        char *end;
-        long pid = strtol(at, &end, 10);
-
-        if (end == at || pid <= 0 || (*end != ' ' && *end != '\0')) {
-            return n_killed;
-        }
-        if (pid != but) {
-            kill((pid_t)pid, SIGKILL);
+    snprintf(tid, sizeof(tid), "%d", (int)self);
+    n = procs_children(self, tid, pids, ARRAY_LEN(pids));
+    for (uint32_t i = 0; i < n; i++) {
+        if (pids[i] != but) {
+            kill(pids[i], SIGKILL);
             n_killed++;
         }
-        at = end;
     }
+    return n_killed;
 }
 
 void

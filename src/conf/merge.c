@@ -11,12 +11,6 @@
 
 #define NOWHERE SIZE_MAX
 
-static bool
-same_text(const char *a, const char *b)
-{
-    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
 static int __attribute__((format(printf, 2, 3)))
 refuse(struct conf_merge *merge, const char *format, ...)
 {
@@ -41,9 +35,9 @@ check_settings(const struct conf *old, const struct conf *new,
         {"workers", old->workers == new->workers},
         {"heirs", old->heirs == new->heirs},
         {"core-files", old->core_files == new->core_files},
-        {"user", same_text(old->user, new->user)},
-        {"run-folder", same_text(old->run_folder, new->run_folder)},
-        {"state-folder", same_text(old->state_folder, new->state_folder)},
+        {"user", conf_same_text(old->user, new->user)},
+        {"run-folder", conf_same_text(old->run_folder, new->run_folder)},
+        {"state-folder", conf_same_text(old->state_folder, new->state_folder)},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
@@ -199,9 +193,9 @@ static int
 compare_targets(const struct conf_merge *merge, const void *a, const void *b)
 {
     const struct conf_target *x = a, *y = b;
-    bool same = x->kind == y->kind &&
-                (x->kind == CONF_TARGET_MODULE ? x->module == y->module
-                                               : same_text(x->path, y->path));
+    bool same = x->kind == y->kind && (x->kind == CONF_TARGET_MODULE
+                                           ? x->module == y->module
+                                           : conf_same_text(x->path, y->path));
 
     return same ? 0 : -1;
 }

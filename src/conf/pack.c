@@ -326,8 +326,8 @@ same_but_entries(const struct conf_module *a, const struct conf_module *b)
     return x != NULL && y != NULL && a_len == b_len && memcmp(x, y, a_len) == 0;
 }
 
-static bool
-same_text(const char *a, const char *b)
+bool
+conf_same_text(const char *a, const char *b)
 {
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
@@ -336,8 +336,8 @@ static bool
 same_entries(const struct conf_entries *a, const struct conf_entries *b)
 {
     for (size_t i = 0; a->n == b->n && i < a->n; i++) {
-        if (!same_text(a->list[i].name, b->list[i].name) ||
-            !same_text(a->list[i].value, b->list[i].value)) {
+        if (!conf_same_text(a->list[i].name, b->list[i].name) ||
+            !conf_same_text(a->list[i].value, b->list[i].value)) {
             return false;
         }
     }

@@ -17,6 +17,9 @@ void *conf_pack(const struct conf *conf, size_t *p_len);
  * block. */
 struct conf *conf_unpack(void *block, size_t len);
 
+/* Are two strings the same, or both NULL? */
+bool conf_same_text(const char *a, const char *b);
+
 /* Do A and B say the same of a module, wherever it stands? false also where
  * there is no memory to compare. */
 bool conf_same_module(const struct conf_module *a, const struct conf_module *b);

@@ -56,11 +56,7 @@ copy_body(struct ctl *ctl, struct server *server)
             return CTL_OK;
         }
         if (rc < 0) {
-            fprintf(ctl->errors,
-                    "cardea status: the server stopped answering: "
-                    "%s\n",
-                    strerrordesc_np(errno));
-            return CTL_FAILED;
+            return server_broke_off(ctl, "status");
         }
         if (ctl->as_modules) {
             line[strcspn(line, " ")] = '\0';

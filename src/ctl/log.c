@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/plain.h"
 #include "base/util.h"
 #include "base/world.h"
@@ -18,11 +19,9 @@
 static int
 level_of(const char *word)
 {
-    static const char *const levels[] = {"debug", "info", "warn", "error"};
-
-    for (size_t i = 0; i < ARRAY_LEN(levels); i++) {
-        if (strcmp(levels[i], word) == 0) {
-            return (int)i;
+    for (int i = LOG_DEBUG; i <= LOG_ERROR; i++) {
+        if (strcmp(log_level_name((enum log_level)i), word) == 0) {
+            return i;
         }
     }
     return -1;
@@ -69,7 +68,6 @@ show(const struct ctl *ctl, const struct fields *f, const char *line)
 static int
 copy_lines(struct ctl *ctl, struct server *server)
 {
-    static const char no_more[] = "the server stopped answering";
     uint64_t deadline =
         ctl->follow ? UINT64_MAX : world_real()->now(NULL) + LOG_LIMIT;
     CLEAN_FREE struct fields *f = malloc(sizeof(*f));
@@ -89,12 +87,7 @@ copy_lines(struct ctl *ctl, struct server *server)
             return CTL_FAILED; /* who reads has gone */
         }
     }
-    if (rc < 0) {
-        fprintf(ctl->errors, "cardea log: %s: %s\n", no_more,
-                strerrordesc_np(errno));
-        return CTL_FAILED;
-    }
-    return CTL_OK;
+    return rc < 0 ? server_broke_off(ctl, "log") : CTL_OK;
 }
 
 int

@@ -301,13 +301,7 @@ read_lines(struct ctl *ctl, struct metrics *m, struct server *server)
         }
         m->n++;
     }
-    if (rc < 0) {
-        fprintf(ctl->errors,
-                "cardea metrics: the server stopped answering: %s\n",
-                strerrordesc_np(errno));
-        return CTL_FAILED;
-    }
-    return CTL_OK;
+    return rc < 0 ? server_broke_off(ctl, "metrics") : CTL_OK;
 }
 
 int

@@ -542,3 +542,11 @@ server_ask(struct ctl *ctl, const char *verb, struct server *server,
     }
     return CTL_FAILED;
 }
+
+int
+server_broke_off(struct ctl *ctl, const char *verb)
+{
+    fprintf(ctl->errors, "cardea %s: the server stopped answering: %s\n", verb,
+            strerrordesc_np(errno));
+    return CTL_FAILED;
+}

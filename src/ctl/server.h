@@ -45,3 +45,5 @@ bool server_readable(struct server *server, uint64_t deadline);
  * -1: time is over, or an error (errno). */
 int server_line(struct server *server, char *line, size_t size,
                 uint64_t deadline);
+/* Says on ctl->errors that server_line() gave -1. CTL_FAILED. */
+int server_broke_off(struct ctl *ctl, const char *verb);

@@ -108,10 +108,7 @@ look(struct top *top)
     }
     server_close(&top->server);
     if (rc < 0) {
-        fprintf(top->ctl->errors,
-                "cardea top: the server stopped answering: %s\n",
-                strerrordesc_np(errno));
-        return CTL_FAILED;
+        return server_broke_off(top->ctl, "top");
     }
     top->now.at = world_real()->now(NULL);
     return CTL_OK;

@@ -103,10 +103,7 @@ ask(struct why *why, const char *words, take_line *take, void *arg)
         }
     }
     if (rc < 0) {
-        fprintf(why->ctl->errors,
-                "cardea why: the server stopped answering: %s\n",
-                strerrordesc_np(errno));
-        return CTL_FAILED;
+        return server_broke_off(why->ctl, "why");
     }
     server_close(&why->server);
     return CTL_OK;

@@ -9,35 +9,10 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "front/causes.h"
 
 #define LATE_WAIT_NS (100 * NS_PER_MS)
 #define LATE_NS      NS_PER_SEC
-
-const char *
-cause_name(enum reply_cause cause)
-{
-    static const char *const names[CAUSE_N] = {
-#define CAUSE(id, word, whose) [CAUSE_##id] = word,
-#include "front/causes.def"
-#undef CAUSE
-    };
-
-    return cause < CAUSE_N && names[cause] ? names[cause] : "none";
-}
-
-/* Does an end for CAUSE tell of the server, a program or a folder? */
-static bool
-is_ours(unsigned cause)
-{
-    enum whose { CLIENT, OURS };
-    static const uint8_t whose[CAUSE_N] = {
-#define CAUSE(id, word, whose) [CAUSE_##id] = whose,
-#include "front/causes.def"
-#undef CAUSE
-    };
-
-    return cause < CAUSE_N && whose[cause] == OURS;
-}
 
 void
 access_flush(struct worker *w)
@@ -215,7 +190,7 @@ put_line(struct worker *w, const struct log_line *line)
 static bool
 is_telling(const struct worker *w, const struct request *r)
 {
-    return is_ours(r->cause) || wait_of(r) >= LATE_WAIT_NS ||
+    return cause_is_ours(r->cause) || wait_of(r) >= LATE_WAIT_NS ||
            w->now - r->began >= LATE_NS;
 }
 
@@ -226,7 +201,7 @@ log_moment(struct worker *w, struct log_line *line, const struct request *r)
     const struct ring *g;
     uint32_t now = 0, most = 0;
 
-    if (!r->routed || !is_ours(r->cause) ||
+    if (!r->routed || !cause_is_ours(r->cause) ||
         w->conf->targets[r->target].kind == CONF_TARGET_FILES) {
         return;
     }
@@ -258,11 +233,11 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
 {
     struct core *core = w->core;
     const char *in = input_of(w, c);
-    char id[17];
+    char id[16];
 
     log_begin(line, w->world->wall(w->world->ctx), LOG_INFO, "request");
-    snprintf(id, sizeof id, "%016llx", (unsigned long long)r->id);
-    log_bytes(line, "id", id, 16);
+    http_put_hex(id, r->id, sizeof id);
+    log_bytes(line, "id", id, sizeof id);
     access_client(line, c);
     if (r->parsed) {
         log_bytes(line, "method", in + r->method_name.off, r->method_name.len);
@@ -289,7 +264,7 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
     /* Not w->now, which may be from before the work of this pass. */
     log_ms(line, "total_ms", w->world->now(w->world->ctx) - r->began);
     if (r->cause != CAUSE_NONE) {
-        log_text(line, "cause", cause_name(r->cause));
+        log_text(line, "cause", cause_word(r->cause));
     }
     if (r->raw && r->error != 0) {
         const char *name = strerrorname_np(r->error);

@@ -162,16 +162,6 @@ shifted(uint32_t base, struct http_span s)
     return (struct door_span){base + s.off, s.len};
 }
 
-static void
-put_id(char out[ID_LEN], uint64_t id)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    for (int i = (int)ID_LEN - 1; i >= 0; i--, id >>= 4) {
-        out[i] = digits[id & 15];
-    }
-}
-
 /* The site's own name is the host of a request that names none (HTTP/1.0). */
 static struct door_span
 put_host(struct put *p, const char *in, const struct http_request *h,
@@ -255,7 +245,7 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
             : put_string(&p, t->path, t->len);
     d->query = put_string(&p, in + h->query.off, h->query.len);
     d->route = put_string(&p, route->path, route->path_len);
-    put_id(id, r->id);
+    http_put_hex(id, r->id, ID_LEN);
     d->id = put_string(&p, id, ID_LEN);
     d->fields_off = sizeof *d;
     d->n_fields = put_fields(&p, to, r, h, in, head);

@@ -572,9 +572,9 @@ drop_rights(const struct worker_setup *s)
          setresuid(s->uid, s->uid, s->uid) < 0)) {
         return errno;
     }
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    prctl(PR_SET_DUMPABLE, s->conf->core_files, 0, 0, 0);
-#endif
+    if (!SANITIZED) {
+        prctl(PR_SET_DUMPABLE, s->conf->core_files, 0, 0, 0);
+    }
     return 0;
 }
 

@@ -491,7 +491,6 @@ void access_log(struct worker *w, const struct conn *c, struct request *r);
 void access_flush(struct worker *w);
 /* Adds who C's client is. */
 void access_client(struct log_line *line, const struct conn *c);
-const char *cause_name(enum reply_cause cause);
 
 /* ---- control.c ---- */
 void control_event(struct worker *w);

@@ -52,8 +52,8 @@ http_trace_parse(const char *text, size_t len, struct http_trace *trace)
     return len == VERSION_0_LEN || (version > 0 && text[VERSION_0_LEN] == '-');
 }
 
-static char *
-put(char *to, uint64_t value, int digits)
+char *
+http_put_hex(char *to, uint64_t value, int digits)
 {
     static const char words[] = "0123456789abcdef";
 
@@ -68,13 +68,13 @@ http_trace_print(const struct http_trace *trace, char out[HTTP_TRACE_LEN + 1])
 {
     char *at = out;
 
-    at = put(at, 0, 2);
+    at = http_put_hex(at, 0, 2);
     *at++ = '-';
-    at = put(at, trace->id[0], 16);
-    at = put(at, trace->id[1], 16);
+    at = http_put_hex(at, trace->id[0], 16);
+    at = http_put_hex(at, trace->id[1], 16);
     *at++ = '-';
-    at = put(at, trace->span, 16);
+    at = http_put_hex(at, trace->span, 16);
     *at++ = '-';
-    at = put(at, trace->flags & HTTP_TRACE_FLAGS, 2);
+    at = http_put_hex(at, trace->flags & HTTP_TRACE_FLAGS, 2);
     *at = '\0';
 }

@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "compute.h"
 
 static int calls; /* of this process */
 static long warm; /* made before the first fork */
@@ -50,21 +51,6 @@ say(struct cardea_request *r, const char *what)
     } else {
         fprintf(stderr, "half a line of copy %d", (int)getpid());
     }
-}
-
-/* Computes for so many microseconds of CPU time. */
-static void
-compute(long us)
-{
-    struct timespec t;
-    long end = 0;
-
-    do {
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-        long now = (long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-        end = end > 0 ? end : now + us;
-        us = end - now;
-    } while (us > 0);
 }
 
 static void

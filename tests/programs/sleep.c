@@ -2,25 +2,11 @@
  * ?us=N microseconds, and answers then. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cardea.h>
 
-/* Computes for so many microseconds of CPU time. */
-static void
-compute(long us)
-{
-    struct timespec t;
-    long end = 0;
-
-    do {
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-        long now = (long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-        end = end > 0 ? end : now + us;
-        us = end - now;
-    } while (us > 0);
-}
+#include "compute.h"
 
 static void
 slow(struct cardea_request *r)
