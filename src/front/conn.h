@@ -69,7 +69,6 @@ struct conn { /* its index is its descriptor */
     uint32_t in_pos, in_len; /* in the input: parsed, arrived */
     uint32_t rest, moved;    /* in SHIFT: to move from in_pos on, and done */
     uint32_t requests;
-    struct queue_link line; /* in QUEUE */
 };
 _Static_assert(sizeof(struct conn) <= 128, "an idle connection is one record");
 
@@ -112,6 +111,7 @@ struct request {
     uint8_t cause;                           /* enum reply_cause, for the log */
     uint16_t error;                          /* errno with it; 0: none */
     struct http_span method_name, uri, host; /* in the input */
+    struct queue_link line;                  /* in QUEUE */
     uint64_t trace[2];                       /* of calls: trace.c */
     uint8_t trace_flags;
     bool keeps_state; /* the client's own, with what it says of it */

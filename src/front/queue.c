@@ -1,10 +1,8 @@
 /* Lines of those who wait for a door: what each function does stands in the
- * header. A line is a list of indexes, through the records themselves. */
-#include "front/queue.h"
+ * header. A line is a list of indexes, through the requests themselves. */
+#include "front/worker_priv.h"
 
 #include <string.h>
-
-#include "front/conn.h"
 
 /* Which line the client of C waits in. An IPv6 client is its /64, for it can
  * have all addresses of it; all of a Unix socket are one. Two clients may come
@@ -23,23 +21,23 @@ line_of(const struct conn *c, uint64_t seed)
 }
 
 static struct queue_link *
-link_of(struct conn *conns, uint32_t i_and_one)
+link_of(const struct worker *w, uint32_t i_and_one)
 {
-    return &conns[i_and_one - 1].line;
+    return &request_of(w, &w->conns[i_and_one - 1])->line;
 }
 
 void
-queue_add(struct queue *q, struct conn *conns, uint32_t i, uint64_t seed)
+queue_add(struct queue *q, struct worker *w, uint32_t i)
 {
-    struct queue_link *link = link_of(conns, i + 1);
+    struct queue_link *link = link_of(w, i + 1);
 
-    link->line = line_of(&conns[i], seed);
+    link->line = line_of(&w->conns[i], w->core->queue_seed);
     struct queue_line *line = &q->lines[link->line];
     link->older = line->newest;
     link->newer = 0;
     link->is_in = 1;
     if (line->newest != 0) {
-        link_of(conns, line->newest)->newer = i + 1;
+        link_of(w, line->newest)->newer = i + 1;
     } else {
         line->oldest = i + 1;
     }
@@ -49,18 +47,18 @@ queue_add(struct queue *q, struct conn *conns, uint32_t i, uint64_t seed)
 }
 
 void
-queue_remove(struct queue *q, struct conn *conns, uint32_t i)
+queue_remove(struct queue *q, struct worker *w, uint32_t i)
 {
-    struct queue_link *link = link_of(conns, i + 1);
+    struct queue_link *link = link_of(w, i + 1);
     struct queue_line *line = &q->lines[link->line];
 
     if (link->older != 0) {
-        link_of(conns, link->older)->newer = link->newer;
+        link_of(w, link->older)->newer = link->newer;
     } else {
         line->oldest = link->newer;
     }
     if (link->newer != 0) {
-        link_of(conns, link->newer)->older = link->older;
+        link_of(w, link->newer)->older = link->older;
     } else {
         line->newest = link->older;
     }
@@ -94,14 +92,14 @@ queue_oldest(const struct queue *q)
 }
 
 uint32_t
-queue_newest(const struct queue *q, const struct conn *conns, uint32_t i)
+queue_newest(const struct queue *q, const struct worker *w, uint32_t i)
 {
-    return q->lines[conns[i].line.line].newest - 1;
+    return q->lines[link_of(w, i + 1)->line].newest - 1;
 }
 
 void
-queue_take(struct queue *q, struct conn *conns, uint32_t i)
+queue_take(struct queue *q, struct worker *w, uint32_t i)
 {
-    q->turn = (conns[i].line.line + 1u) % QUEUE_LINES;
-    queue_remove(q, conns, i);
+    q->turn = (link_of(w, i + 1)->line + 1u) % QUEUE_LINES;
+    queue_remove(q, w, i);
 }

@@ -9,23 +9,38 @@
 
 #include <string.h>
 
-#include "front/conn.h"
-#include "front/queue.h"
+#include "front/worker_priv.h"
 
 #define SEED 0x123456789abcdefull
 #define N    600u
 
 struct table {
     struct queue q;
+    struct core core;
+    struct worker w;
     struct conn conns[N];
+    char segments[N][ARENA_SEGMENT] __attribute__((aligned(16)));
 };
 
 static struct table t;
+
+static const struct queue_link *
+link_at(uint32_t i)
+{
+    return &request_of(&t.w, &t.conns[i])->line;
+}
 
 static int
 set_up(void **state)
 {
     memset(&t, 0, sizeof t);
+    t.core.queue_seed = SEED;
+    t.w.core = &t.core;
+    t.w.conns = t.conns;
+    t.w.arena.base = t.segments[0];
+    for (uint32_t i = 0; i < N; i++) {
+        t.conns[i].seg = i;
+    }
     return 0;
 }
 
@@ -38,7 +53,7 @@ add(uint32_t i, uint8_t host)
     t.conns[i].family = 4;
     memcpy(t.conns[i].peer, net, 3);
     t.conns[i].peer[3] = host;
-    queue_add(&t.q, t.conns, i, SEED);
+    queue_add(&t.q, &t.w, i);
 }
 
 static uint32_t
@@ -47,7 +62,7 @@ take(void)
     uint32_t i = queue_oldest(&t.q);
 
     if (i != QUEUE_NONE) {
-        queue_take(&t.q, t.conns, i);
+        queue_take(&t.q, &t.w, i);
     }
     return i;
 }
@@ -66,7 +81,7 @@ one_client_keeps_its_order(void **state)
     add(0, 1);
     add(599, 1);
     assert_int_equal(t.q.n, 3);
-    assert_int_equal(queue_newest(&t.q, t.conns, queue_oldest(&t.q)), 599);
+    assert_int_equal(queue_newest(&t.q, &t.w, queue_oldest(&t.q)), 599);
     assert_int_equal(take(), 7);
     assert_int_equal(take(), 0);
     assert_int_equal(take(), 599);
@@ -85,7 +100,7 @@ clients_take_turns(void **state)
     }
     for (uint32_t i = 500; i < 503; i++) {
         add(i, (uint8_t)i);
-        assert_int_not_equal(t.conns[i].line.line, t.conns[0].line.line);
+        assert_int_not_equal(link_at(i)->line, link_at(0)->line);
     }
     for (uint32_t k = 0; k < 8; k++) {
         uint32_t i = take();
@@ -101,11 +116,11 @@ who_leaves_leaves_no_hole(void **state)
     for (uint32_t i = 0; i < 5; i++) {
         add(i, 1);
     }
-    queue_remove(&t.q, t.conns, 2);
-    queue_remove(&t.q, t.conns, 0);
-    queue_remove(&t.q, t.conns, 4);
-    assert_int_equal(t.conns[2].line.is_in, 0);
-    assert_int_equal(queue_newest(&t.q, t.conns, 1), 3);
+    queue_remove(&t.q, &t.w, 2);
+    queue_remove(&t.q, &t.w, 0);
+    queue_remove(&t.q, &t.w, 4);
+    assert_int_equal(link_at(2)->is_in, 0);
+    assert_int_equal(queue_newest(&t.q, &t.w, 1), 3);
     assert_int_equal(take(), 1);
     add(4, 1);
     assert_int_equal(take(), 3);
@@ -123,8 +138,8 @@ all_are_there_once(void **state)
     for (uint32_t step = 0; step < 20000; step++) {
         seed = seed * 1664525 + 1013904223;
         uint32_t i = (seed >> 8) % N;
-        if (t.conns[i].line.is_in) {
-            queue_remove(&t.q, t.conns, i);
+        if (link_at(i)->is_in) {
+            queue_remove(&t.q, &t.w, i);
             n--;
         } else {
             add(i, (uint8_t)i);
@@ -135,7 +150,7 @@ all_are_there_once(void **state)
     for (; n > 0; n--) {
         uint32_t i = take();
         assert_true(i < N);
-        assert_int_equal(t.conns[i].line.is_in, 0);
+        assert_int_equal(link_at(i)->is_in, 0);
     }
     nobody_waits(state);
 }
@@ -149,10 +164,10 @@ an_ipv6_client_is_its_net(void **state)
         t.conns[i].peer[0] = 0x20;
         t.conns[i].peer[7] = i == 2;
         t.conns[i].peer[15] = (uint8_t)i;
-        queue_add(&t.q, t.conns, i, SEED);
+        queue_add(&t.q, &t.w, i);
     }
-    assert_int_equal(t.conns[0].line.line, t.conns[1].line.line);
-    assert_int_not_equal(t.conns[0].line.line, t.conns[2].line.line);
+    assert_int_equal(link_at(0)->line, link_at(1)->line);
+    assert_int_not_equal(link_at(0)->line, link_at(2)->line);
 }
 
 int

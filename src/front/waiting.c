@@ -64,7 +64,7 @@ waiting_add(struct worker *w, uint32_t i)
 
     w->core->lines_used[target / 64] |= 1ull << (target % 64);
     KEEP_ORDER(); /* then the queue */
-    queue_add(queue_of(w, target), w->conns, i, w->core->queue_seed);
+    queue_add(queue_of(w, target), w, i);
     w->lines[target / 64] |= 1ull << (target % 64);
     w->n_waiting++;
     waiting_tell(w, target);
@@ -83,8 +83,8 @@ left(struct worker *w, uint32_t target)
 void
 waiting_remove(struct worker *w, uint32_t i)
 {
-    if (w->conns[i].line.is_in) {
-        queue_remove(queue_of(w, w->conns[i].ring), w->conns, i);
+    if (request_of(w, &w->conns[i])->line.is_in) {
+        queue_remove(queue_of(w, w->conns[i].ring), w, i);
         left(w, w->conns[i].ring);
     }
 }
@@ -192,7 +192,7 @@ next(const struct worker *w, uint32_t target)
     const struct request *r = request_of(w, &w->conns[i]);
     return w->now - r->ready > STALE_NS || w->now > r->due ||
                    w->now - r->ready > r->due - w->now
-               ? queue_newest(q, w->conns, i)
+               ? queue_newest(q, w, i)
                : i;
 }
 
@@ -209,7 +209,7 @@ go_on(struct worker *w, uint32_t target)
             g->n_used >= RING_SLOTS) {
             return;
         }
-        queue_take(q, w->conns, i);
+        queue_take(q, w, i);
         left(w, target);
         worker_at(w, i);
         if (has_no_time(w, request_of(w, &w->conns[i]))) {

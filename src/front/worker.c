@@ -517,13 +517,13 @@ worker_rebuild(struct worker *w)
         }
         live++;
         wheel_relink(&w->wheel, i);
-        c->line.is_in = 0;
-        if (c->state == CONN_QUEUE) {
-            waiting_add(w, i);
-        }
         if (c->seg != ARENA_NONE) {
             arena_claim(&w->arena, c->seg);
-            const struct request *r = request_of(w, c);
+            struct request *r = request_of(w, c);
+            r->line.is_in = 0;
+            if (c->state == CONN_QUEUE) {
+                waiting_add(w, i);
+            }
             if (r->area != 0 && !r->has_slot) {
                 ring_area_claim(&w->rings[c->ring], area_off(r), area_len(r));
             }
