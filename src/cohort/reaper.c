@@ -44,19 +44,8 @@
 #define ORPHAN_EXTRA (1 * NS_PER_SEC) /* beyond the grace they have */
 #define ORPHAN_AGAIN (100 * NS_PER_MS)
 #define STACK_ONCE   (512 << 10)
+#define ARRAY_LARGE  (128 << 10)
 #define NEVER        UINT64_MAX
-
-/* A sanitizer's leak check looks at its own process from outside. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
 
 /* Entry i of all lies at i % REAPER_ENDS, whole once N is above i, and is
  * written over when N comes to i + REAPER_ENDS. */
@@ -558,6 +547,11 @@ reaper_run(const struct conf *conf, const struct keeper_options *options)
         return 1;
     }
     r.k->reaper = &r;
+    /* A large array is fresh pages of its own, touched as it is used: what
+     * reading the files gave back would be cleared for it, and be in every
+     * process that is forked. (It is the default, until such a block is freed.)
+     */
+    mallopt(M_MMAP_THRESHOLD, ARRAY_LARGE);
     block_signals(&r, &mask);
     if (set_up(&r) == 0) {
         r.status = 0;

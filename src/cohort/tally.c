@@ -35,9 +35,15 @@ tallies_init(struct tallies *t, int n_workers, size_t n_targets)
         t->memory = NULL;
         return -errno;
     }
-    t->base = calloc(t->n_blocks, sizeof(*t->base));
+    /* calloc(3) would clear, and so touch, all of it. */
+    t->base = mmap(NULL, t->n_blocks * sizeof(*t->base), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (t->base == MAP_FAILED) {
+        t->base = NULL;
+        return -errno;
+    }
     t->requests = calloc((size_t)n_workers, sizeof(*t->requests));
-    return t->base != NULL && t->requests != NULL ? 0 : -ENOMEM;
+    return t->requests != NULL ? 0 : -ENOMEM;
 }
 
 void
@@ -46,7 +52,9 @@ tallies_deinit(struct tallies *t)
     if (t->memory != NULL) {
         munmap(t->memory, t->stride * (size_t)t->n_workers);
     }
-    free(t->base);
+    if (t->base != NULL) {
+        munmap(t->base, t->n_blocks * sizeof(*t->base));
+    }
     free(t->requests);
     memset(t, 0, sizeof(*t));
 }
