@@ -167,11 +167,12 @@ void
 control_orphan(struct worker *w)
 {
     struct core *core = w->core;
-    pid_t parent = getppid();
+    pid_t parent;
 
     if (core->orphan_at == 0) {
         return;
     }
+    parent = getppid();
     /* For a moment it still is the keeper. Without the reaper nobody is left to
      * bound this. */
     if (parent != w->setup->reaper && parent != w->setup->keeper) {
