@@ -40,8 +40,6 @@
 #define LATE_NS     1000000000ull /* past its deadline: it is killed */
 #define AGAIN_NS    20000000ull   /* first pause after a start that failed */
 #define AGAIN_MAX   5000000000ull
-#define ASLEEP_NS   1000000ull /* a copy that sleeps is looked at again */
-#define ASLEEP_MAX  64000000ull
 #define BY_PEAK     16u          /* at a look, without a proof */
 #define MEASURE_NS  250000000ull /* between two looks at a copy's memory */
 #define TELL_NS     60000000000ull
@@ -140,7 +138,7 @@ adopt(struct copies *c, struct copy *copy, pid_t pid)
 
     copy->pid = pid;
     copy->started_at = door_now();
-    copy->woken_at = copy->seen_at = copy->calls = 0;
+    copy->woken_at = copy->nap.at = copy->calls = 0;
     copy->n_sources = door_server.n_sources;
     copy->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     e = copy->pidfd < 0 ? errno : 0;
@@ -412,24 +410,17 @@ due(struct view *view, uint64_t at)
     }
 }
 
-/* Is COPY, which does not park, on a CPU, or waiting for one? One that was seen
- * asleep in its call is believed to be, for longer each time. */
+/* Is COPY, which does not park, on a CPU, or waiting for one? */
 static bool
 computes(struct copy *copy, uint64_t now)
 {
-    bool same = copy->seen_at != 0 && copy->seen_calls == copy->calls;
+    bool runs = false;
 
-    if (same && now - copy->seen_at < copy->seen_ns) {
-        return false;
+    if (!growth_sleeps(&copy->nap, copy->calls, now)) {
+        runs = pool_process_state(copy->pid) == 'R';
+        growth_saw(&copy->nap, copy->calls, !runs, now);
     }
-    if (pool_process_state(copy->pid) == 'R') {
-        copy->seen_at = 0;
-        return true;
-    }
-    copy->seen_ns = same ? MIN_OF(copy->seen_ns * 2, ASLEEP_MAX) : ASLEEP_NS;
-    copy->seen_calls = copy->calls;
-    copy->seen_at = now;
-    return false;
+    return runs;
 }
 
 static void

@@ -11,10 +11,9 @@ struct copy {
     int pidfd;
     uint32_t n_sources; /* door_server.n_sources when it was made */
     uint64_t started_at;
-    uint64_t woken_at;            /* 0, or: since when it is to take a call */
-    uint64_t calls;               /* that it had served then */
-    uint64_t seen_calls, seen_at; /* it slept in the call after these, then */
-    uint64_t seen_ns;             /* and for so long that is believed */
+    uint64_t woken_at;     /* 0, or: since when it is to take a call */
+    uint64_t calls;        /* that it had served then */
+    struct growth_nap nap; /* in the call after its CALLS */
 };
 
 struct copies {

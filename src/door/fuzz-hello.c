@@ -6,6 +6,7 @@
  * the one that serves. After each input the same descriptors are open. */
 #include "base/fuzz.h"
 #include "door.h"
+#include "door/items.h"
 #include "door/name.h"
 #include "door/server.h"
 #include "stropts.h"
@@ -577,6 +578,7 @@ end(void)
         }
     }
     turn();
+    items_sweep_locked(); /* no thread is beside us */
     while (door_server.watch) {
         struct source *src = door_server.watch;
         door_server.watch = src->watch_next;

@@ -6,6 +6,8 @@
 #define LOOK_NS    100000000ull /* how long a look at the machine is good for */
 #define PEAK_NS    60000000000ull /* a peak counts half as much after that */
 #define SPARE_PART 16             /* of the memory is left alone */
+#define NAP_NS     1000000ull     /* how long "asleep" is believed, at first */
+#define NAP_MAX    64000000ull
 
 static void
 look(struct growth *g, uint64_t now)
@@ -112,4 +114,22 @@ growth_measured(struct growth *g, uint64_t size)
 {
     /* The largest lately: one that shrank says little of the next. */
     g->size = MAX_OF(size, g->size - g->size / 8);
+}
+
+bool
+growth_sleeps(const struct growth_nap *nap, uint64_t call, uint64_t now)
+{
+    return nap->at != 0 && nap->call == call && now - nap->at < nap->ns;
+}
+
+void
+growth_saw(struct growth_nap *nap, uint64_t call, bool sleeps, uint64_t now)
+{
+    bool again = nap->at != 0 && nap->call == call;
+
+    *nap = (struct growth_nap){
+        .call = call,
+        .at = sleeps ? now : 0,
+        .ns = again ? MIN_OF(nap->ns * 2, NAP_MAX) : NAP_NS,
+    };
 }

@@ -60,3 +60,15 @@ void growth_left(struct growth *g, uint64_t now);
 
 /* A copy that has worked has SIZE bytes for itself. */
 void growth_measured(struct growth *g, uint64_t size);
+
+/* One copy that was seen asleep in a call. All zero: none was. */
+struct growth_nap {
+    uint64_t call, at, ns; /* believed from AT on, for so long */
+};
+
+/* Is a copy in its CALL believed to sleep, without another look at it? */
+bool growth_sleeps(const struct growth_nap *nap, uint64_t call, uint64_t now);
+
+/* It was looked at. One that sleeps on is believed twice as long each time. */
+void growth_saw(struct growth_nap *nap, uint64_t call, bool sleeps,
+                uint64_t now);

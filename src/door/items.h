@@ -39,8 +39,8 @@ int item_add(enum item_kind kind, int fd, struct item *like, uint32_t events);
 void item_remove(struct item *item);
 /* The same, and closes the descriptor. Lock not held. */
 void item_drop(struct item *item);
-/* Frees listeners that were removed. Lock held; by the listening thread after a
- * round of events, when no event names them any more. */
+/* Frees listeners that were removed. Lock held; by the listening thread between
+ * two rounds of events, when no event names them. */
 void items_sweep_locked(void);
 
 /* ---- hello.c ---- */

@@ -17,10 +17,8 @@
 
 #include "base/util.h"
 
-#define SEEN_NS     1000000ull  /* how long "asleep" is believed, */
-#define SEEN_MAX    64000000ull /* doubled each time */
-#define ARGS_KEPT   (1u << 20)  /* a thread's buffer between calls */
-#define ANNOUNCE_NS 20000ull    /* answers are held back no longer */
+#define ARGS_KEPT   (1u << 20) /* a thread's buffer between calls */
+#define ANNOUNCE_NS 20000ull   /* answers are held back no longer */
 #define NEVER_NS    86400000000000ull
 #define LONG_NS     1000000ull   /* a call: its thread goes to any CPU */
 #define THREAD_SIZE (256u << 10) /* of stack and heap that a thread touches */
@@ -258,17 +256,10 @@ pool_has_cpu_locked(void)
             continue;
         }
         uint32_t call = atomic_load_explicit(&t->calls, memory_order_relaxed);
-        bool again = t->seen_call == call;
-        if (again && now - t->seen_at < t->seen_ns) {
-            continue;
-        }
-        if (is_running(t->tid)) {
-            running++;
-            t->seen_call = call - 1;
-        } else {
-            t->seen_ns = again ? MIN_OF(t->seen_ns * 2, SEEN_MAX) : SEEN_NS;
-            t->seen_call = call;
-            t->seen_at = now;
+        if (!growth_sleeps(&t->nap, call, now)) {
+            bool runs = is_running(t->tid);
+            growth_saw(&t->nap, call, !runs, now);
+            running += runs;
         }
     }
     return running < cpus;

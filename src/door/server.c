@@ -246,6 +246,7 @@ help_all(void)
         p = &src->watch_next;
     }
     server_free_unused_locked();
+    items_sweep_locked();
     pthread_mutex_unlock(&door_server.lock);
     return wait;
 }
@@ -327,9 +328,6 @@ server_turn(int epoll, int us)
     for (int i = 0; i < n; i++) {
         handle(events[i].data.ptr, events[i].events);
     }
-    pthread_mutex_lock(&door_server.lock);
-    items_sweep_locked();
-    pthread_mutex_unlock(&door_server.lock);
     return n;
 }
 

@@ -178,9 +178,7 @@ struct thread {
     _Atomic bool enlisted; /* it serves, or waits to: not only bound */
     _Atomic bool serving;
     _Atomic uint32_t calls;
-    uint32_t seen_call; /* growth: asleep in this call ... */
-    uint64_t seen_at;   /* ... at this time, */
-    uint64_t seen_ns;   /* which is believed for so long */
+    struct growth_nap nap;
     uint64_t run_start;
     struct copy_note *note; /* of a forked copy; NULL: a thread */
     char *args;             /* own copy of the arguments */
