@@ -16,7 +16,8 @@ RING = 64  # calls that are the program's to take
 CONF = """
 set workers 1
 set queue 40
-module app { run "$PROGRAMS/order"; timeout 20s }
+# One thread: the order in which calls are taken is that in which they count.
+module app { run "$PROGRAMS/order"; timeout 20s; calls per copy 1 }
 forward http 127.0.0.1:$PORT to { map any / to app }
 """
 

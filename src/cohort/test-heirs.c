@@ -14,7 +14,7 @@ enum manner {
     STRANGER, /* it names a process that is none of its own, once */
     WEDGED,   /* the first process does not come out of its first pass */
     CUT,      /* the first one that is told to stop dies of it */
-    CRASHING, /* the first 60 processes end by a signal, each at once */
+    CRASHING, /* all of the first two lives end by a signal, each at once */
     LEAVING,  /* the first one ends with 0 and leaves its heirs */
     KEEPING,  /* it wants its door's module, and its heirs keep the door */
     UNREADY,  /* the first one dies once it has heirs, and was never ready */
@@ -122,7 +122,7 @@ misbehave(const struct worker_setup *setup)
         atomic_store(&seat->awake, 0);
         break;
     case CRASHING:
-        if (atomic_fetch_add(&own_seat(setup)->segments, 1) < 60) {
+        if (atomic_load(&own_seat(setup)->areas) <= 2) {
             raise(SIGUSR1); /* no core file */
         }
         break;
@@ -189,6 +189,7 @@ fake_worker(const struct worker_setup *setup)
     int n = setup->heirs;
 
     signal(WORKER_POKE, SIG_IGN);
+    atomic_fetch_add(&own_seat(setup)->areas, 1); /* lives */
     atomic_store(&own_seat(setup)->requests, 0);
     atomic_store(crown_of(setup), myself());
     if (manner_of(setup) != UNREADY) {
