@@ -12,6 +12,7 @@ static ssize_t
 target_index(struct conf_check *check, const struct conf_target *wanted)
 {
     struct conf *conf = check->conf;
+    struct conf_target *targets;
 
     for (size_t i = 0; i < conf->n_targets; i++) {
         const struct conf_target *target = &conf->targets[i];
@@ -22,19 +23,18 @@ target_index(struct conf_check *check, const struct conf_target *wanted)
             return (ssize_t)i;
         }
     }
-    if (!conf->targets) {
-        conf->targets = conf_memory_take(check->memory, CONF_TARGETS_MAX,
-                                         sizeof(*conf->targets));
-    }
-    if (!conf->targets) {
-        return -1;
-    }
     if (conf->n_targets == CONF_TARGETS_MAX) {
         conf_report_add(check->report, wanted->where,
                         "more than %d different targets", CONF_TARGETS_MAX);
         return -1;
     }
-    conf->targets[conf->n_targets] = *wanted;
+    targets = conf_memory_grow(check->memory, conf->targets, conf->n_targets,
+                               sizeof(*targets));
+    if (!targets) {
+        return -1;
+    }
+    conf->targets = targets;
+    targets[conf->n_targets] = *wanted;
     return (ssize_t)conf->n_targets++;
 }
 
