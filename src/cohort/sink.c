@@ -12,12 +12,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/unshared.h"
 #include "base/util.h"
 
 #define LOST_ROOM 256 /* kept free for the line that tells of lost ones */
@@ -52,14 +52,14 @@ sink_init(struct sink *sink, int fd)
     } else {
         open_own(sink);
     }
-    sink->ring = malloc(SINK_ROOM);
+    sink->ring = unshared_alloc(SINK_ROOM);
     return sink->ring != NULL ? 0 : -ENOMEM;
 }
 
 void
 sink_deinit(struct sink *sink)
 {
-    free(sink->ring);
+    unshared_free(sink->ring, SINK_ROOM);
     sink->ring = NULL;
     if (sink->own_fd) {
         close(sink->fd);

@@ -1,0 +1,57 @@
+/* Memory that a fork does not take along: unshared.h. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/unshared.h"
+
+#define SIZE ((size_t)64 << 10)
+
+static void
+a_fork_does_not_have_it(void **state)
+{
+    char *at = unshared_alloc(SIZE);
+    int status;
+
+    assert_non_null(at);
+    assert_int_equal(at[0] | at[SIZE - 1], 0);
+    memset(at, 'x', SIZE);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        /* mincore(2) fails where nothing is mapped. */
+        unsigned char pages[SIZE / 4096];
+        _exit(mincore(at, SIZE, pages) == -1 && errno == ENOMEM ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(at[SIZE - 1], 'x');
+    unshared_free(at, SIZE);
+    unshared_free(NULL, SIZE);
+}
+
+static void
+too_much_is_refused(void **state)
+{
+    assert_null(unshared_alloc(SIZE_MAX / 2));
+    assert_int_equal(errno, ENOMEM);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_fork_does_not_have_it),
+        cmocka_unit_test(too_much_is_refused),
+    };
+
+    return cmocka_run_group_tests_name("unshared", tests, NULL, NULL);
+}
