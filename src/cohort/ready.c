@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/trim.h"
 #include "base/util.h"
 #include "cohort/listeners.h"
 
@@ -139,6 +140,7 @@ ready_check(struct keeper *k, uint64_t now)
     log_num(&line, "workers", (uint64_t)k->n_workers);
     log_ms(&line, "took_ms", now - k->started_at);
     keeper_log_end(k, &line);
+    trim_process();
 }
 
 uint64_t

@@ -23,7 +23,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
@@ -37,13 +36,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/trim.h"
 #include "base/util.h"
 #include "cohort/control.h"
 #include "cohort/keeper_priv.h"
 
 #define ORPHAN_EXTRA (1 * NS_PER_SEC) /* beyond the grace they have */
 #define ORPHAN_AGAIN (100 * NS_PER_MS)
-#define STACK_ONCE   (512 << 10)
 #define ARRAY_LARGE  (128 << 10)
 #define NEVER        UINT64_MAX
 
@@ -471,42 +470,6 @@ block_signals(struct reaper *r, sigset_t *before)
     sigprocmask(SIG_BLOCK, &all, before);
 }
 
-/* Takes pages of code and constants out of our table; who touches one gets it
- * again. */
-static int
-drop_code(struct dl_phdr_info *info, size_t size, void *arg)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-    for (size_t i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        uintptr_t at = info->dlpi_addr + part->p_vaddr;
-
-        if (part->p_type == PT_LOAD && !(part->p_flags & PF_W)) {
-            uintptr_t begin = at & ~(page - 1);
-
-            (void)madvise((void *)begin, at + part->p_memsz - begin,
-                          MADV_DONTNEED);
-        }
-    }
-    return 0;
-}
-
-/* What reading the configuration has used: we are here for the server's whole
- * life, and need none of it. */
-static void
-give_back(void)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0) & ~(page - 1);
-
-    (void)malloc_trim(0);
-    /* What the stack once was. Below it the kernel keeps a gap of 1 MB. */
-    (void)madvise((void *)(here - STACK_ONCE), STACK_ONCE - 4 * page,
-                  MADV_DONTNEED);
-    dl_iterate_phdr(drop_code, NULL);
-}
-
 static int
 set_up(struct reaper *r)
 {
@@ -528,9 +491,7 @@ set_up(struct reaper *r)
     r->world.ctx = r;
     r->world.spawn = spawn_keeper;
     restart_init(&r->unit, &r->world, &r->plan, false);
-    if (!SANITIZED) {
-        give_back();
-    }
+    trim_process(); /* of what reading the configuration has used */
     return 0;
 }
 

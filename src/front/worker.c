@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/trim.h"
 #include "base/util.h"
 #include "front/confine.h"
 #include "front/heir.h"
@@ -740,5 +741,6 @@ worker_main(const struct worker_setup *setup)
     }
     struct worker_message ready = {.kind = WORKER_READY};
     control_say(&w, &ready);
+    trim_process();
     return worker_loop(&w);
 }
