@@ -102,6 +102,17 @@ ssize_t cardea_param(const struct cardea_request *, const char *name, char *out,
  * read only. Length 0 without one (the pointer is then not NULL). */
 const void *cardea_body(const struct cardea_request *, size_t *p_len);
 
+/* The W3C trace that the request is part of, as its field traceparent has it;
+ * "" without one. */
+const char *cardea_traceparent(const struct cardea_request *);
+
+/* These three, and cardea_id, also take NULL: they tell of the call that the
+ * calling thread serves, so the procedure of a plain door (door_create(3)) can
+ * ask. Such a call is part of a request if it came from Cardea, or from a
+ * thread that served such a call and made this one with door_call(3). Of no
+ * request they say "", INT64_MAX and 0; what they return is valid until the
+ * next such call of the thread. */
+
 /* Nanoseconds left until the client gets 504; never negative. */
 int64_t cardea_time_left(const struct cardea_request *);
 /* Has the client gone, or its time passed? Then the answer goes nowhere. */
@@ -141,7 +152,8 @@ int cardea_send_file(struct cardea_request *, int fd, off_t offset,
 int cardea_secret(const char *name);
 
 /* Writes a line to standard error that Cardea's log shows with the id of the
- * request R (NULL: of none) and this process's number; several lines where
+ * request R (NULL: of none; within the procedure of a plain door, of the one
+ * that its call is part of) and this process's number; several lines where
  * there are newlines within. At most 1,700 bytes. Any thread may, and errno
  * stays as it is. See cardea_log(3). */
 void cardea_log(const struct cardea_request *r, const char *format, ...)

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -124,10 +125,67 @@ cardea_host(const struct cardea_request *r)
     return string_at(r, head_of(r)->host);
 }
 
+/* Adds BYTES in hex digits to the text OUT, which has room for them. */
+static void
+put_hex(char *out, const uint8_t *bytes, size_t n)
+{
+    size_t len = strlen(out);
+
+    for (size_t i = 0; i < n; i++) {
+        snprintf(out + len + 2 * i, 3, "%02x", bytes[i]);
+    }
+}
+
 const char *
 cardea_id(const struct cardea_request *r)
 {
-    return string_at(r, head_of(r)->id);
+    static _Thread_local char id[17];
+    struct door_context context;
+
+    if (r) {
+        return string_at(r, head_of(r)->id);
+    }
+    id[0] = 0;
+    if (door_context(&context) && context.request_id != 0) {
+        snprintf(id, sizeof id, "%016" PRIx64, context.request_id);
+    }
+    return id;
+}
+
+/* Zeroes are no trace. */
+static bool
+is_id(const uint8_t *bytes, size_t n)
+{
+    uint8_t any = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        any |= bytes[i];
+    }
+    return any != 0;
+}
+
+const char *
+cardea_traceparent(const struct cardea_request *r)
+{
+    static _Thread_local char text[56];
+    struct door_context context;
+    const char *field;
+
+    if (r) {
+        field = cardea_header(r, "traceparent");
+        return field ? field : "";
+    }
+    text[0] = 0;
+    if (door_context(&context) &&
+        is_id(context.trace_id, sizeof context.trace_id) &&
+        is_id(context.span_id, sizeof context.span_id)) {
+        snprintf(text, sizeof text, "00-");
+        put_hex(text, context.trace_id, sizeof context.trace_id);
+        snprintf(text + 35, 2, "-");
+        put_hex(text, context.span_id, sizeof context.span_id);
+        snprintf(text + 52, 4, "-%02x", context.trace_flags & 1);
+    }
+    return text;
 }
 
 const char *
@@ -281,8 +339,15 @@ cardea_body(const struct cardea_request *r, size_t *p_len)
 int64_t
 cardea_time_left(const struct cardea_request *r)
 {
-    uint64_t now = door_now(), until = r->task->deadline;
+    struct door_context context;
+    uint64_t now = door_now(), until;
 
+    if (r) {
+        until = r->task->deadline;
+    } else {
+        door_context(&context);
+        until = context.deadline != 0 ? context.deadline : UINT64_MAX;
+    }
     if (until <= now) {
         return 0;
     }
@@ -293,7 +358,8 @@ cardea_time_left(const struct cardea_request *r)
 int
 cardea_gone(const struct cardea_request *r)
 {
-    return door_task_withdrawn(r->task) || cardea_time_left(r) == 0;
+    return (r ? door_task_withdrawn(r->task) : door_context_gone()) ||
+           cardea_time_left(r) == 0;
 }
 
 /* ---- the answer ---- */

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "door/native.h"
+
 #define TEXT_MAX 1700 /* with its tag a line that the log takes whole */
 #define TAG_MAX  100
 
@@ -32,7 +34,7 @@ void
 cardea_vlog(const struct cardea_request *r, const char *format, va_list args)
 {
     int error = errno;
-    const char *id = r != NULL ? cardea_id(r) : "";
+    const char *id = r || door_context_plain() ? cardea_id(r) : "";
     char text[TEXT_MAX + 1];
     char tag[TAG_MAX];
     char lines[PIPE_BUF];

@@ -331,6 +331,88 @@ test_deadlines(void **state)
     deadline = 0;
 }
 
+/* Of a call that a plain door serves, asked without a request: what a ring's
+ * entry says. */
+static const struct {
+    uint64_t deadline, id;
+    uint8_t trace, span, flags;
+    const char *want;
+} plain_calls[] = {
+    {0, 0, 0, 0, 0, "  9223372036854775807 0"},
+    {UINT64_MAX, 0x6a3f000000000001ull, 0xab, 0x0c, 0x03,
+     "6a3f000000000001 "
+     "00-abababababababababababababababab-0c0c0c0c0c0c0c0c-01 "
+     "9223372036854775807 0"},
+    {1, 1, 0xff, 0, 1, "0000000000000001  0 1"},
+    {1, 1, 0, 0xff, 1, "0000000000000001  0 1"},
+};
+
+static void
+tell_plain(void *plain_cookie, char *argp, size_t arg_size, door_desc_t *dp,
+           unsigned int n_desc)
+{
+    static _Thread_local char text[200];
+    int n = snprintf(text, sizeof text, "%s %s %lld %d", cardea_id(NULL),
+                     cardea_traceparent(NULL),
+                     (long long)cardea_time_left(NULL), cardea_gone(NULL));
+
+    door_return(text, (size_t)n, NULL, 0);
+}
+
+static void
+test_plain_doors_are_told_of_the_call(void **state)
+{
+    int d = door_create(tell_plain, NULL, 0);
+    struct test_ring *t = test_ring_open(d);
+    struct ring_result result;
+
+    for (size_t i = 0; i < sizeof plain_calls / sizeof *plain_calls; i++) {
+        uint32_t slot = (uint32_t)ring_slot_take(&t->r, 0);
+        struct ring_entry *e = ring_entry(&t->r, slot);
+        e->kind = 1;
+        e->args_off = e->args_len = e->body_off = e->body_len = 0;
+        e->deadline = plain_calls[i].deadline;
+        e->request_id = plain_calls[i].id;
+        memset(e->trace_id, plain_calls[i].trace, sizeof e->trace_id);
+        memset(e->span_id, plain_calls[i].span, sizeof e->span_id);
+        e->trace_flags = plain_calls[i].flags;
+        test_wrote();
+        ring_publish(&t->r, slot);
+        assert_true(test_ring_wait(t));
+        assert_int_equal(ring_result(&t->r, slot, &result), 0);
+        assert_text(result.data, result.data_len, plain_calls[i].want);
+        ring_slot_give(&t->r, slot);
+    }
+    /* Here no call is served. */
+    assert_string_equal(cardea_id(NULL), "");
+    assert_string_equal(cardea_traceparent(NULL), "");
+    assert_int_equal(cardea_time_left(NULL), INT64_MAX);
+    assert_int_equal(cardea_gone(NULL), 0);
+    test_ring_close(t);
+    close(d);
+}
+
+static void
+tell_trace(struct cardea_request *r)
+{
+    cardea_printf(r, "[%s]", cardea_traceparent(r));
+}
+
+static void
+test_the_trace_of_a_request(void **state)
+{
+    static const char *const fields[][2] = {{"TraceParent", "00-1-2-01"}};
+    struct ring_result result;
+    struct head h;
+
+    head_init(&h, "/app", "");
+    ask(tell_trace, h.bytes, h.len, NULL, 0, &result);
+    assert_text(result.data, result.data_len, "[]");
+    head_fields(&h, fields, 1);
+    ask(tell_trace, h.bytes, h.len, NULL, 0, &result);
+    assert_text(result.data, result.data_len, "[00-1-2-01]");
+}
+
 static void
 take_room(struct cardea_request *r)
 {
@@ -753,6 +835,8 @@ main(void)
         cmocka_unit_test(test_params),
         cmocka_unit_test(test_body),
         cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_plain_doors_are_told_of_the_call),
+        cmocka_unit_test(test_the_trace_of_a_request),
         cmocka_unit_test(test_full_reply_memory),
         cmocka_unit_test(test_bad_heads),
         cmocka_unit_test(test_answer),

@@ -197,6 +197,29 @@ fits_stack(uint64_t size, uint32_t n_fds)
     return size + n_fds * sizeof(door_desc_t) <= stack - reserve - 512;
 }
 
+/* What the call C is part of, by its caller's word. */
+static void
+fetch_context(struct call *c)
+{
+    const struct channel_call *q = call_of(c->src);
+    bool has =
+        c->src->has_context && *(const volatile uint32_t *)&q->has_context != 0;
+
+    if (has) {
+        memcpy(&c->context, (const void *)&q->context, sizeof c->context);
+        c->context.spare = 0;
+    } else {
+        memset(&c->context, 0, sizeof c->context);
+    }
+}
+
+/* Its caller waits no longer: it has said so, or is about to. */
+static bool
+is_late(const struct call *c)
+{
+    return c->context.deadline != 0 && door_now() >= c->context.deadline;
+}
+
 static int
 copy_args(struct thread *t, uint32_t seq)
 {
@@ -206,6 +229,9 @@ copy_args(struct thread *t, uint32_t seq)
 
     if (c->src->door->native) {
         return ENOTSUP;
+    }
+    if (is_late(c)) {
+        return ETIMEDOUT; /* what nobody waits for is not run */
     }
     if (atomic_load(&r->revoked) != 0) {
         /* not reached: between the caller's look and this */
@@ -259,6 +285,7 @@ channel_take(struct source *src, struct thread *t)
     c->size = *(const volatile uint64_t *)&q->size;
     c->n_fds = *(const volatile uint32_t *)&q->n_fds;
     c->no_results = *(const volatile uint32_t *)&q->no_results != 0;
+    fetch_context(c);
     c->open = true;
     uint32_t cpu = *(const volatile uint32_t *)&q->cpu;
     atomic_store_explicit(&src->cpu, cpu <= CPU_SETSIZE ? (int32_t)cpu - 1 : -1,

@@ -21,6 +21,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/util.h"
+
 #define SET_UP_NS  5000000000ull
 #define LOOK_NS    50000000ull /* how often a waiting caller looks for death */
 /* After a call its server is taken for alive, or until the next tick. */
@@ -94,11 +96,12 @@ make_key(void)
 
 /* ---- opening a channel ---- */
 
-/* FDS: the memories that came, -1 for none. 0 or an errno, then none did. */
+/* FDS: the memories that came, -1 for none. 0 or an errno, then none did:
+ * ETIMEDOUT, it did not come until DUE. */
 static int
-wait_welcome(int conn, struct door_welcome *w, int fds[2])
+wait_welcome(int conn, struct door_welcome *w, int fds[2], uint64_t due)
 {
-    uint64_t until = door_now() + SET_UP_NS;
+    uint64_t limit = door_now() + SET_UP_NS, until = MIN_OF(limit, due);
     size_t n = 2;
 
     for (;;) {
@@ -108,7 +111,7 @@ wait_welcome(int conn, struct door_welcome *w, int fds[2])
             continue;
         }
         if (e != 0) {
-            return EBADF;
+            return e == ETIMEDOUT && until == due ? e : EBADF;
         }
         e = door_receive(conn, w, sizeof *w, fds, &n, NULL, MSG_DONTWAIT);
         if (e != 0) {
@@ -153,12 +156,13 @@ channel_map(struct channel *ch, const int fds[2])
 }
 
 static int
-channel_open(struct channel *ch, int d)
+channel_open(struct channel *ch, int d, uint64_t due)
 {
     struct door_hello hello = {.magic = DOOR_WIRE_MAGIC,
                                .major = DOOR_WIRE_MAJOR,
                                .kind = DOOR_HELLO_CHANNEL,
-                               .features = DOOR_FEATURE_TURN,
+                               .features =
+                                   DOOR_FEATURE_TURN | DOOR_FEATURE_CONTEXT,
                                .size = DOOR_CHANNEL_SIZE,
                                .tid = (uint64_t)syscall(SYS_gettid)};
     int pair[2], memory = -1, theirs[2] = {-1, -1};
@@ -184,7 +188,7 @@ channel_open(struct channel *ch, int d)
     }
     close(pair[1]);
     close(memory);
-    e = e != 0 ? EBADF : wait_welcome(pair[0], &ch->door, theirs);
+    e = e != 0 ? EBADF : wait_welcome(pair[0], &ch->door, theirs, due);
     if (e == 0) {
         e = channel_map(ch, theirs);
     }
@@ -199,9 +203,10 @@ channel_open(struct channel *ch, int d)
     return 0;
 }
 
-/* This thread's channel to the door behind D. 0 or an errno. */
+/* This thread's channel to the door behind D. 0 or an errno; ETIMEDOUT: there
+ * was none until DUE. */
 static int
-channel_get(int d, struct channel **p_ch)
+channel_get(int d, uint64_t due, struct channel **p_ch)
 {
     struct stat st;
 
@@ -248,7 +253,7 @@ channel_get(int d, struct channel **p_ch)
     }
     struct channel *ch = &my_channels->of[my_channels->next++ % N_CHANNELS];
     channel_close(ch);
-    int e = channel_open(ch, d);
+    int e = channel_open(ch, d, due);
     if (e == 0) {
         ch->ino = st.st_ino;
         *p_ch = ch;
@@ -296,6 +301,36 @@ check_params(const struct channel *ch, const door_arg_t *p)
 
 /* ---- the call ---- */
 
+/* When the answer is of no use any more to whoever the calling thread serves.
+ * CONTEXT: what the call is part of then; zeroes for nothing. */
+static uint64_t
+begin_context(struct door_context *context)
+{
+    door_context(context);
+    return context->deadline != 0 ? context->deadline : UINT64_MAX;
+}
+
+static uint64_t
+time_left(uint64_t due)
+{
+    uint64_t now = due != UINT64_MAX ? door_now() : 0;
+
+    return due > now ? due - now : 0;
+}
+
+/* Says what the call is part of. */
+static void
+tell_context(const struct channel *ch, const struct door_context *context)
+{
+    bool has = (ch->door.features & DOOR_FEATURE_CONTEXT) != 0 &&
+               (context->deadline | context->request_id) != 0;
+
+    ch->call->has_context = has;
+    if (has) {
+        ch->call->context = *context;
+    }
+}
+
 /* 0, or EBADF: nobody will ever hear it. */
 static int
 ring_bell(struct channel *ch, uint32_t seq)
@@ -311,9 +346,9 @@ ring_bell(struct channel *ch, uint32_t seq)
 
 /* Waits for the answer to call SEQ. 0, EINTR (a signal, or the server died in
  * the call), EAGAIN (a signal before a thread took it), EBADF (it died before
- * that). */
+ * that), ETIMEDOUT (it is not there, and DUE is over). */
 static int
-wait_answer(struct channel *ch, uint32_t seq)
+wait_answer(struct channel *ch, uint32_t seq, uint64_t due)
 {
     struct channel_reply *r = (struct channel_reply *)(uintptr_t)ch->reply;
     int e = 0;
@@ -337,12 +372,16 @@ wait_answer(struct channel *ch, uint32_t seq)
             e = EBADF; /* no thread will take it */
             break;
         }
-        int w = door_futex_wait(word, seen, LOOK_NS, true);
+        uint64_t left = time_left(due);
+        if (left == 0) {
+            e = ETIMEDOUT;
+            break;
+        }
+        int w = door_futex_wait(word, seen, MIN_OF(left, LOOK_NS), true);
         if (w == 0) {
             continue;
         }
         if (w == ETIMEDOUT && !door_hung_up(ch->conn)) {
-            /* not reached: by chance, a call of five seconds and more */
             if (atomic_load(&r->taken) != seq) {
                 ring_bell(ch, seq); /* it may have been lost: no memory */
             }
@@ -371,7 +410,8 @@ room_for_descs(void)
 
 /* 0 or an errno; EFAULT: nothing was sent. */
 static int
-post(struct channel *ch, const door_arg_t *p, bool no_results, uint32_t *p_seq)
+post(struct channel *ch, const door_arg_t *p, bool no_results,
+     const struct door_context *context, uint32_t *p_seq)
 {
     struct channel_call *q = ch->call;
     uint32_t seq = atomic_load_explicit(&q->seq, memory_order_relaxed) + 1;
@@ -396,6 +436,7 @@ post(struct channel *ch, const door_arg_t *p, bool no_results, uint32_t *p_seq)
     q->size = p->data_size;
     q->n_fds = p->desc_num;
     q->no_results = no_results;
+    tell_context(ch, context);
     q->cpu = (uint32_t)(sched_getcpu() + 1);
     *p_seq = seq;
     _Atomic uint32_t *word = &q->seq;
@@ -576,8 +617,10 @@ static int
 call(int d, const door_arg_t *args, door_arg_t *p)
 {
     struct channel *ch = NULL;
+    struct door_context context;
+    uint64_t due = begin_context(&context);
     uint32_t seq = 0;
-    int e = channel_get(d, &ch);
+    int e = channel_get(d, due, &ch);
 
     if (e == 0 && is_revoked(ch)) {
         /* not reached: tests/conformance does, its processes do not count */
@@ -586,8 +629,11 @@ call(int d, const door_arg_t *args, door_arg_t *p)
     if (e == 0) {
         e = check_params(ch, args);
     }
+    if (e == 0 && time_left(due) == 0) {
+        e = ETIMEDOUT;
+    }
     if (e == 0) {
-        e = post(ch, args, p == NULL, &seq);
+        e = post(ch, args, p == NULL, &context, &seq);
     }
     if (e != EBADF && e != EFAULT) {
         /* All of them, also those beyond the most that a call may bring. */
@@ -596,7 +642,7 @@ call(int d, const door_arg_t *args, door_arg_t *p)
     if (e != 0) {
         return e;
     }
-    e = wait_answer(ch, seq);
+    e = wait_answer(ch, seq, due);
     if (e == 0) {
         return take_results(ch, p, seq);
     }

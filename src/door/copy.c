@@ -266,6 +266,7 @@ copy_main(struct copies *copies, struct copy_note *note, uint64_t seed)
     self->items = all_items;
     self->doors = door_server.doors;
     server_forget_in_copy();
+    context_stands_in(&self->thread.call);
     copy_output_ask(copies->limits.output);
     if (copies->hooks.start && copies->hooks.start(copies->hooks.arg) != 0) {
         _exit(1);

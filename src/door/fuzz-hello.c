@@ -302,6 +302,7 @@ make_hello(const uint8_t *kinds, size_t n)
     }
     hello.features = how >> 5 & 3;
     hello.features |= how & 128 ? DOOR_FEATURE_TURN : 0;
+    hello.features |= how & 32 ? DOOR_FEATURE_CONTEXT : 0;
     return hello;
 }
 
@@ -451,6 +452,10 @@ write_memory(int memory)
     call->no_results = how >> 3 & 1;
     call->waiting = how >> 4 & 1;
     call->bells += how >> 5 & 1;
+    call->has_context = call->seq & 2;
+    call->context.deadline = call->seq & 4 ? 1 : UINT64_MAX;
+    call->context.request_id = how;
+    call->context.spare = how;
 }
 
 static void
@@ -463,6 +468,9 @@ serve_channel(struct call *c)
     static char data[65536];
 
     MUST(c->size <= DOOR_CHANNEL_AREA && c->n_fds <= DOOR_FDS_MAX);
+    MUST(c->context.spare == 0 &&
+         (c->context.deadline == 0 || c->context.deadline == UINT64_MAX));
+    MUST(c->src->has_context || c->context.request_id == 0);
     MUST(thread.args_size > c->size && thread.args[c->size] == 0);
     MUST(memcmp(thread.args, memories[0] + 4096, c->size) == 0);
     for (unsigned i = 0; i < c->n_fds; i++) {

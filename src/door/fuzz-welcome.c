@@ -4,6 +4,7 @@
  * would wait for it. */
 #include "door.h"
 #include "door/fuzz-kernel.h"
+#include "door/server.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -22,6 +23,7 @@ static struct channel_turn *turn;   /* and what both write */
 static uint8_t *large;              /* and that of a large result */
 static bool hung_up;
 static int waits;
+static size_t length;
 static uint32_t seq;
 static size_t seen;
 
@@ -68,7 +70,7 @@ say_welcome(void *bytes, size_t room, size_t *p_n_fds)
         w.pid = how & 32 ? getpid() : -1;
         break;
     case 9:
-        w.features = how & 32 ? DOOR_FEATURE_TURN : 0;
+        w.features = how & 32 ? DOOR_FEATURE_TURN : DOOR_FEATURE_CONTEXT;
         *p_n_fds = how & 64 ? room : how & 1;
         break;
     }
@@ -291,6 +293,20 @@ check_results(door_arg_t *arg, const char *buffer)
     }
 }
 
+/* By the length of the input, the caller itself serves a call, whose time is
+ * over or far from it. */
+static void
+serve_a_call(void)
+{
+    static struct door plain;
+    static struct source src = {.kind = SOURCE_CHANNEL, .door = &plain};
+    static struct call mine = {.src = &src, .open = true};
+
+    mine.context.deadline = length & 4 ? UINT64_MAX : 1;
+    mine.context.request_id = 7;
+    context_stands_in(length & 2 ? &mine : NULL);
+}
+
 static void
 call_once(void)
 {
@@ -310,9 +326,12 @@ call_once(void)
         arg.desc_num = 1;
     }
     waits = 0;
+    serve_a_call();
     bool without = how == 127;
     int e = door_call(door, without ? NULL : &arg);
     MUST(e == 0 || errno > 0);
+    MUST(call->has_context == 0 ||
+         (call->context.deadline == UINT64_MAX && length & 2));
     if (e == 0 && !without) {
         check_results(&arg, buffer);
     }
@@ -364,6 +383,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(call, 0, 4096);
     memset(reply, 0, 4096);
     reply->parked = size & 1;
+    length = size;
     hung_up = false;
     while (in.at < in.end) {
         if (fuzz_byte(&in) % 8 == 7) {
@@ -375,6 +395,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* The thread keeps its channel until it finds it dead; a call whose hello
      * cannot be sent then leaves none. */
     hung_up = true;
+    context_stands_in(NULL);
     door_arg_t none = {0};
     static const uint8_t refuse = 15;
     in = (struct fuzz_in){&refuse, &refuse + 1};

@@ -86,6 +86,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
     src->conn = fds[0];
     fds[0] = -1;
     bool knows_turn = (hello->features & DOOR_FEATURE_TURN) != 0;
+    src->has_context = !ring && (hello->features & DOOR_FEATURE_CONTEXT) != 0;
     int e = ring ? ring_accept(src, fds[1], memories)
                  : channel_accept(src, fds[1], knows_turn, memories);
     if (e == 0) {
@@ -93,6 +94,7 @@ open_source(struct door *d, const struct door_hello *hello, int *fds,
         welcome_init(&w, d, 0);
         w.features |= ring ? DOOR_FEATURE_THREADS : DOOR_FEATURE_LIMITS;
         w.features |= src->turn ? DOOR_FEATURE_TURN : 0;
+        w.features |= src->has_context ? DOOR_FEATURE_CONTEXT : 0;
         w.size = src->reply_size;
         like.src = src;
         pthread_mutex_lock(&door_server.lock);

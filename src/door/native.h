@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "door/wire.h"
+
 struct call;
 
 /* One call. What lies in args and body belongs to the caller and may change at
@@ -52,6 +54,18 @@ bool door_task_withdrawn(const struct door_task *task);
  * errno. */
 int door_task_send_fd(struct door_task *task, int fd, uint64_t offset,
                       uint64_t length);
+
+/* What the call that the calling thread serves is part of, native or not, by
+ * channel or by ring. false, and all zero: it serves none, or one that says
+ * nothing. */
+bool door_context(struct door_context *context);
+
+/* Has whoever made the call that the calling thread serves withdrawn it, or
+ * gone? */
+bool door_context_gone(void);
+
+/* Does the calling thread serve a call of a door that is not native? */
+bool door_context_plain(void);
 
 /* What a program whose calls are served by forked copies may add. Each may be
  * NULL; all get ARG. */

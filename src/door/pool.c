@@ -43,6 +43,7 @@ static void
 become(struct thread *t)
 {
     self_thread = t;
+    context_stands_in(&t->call);
     pthread_once(&end_once, make_key);
     pthread_setspecific(end_key, t);
 }
@@ -59,6 +60,7 @@ pool_forget_after_fork(void)
         lost_door = self_thread->bound != NULL;
         self_thread = NULL;
     }
+    context_stands_in(NULL); /* the child of a copy has no such record */
 }
 
 struct thread *
@@ -808,6 +810,7 @@ thread_ends(void *arg)
     }
     pthread_mutex_unlock(&door_server.lock);
     self_thread = NULL;
+    context_stands_in(NULL);
     thread_free(t);
 }
 

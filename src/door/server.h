@@ -92,6 +92,7 @@ struct source {
     void *reply; /* ours */
     size_t reply_size;
     struct channel_turn *turn; /* channel: or NULL, its caller knows none */
+    bool has_context;          /* channel: its caller may tell a context */
 
     struct thread *_Atomic attendant;
     struct thread *_Atomic runner; /* channel: in its call; may be cancelled */
@@ -133,8 +134,9 @@ struct call {
     uint64_t size; /* of the arguments */
     uint32_t n_fds;
     bool no_results;
-    bool open;               /* taken and not yet answered */
-    struct ring_entry entry; /* ring: fetched once */
+    bool open;                   /* taken and not yet answered */
+    struct ring_entry entry;     /* ring: fetched once */
+    struct door_context context; /* channel: fetched once, or zeroes */
     struct door_task task;
 };
 
@@ -278,6 +280,12 @@ void server_kick(void);
 /* Tells the listening thread to look whether SRC needs a thread. */
 void server_watch(struct source *src);
 void server_watch_locked(struct source *src);
+
+/* ---- context.c ---- */
+
+/* The calls that the calling thread serves stand in C from now on; NULL: it
+ * serves none any more. */
+void context_stands_in(const struct call *c);
 
 /* ---- pool.c ---- */
 

@@ -65,6 +65,9 @@ struct door_hello {
  * welcome, that one comes with it, after the reply memory. */
 #define DOOR_FEATURE_TURN    32u
 #define DOOR_FEATURE_BEGAN   64u /* ring_reply tells when its call began */
+/* Channel: the hello says that its caller may write channel_call.context, the
+ * welcome that the server reads it. */
+#define DOOR_FEATURE_CONTEXT 128u
 
 /* The answer on the connection. */
 struct door_welcome {
@@ -115,6 +118,19 @@ struct door_note {
 #define DOOR_CHANNEL_AREA (8u << 20) /* data bytes each way; sparse */
 #define DOOR_CHANNEL_SIZE (4096u + DOOR_CHANNEL_AREA)
 
+/* What a call is part of: when its answer is of no use any more, and which
+ * request and trace it was made for. The caller's word; zeroes where there is
+ * none. */
+struct door_context {
+    uint64_t deadline; /* CLOCK_MONOTONIC ns, absolute */
+    uint64_t request_id;
+    uint8_t trace_id[16]; /* W3C trace context */
+    uint8_t span_id[8];
+    uint32_t trace_flags;
+    uint32_t spare;
+};
+_Static_assert(sizeof(struct door_context) == 48, "it never changes size");
+
 struct channel_call { /* request memory, written by the caller */
     uint64_t magic;
     uint32_t major;
@@ -126,8 +142,15 @@ struct channel_call { /* request memory, written by the caller */
     _Atomic uint32_t given_up; /* seq of a call the caller abandoned */
     _Atomic uint32_t waiting;  /* the caller sleeps (or is about to) */
     _Atomic uint32_t bells;    /* bells sent on the connection so far */
-    uint32_t cpu; /* where the caller runs, plus one; 0: not told */
+    uint32_t cpu;         /* where the caller runs, plus one; 0: not told */
+    uint32_t has_context; /* DOOR_FEATURE_CONTEXT: the call has what follows */
+    struct door_context context __attribute__((aligned(64)));
 };
+
+_Static_assert(__builtin_offsetof(struct channel_call, seq) == 64 &&
+                   __builtin_offsetof(struct channel_call, cpu) == 96 &&
+                   __builtin_offsetof(struct channel_call, context) == 128,
+               "an old server finds the words where they were");
 
 #define CHANNEL_SLEEPS 1u
 #define CHANNEL_LOOKS  2u
