@@ -125,6 +125,20 @@ def test_down_to_no_copy_and_one_comes_for_a_call(cardea):
     assert time.monotonic() - begun < 2  # 50 ms: make bench
 
 
+def test_a_trickle_does_not_keep_the_copies_of_a_burst(cardea):
+    """Each of them gets a call now and then, so none is idle for long; but one
+    at a time is all that there is to do."""
+    server = cardea(copies())
+    app = int(server.request("/").body.split()[2])
+    assert len({body.split()[0] for body in
+                at_once(server, 10, "/?ms=1000")}) >= 5
+
+    def alone():
+        assert server.request("/").status == 200
+        return len(children(app)) == 1
+    until(alone, limit=60, what="one copy alone")
+
+
 def test_a_floor_of_none_has_no_process(cardea):
     server = cardea(threads("floor 0; idle 1s").replace("sleep", "hello"))
     assert not server.modules("hello")

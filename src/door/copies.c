@@ -96,13 +96,16 @@ door_copies_prepare(const struct door_copy_hooks *hooks,
     }
     c->size = c->limits.most + 1;
     c->list = calloc(c->size, sizeof *c->list);
-    c->notes = mmap(NULL, c->size * sizeof *c->notes, PROT_READ | PROT_WRITE,
-                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    /* One place more than there are notes: for the crowd. */
+    _Static_assert(sizeof *c->crowd <= sizeof *c->notes, "it fits there");
+    c->notes = mmap(NULL, (c->size + 1) * sizeof *c->notes,
+                    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (!c->list || c->notes == MAP_FAILED) {
         free(c->list);
         free(c);
         return ENOMEM;
     }
+    c->crowd = (struct copy_crowd *)(void *)(c->notes + c->size);
     c->pid = getpid();
     door_server.copies = c;
     door_server.by_hand = true;
@@ -298,6 +301,9 @@ copies_ended(int pidfd)
         ring_abandon(src, note);
     }
     uncount(copy, state);
+    if (atomic_load(&note->counted)) {
+        atomic_fetch_sub(&c->crowd->serving, 1);
+    }
     if (state == COPY_STARTS) {
         back_off(c);
     }
@@ -332,7 +338,7 @@ copies_calls(void)
 struct view {
     uint32_t current; /* that map every ring, and are ready */
     uint32_t starting, computing, asleep, cpus;
-    uint32_t serving;
+    uint32_t serving, parked;
     uint32_t young;     /* that start, or have not answered a call */
     uint64_t first_due; /* when the first of them may be killed; 0: never */
     struct copy *idlest;
@@ -466,6 +472,7 @@ look_at(struct copies *c, struct copy *copy, struct view *view, uint64_t now,
         due(view, note->deadline + LATE_NS);
     }
     if (state == COPY_PARKS) {
+        view->parked++;
         uint64_t since = atomic_load(&note->idle_since);
 
         if (!view->idlest || since < view->idle_since) {
@@ -639,23 +646,51 @@ grow(struct copies *c, const struct view *view, uint32_t n, uint64_t now)
     return c->held_us;
 }
 
-/* No call waits: the copy that was idle for longest leaves, down to the floor.
+/* After a quiet time: how many more there are than ever served at once. */
+static void
+look_at_crowd(struct copies *c, const struct view *view, uint64_t now)
+{
+    struct copy_crowd *crowd = c->crowd;
+    int32_t serving = atomic_load(&crowd->serving);
+    int32_t peak = atomic_exchange(&crowd->peak, MAX_OF(serving, 0));
+    uint32_t needed = MAX_OF((uint32_t)MAX_OF(peak, 0), c->growth.floor);
+
+    /* Since the first look, or one at which calls waited, it says nothing. */
+    bool counts = c->crowd_since != 0;
+    c->crowd_since = now;
+    c->spare = counts && view->current > needed ? view->current - needed : 0;
+    if (serving != 0 && view->parked == c->n) {
+        /* Somebody was killed as he counted. */
+        atomic_fetch_sub(&crowd->serving, serving);
+    }
+}
+
+/* No call waits: the copy that was idle for longest leaves, down to the floor,
+ * if that was long, or if so many did not serve at once for as long.
  * Microseconds until the next look, -1: none. */
 static int
 shrink(struct copies *c, const struct view *view, uint64_t now)
 {
     uint64_t quiet = c->growth.quiet_ns;
 
-    if (view->current <= c->growth.floor || !view->idlest) {
-        /* All of several serve: some will be idle some time later. */
-        return view->current <= c->growth.floor ? -1 : (int)(quiet / 1000);
+    if (view->current <= c->growth.floor) {
+        c->crowd_since = 0;
+        return -1;
     }
-    if (now - view->idle_since >= quiet) {
+    if (c->crowd_since == 0 || now - c->crowd_since >= quiet) {
+        look_at_crowd(c, view, now);
+    }
+    if (!view->idlest) {
+        return (int)(quiet / 1000); /* some will be idle some time later */
+    }
+    if (c->spare > 0 || now - view->idle_since >= quiet) {
+        c->spare -= c->spare > 0;
         ask(c, view->idlest, true);
         growth_left(&c->growth, now);
         return LOOK_US * 20;
     }
-    return until(view->idle_since + quiet, now);
+    return sooner(until(view->idle_since + quiet, now),
+                  until(c->crowd_since + quiet, now));
 }
 
 /* One look at all that is there. Microseconds until the next; -1: when

@@ -181,13 +181,34 @@ take(struct self *self)
 }
 
 static void
+count_in(struct self *self)
+{
+    struct copy_crowd *crowd = self->copies->crowd;
+
+    atomic_store_explicit(&self->note->counted, true, memory_order_relaxed);
+    int32_t n = atomic_fetch_add(&crowd->serving, 1) + 1;
+    int32_t peak = atomic_load_explicit(&crowd->peak, memory_order_relaxed);
+    while (n > peak && !atomic_compare_exchange_weak(&crowd->peak, &peak, n)) {
+    }
+}
+
+static void
+count_out(struct self *self)
+{
+    atomic_fetch_sub(&self->copies->crowd->serving, 1);
+    atomic_store_explicit(&self->note->counted, false, memory_order_relaxed);
+}
+
+static void
 serve(struct self *self, struct source *src)
 {
     struct thread *t = &self->thread;
 
+    count_in(self);
     t->call.open = true;
     src->door->native(src->door->cookie, &t->call.task);
     ring_answer(t, t->call.task.error, NULL, 0);
+    count_out(self);
     atomic_store(&self->note->state, COPY_LOOKS);
     atomic_fetch_add_explicit(&self->note->calls, 1, memory_order_relaxed);
     /* A run of short calls is announced once, at its end. */

@@ -157,6 +157,7 @@ struct copy_note {
     _Atomic uint32_t state;
     _Atomic uint32_t bell;  /* futex: its parent wants it to look */
     _Atomic uint32_t asked; /* 1: leave when you are between two calls */
+    _Atomic bool counted;   /* in copy_crowd.serving */
     uint32_t source, head, slot, generation, done;
     uint64_t cookie, deadline, request_id;
     _Atomic uint64_t calls;
