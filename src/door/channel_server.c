@@ -88,6 +88,12 @@ channel_has_work(const struct source *src)
            atomic_load_explicit(&r->done, memory_order_acquire) == taken;
 }
 
+uint32_t
+channel_n_taken(const struct source *src)
+{
+    return atomic_load(&reply_of(src)->taken);
+}
+
 /* ---- taking ---- */
 
 static void
@@ -292,7 +298,7 @@ channel_take(struct source *src, struct thread *t)
                           memory_order_relaxed);
     int e = copy_args(t, seq);
     if (e != 0) {
-        channel_answer(c, e, NULL, 0, NULL, 0);
+        channel_answer(t, e, NULL, 0, NULL, 0);
         return false;
     }
     return true;
@@ -399,9 +405,10 @@ send_results(struct call *c, const char *data, size_t size,
 }
 
 int
-channel_answer(struct call *c, int error, const char *data, size_t size,
+channel_answer(struct thread *t, int error, const char *data, size_t size,
                const door_desc_t *descs, uint32_t n_descs)
 {
+    struct call *c = &t->call;
     struct source *src = c->src;
     struct channel_reply *r = reply_of(src);
     const struct channel_call *q = call_of(src);
@@ -429,6 +436,8 @@ channel_answer(struct call *c, int error, const char *data, size_t size,
     r->by_memory = e == 0 && size > DOOR_CHANNEL_AREA;
     c->open = false;
     pool_no_cancel(src);
+    /* Its caller may call again, by another way, before we are back. */
+    atomic_store_explicit(&t->serving, false, memory_order_relaxed);
     /* This thread looks for the next call before it does anything else, so who
      * posts one at once need neither ring nor wake (drop_source() takes the
      * word back). */

@@ -169,7 +169,7 @@ answer(struct thread *t, char *data, size_t size, door_desc_t *descs,
         }
         return ring_answer(t, 0, data, size);
     }
-    return channel_answer(c, 0, data, size, descs, n);
+    return channel_answer(t, 0, data, size, descs, n);
 }
 
 int

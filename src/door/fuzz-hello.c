@@ -482,10 +482,10 @@ serve_channel(struct call *c)
         descs[i].d_attributes = how & 32 && i == 2 ? 0 : DOOR_DESCRIPTOR;
         descs[i].d_data.d_desc.d_descriptor = things[DEVICE];
     }
-    int e = channel_answer(c, 0, data, size, descs, n);
+    int e = channel_answer(&thread, 0, data, size, descs, n);
     if (e != 0) {
         MUST(c->open);
-        MUST(channel_answer(c, e, NULL, 0, NULL, 0) == 0);
+        MUST(channel_answer(&thread, e, NULL, 0, NULL, 0) == 0);
     }
     MUST(!c->open);
 }

@@ -291,17 +291,46 @@ pool_has_room_locked(void)
                        door_server.n_starting, door_now()) > 0;
 }
 
-uint32_t
-pool_returning_locked(void)
+/* How many calls of SRC have been taken, and how many wait, as its caller says.
+ */
+static uint32_t
+count_taken(const struct source *src)
 {
-    uint32_t n = door_server.n_starting;
+    return src->kind == SOURCE_RING      ? ring_n_taken(src)
+           : src->kind == SOURCE_CHANNEL ? channel_n_taken(src)
+                                         : (uint32_t)atomic_load(&src->calls);
+}
+
+uint32_t
+source_n_waiting(const struct source *src)
+{
+    return src->kind == SOURCE_RING ? ring_n_waiting(src)
+                                    : source_has_work(src);
+}
+
+/* Threads are looked at one after the other, and calls begin and end meanwhile:
+ * what is put together from such looks may never have been. So all are looked
+ * at twice. Who is in the same call both times was in it at the instant between
+ * the two; everybody else counts as free. And of the calls that waited before,
+ * those wait still, at that instant too, that nobody took since. */
+bool
+pool_is_short_locked(struct source *src)
+{
+    uint32_t taken = count_taken(src);
+    uint32_t waiting = source_n_waiting(src);
+    uint32_t n_free = door_server.n_starting;
 
     for (struct thread *t = door_server.threads; t; t = t->next) {
-        n += !t->idle &&
-             atomic_load_explicit(&t->enlisted, memory_order_relaxed) &&
-             !atomic_load_explicit(&t->serving, memory_order_relaxed);
+        t->seen_serving = atomic_load(&t->serving);
+        t->seen_call = atomic_load(&t->calls);
     }
-    return n;
+    for (struct thread *t = door_server.threads; t; t = t->next) {
+        bool in_call = t->seen_serving && atomic_load(&t->serving) &&
+                       atomic_load(&t->calls) == t->seen_call;
+        n_free += !t->idle && atomic_load(&t->enlisted) && !in_call;
+    }
+    taken = count_taken(src) - taken;
+    return waiting > taken && waiting - taken > n_free;
 }
 
 /* ---- placement ---- */
@@ -698,8 +727,6 @@ begin_call(struct thread *t)
     struct source *src = t->src;
 
     t->call.open = true;
-    atomic_store_explicit(&t->calls, t->calls + 1, memory_order_relaxed);
-    atomic_store_explicit(&t->serving, true, memory_order_relaxed);
     if (src->kind == SOURCE_CHANNEL) {
         /* Nobody else counts: the next call is taken after this is answered. */
         uint64_t n = atomic_load_explicit(&src->calls, memory_order_relaxed);
@@ -709,6 +736,9 @@ begin_call(struct thread *t)
         atomic_fetch_add_explicit(&src->serving, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&src->calls, 1, memory_order_relaxed);
     }
+    /* Release: who sees us in the call sees that it was taken. */
+    atomic_store_explicit(&t->calls, t->calls + 1, memory_order_release);
+    atomic_store_explicit(&t->serving, true, memory_order_release);
     if (src->door->unref) {
         atomic_fetch_add(&src->door->running, 1);
     }
@@ -791,7 +821,7 @@ thread_ends(void *arg)
         if (t->src->kind == SOURCE_RING) {
             ring_answer(t, EINTR, NULL, 0);
         } else if (t->src->kind == SOURCE_CHANNEL) {
-            channel_answer(&t->call, EINTR, NULL, 0, NULL, 0);
+            channel_answer(t, EINTR, NULL, 0, NULL, 0);
         }
         end_call(t);
     }

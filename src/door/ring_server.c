@@ -131,6 +131,12 @@ ring_n_waiting(const struct source *src)
     return pub - head <= src->n_slots ? pub - head : 0;
 }
 
+uint32_t
+ring_n_taken(const struct source *src)
+{
+    return atomic_load(&head_of(src)->head);
+}
+
 bool
 ring_has_work(const struct source *src)
 {

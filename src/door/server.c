@@ -140,13 +140,6 @@ has_work(const struct source *src)
     return !atomic_load(&src->dead) && source_has_work(src);
 }
 
-/* How many of SRC's calls nobody has taken, as its caller says. */
-static uint32_t
-calls_waiting(const struct source *src)
-{
-    return src->kind == SOURCE_RING ? ring_n_waiting(src) : 1;
-}
-
 static void
 watch_locked(struct source *src)
 {
@@ -188,9 +181,8 @@ help_locked(struct source *src)
         return 1000;
     }
     bool grows = pool_grows(src->door);
-    uint32_t waiting = calls_waiting(src);
     /* As many as the last burst needed are made without a proof anew. */
-    bool again = grows && pool_is_burst_locked(waiting);
+    bool again = grows && pool_is_burst_locked(source_n_waiting(src));
     if (grows && !again &&
         (atomic_load(&src->serving) > 0 || src->door->pool->idle == NULL) &&
         !pool_has_cpu_locked()) {
@@ -208,7 +200,7 @@ help_locked(struct source *src)
     /* Threads that have answered and are not yet back take these calls: a
      * caller that sends its next one at once has not made a new high-water
      * mark. */
-    if (waiting <= pool_returning_locked()) {
+    if (!pool_is_short_locked(src)) {
         return 50;
     }
     if (!pool_has_room_locked()) {

@@ -181,6 +181,8 @@ struct thread {
     _Atomic bool enlisted; /* it serves, or waits to: not only bound */
     _Atomic bool serving;
     _Atomic uint32_t calls;
+    bool seen_serving; /* pool_is_short_locked()'s, with the next */
+    uint32_t seen_call;
     struct growth_nap nap;
     uint64_t run_start;
     struct copy_note *note; /* of a forked copy; NULL: a thread */
@@ -336,9 +338,10 @@ bool pool_has_cpu_locked(void);
 bool pool_is_burst_locked(uint32_t waiting);
 /* May there be one thread more, by the ceiling and by memory? Lock held. */
 bool pool_has_room_locked(void);
-/* Threads between two calls, or just made: neither serving nor parked, they
- * look for work themselves, now. Lock held. */
-uint32_t pool_returning_locked(void);
+/* Do more calls of SRC wait than there are threads that take them: between two
+ * calls, or just made, neither serving nor parked? Then, and only then, were
+ * there more calls at one instant than threads. Lock held. */
+bool pool_is_short_locked(struct source *src);
 /* Wakes whoever attends SRC, to notice that it is dead. Lock held. */
 void pool_rouse_locked(struct source *src);
 
@@ -381,6 +384,8 @@ bool unref_take(struct source *src, struct thread *t);
 
 /* Is there a call that nobody has taken? */
 bool source_has_work(const struct source *src);
+/* How many, as far as its caller can be believed. */
+uint32_t source_n_waiting(const struct source *src);
 /* Tells the caller of SRC the limits of its door, and whether it is revoked;
  * wakes it. Lock held. */
 void channel_tell_limits(struct source *src);
@@ -391,9 +396,11 @@ void channel_tell_limits(struct source *src);
 int channel_accept(struct source *src, int memory_fd, bool knows_turn,
                    int fds[2]);
 bool channel_has_work(const struct source *src);
+/* A number that is another once a call was taken. */
+uint32_t channel_n_taken(const struct source *src);
 bool channel_take(struct source *src, struct thread *t);
-/* Answers the call; 0, or an errno after which the call is still open. */
-int channel_answer(struct call *call, int error, const char *data, size_t size,
+/* Answers T's call; 0, or an errno after which the call is still open. */
+int channel_answer(struct thread *t, int error, const char *data, size_t size,
                    const door_desc_t *descs, uint32_t n_descs);
 
 /* The program's entries FROM[0..N), copied to TO and looked at. 0; EFAULT: they
@@ -408,6 +415,8 @@ void channel_release_descs(const door_desc_t *descs, uint32_t n);
 int ring_accept(struct source *src, int memory_fd, int *p_fd);
 /* Calls that nobody has claimed; 0 also where the caller's count cannot be. */
 uint32_t ring_n_waiting(const struct source *src);
+/* How many were claimed so far; wraps. */
+uint32_t ring_n_taken(const struct source *src);
 bool ring_has_work(const struct source *src);
 bool ring_take(struct source *src, struct thread *t);
 int ring_answer(struct thread *t, int error, const char *data, size_t size);

@@ -63,6 +63,9 @@ procedure(void *cookie, char *argp, size_t arg_size, door_desc_t *dp,
     case 'g':
         gather(argp + 1);
         break;
+    case 's': /* takes a while */
+        usleep(100);
+        break;
     case 'p':
         word = (uint64_t)getpid();
         break;

@@ -53,17 +53,24 @@ test_ring_listen(struct test_ring *t)
     assert_int_equal(epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->r.conn, &ev), 0);
 }
 
-/* A ring to the door behind D, ready. */
+/* A ring to the door behind D, ready, as of a loop that runs on CPU. */
 static inline struct test_ring *
-test_ring_open(int d)
+test_ring_open_on(int d, int cpu)
 {
     struct test_ring *t = test_ring_new();
 
-    assert_int_equal(ring_open(&t->r, fcntl(d, F_DUPFD_CLOEXEC, 0), -1, NULL),
+    assert_int_equal(ring_open(&t->r, fcntl(d, F_DUPFD_CLOEXEC, 0), cpu, NULL),
                      0);
     assert_int_equal(test_ring_greet(t), 0);
     test_ring_listen(t);
     return t;
+}
+
+/* The same, of a loop that runs anywhere. */
+static inline struct test_ring *
+test_ring_open(int d)
+{
+    return test_ring_open_on(d, -1);
 }
 
 static inline void
