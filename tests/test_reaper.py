@@ -265,6 +265,55 @@ def test_who_kills_the_reaper_ends_it_all(site):
     site.assert_gone(family)
 
 
+def test_who_starts_it_again_at_once_has_its_address(site):
+    """As a supervisor does that sees only the main process end."""
+    for _ in range(3):
+        os.kill(site.pid, signal.SIGKILL)
+        assert site.wait_exit() == -9
+        site.log.clear()
+        site.start()
+        assert site.request("/").status == 200
+    site.stop()
+
+
+def waits_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(re.search(r"^voluntary_ctxt_switches:\s(\d+)", f.read(),
+                             re.M).group(1))
+
+
+def test_a_start_waits_for_an_address_that_is_given_back(build, folder):
+    server = Server(build, folder, CONF.replace("map GET /www", "#"))
+    with socket.create_server(("127.0.0.1", server.port)) as held:
+        def give_back():
+            # By then it asks again and again.
+            until(lambda: server.child and waits_of(server.pid) > 10,
+                  what="its waiting")
+            held.close()
+
+        other = threading.Thread(target=give_back)
+        other.start()
+        try:
+            server.start()
+            other.join()
+            assert server.request("/").status == 200
+            server.stop()
+        finally:
+            server.destroy()
+
+
+def test_an_address_that_is_not_given_back_is_an_error(build, folder):
+    server = Server(build, folder, CONF.replace("map GET /www", "#"))
+    with socket.create_server(("127.0.0.1", server.port)):
+        with pytest.raises(AssertionError, match="no line with"):
+            server.start()
+    assert server.wait_exit() == 1
+    assert server.log == [
+        f"cardea: {server.conf}:5:14: cannot listen on 127.0.0.1:{server.port}"
+        ": Address already in use (another program listens there: ss -ltnp "
+        "shows which)"]
+
+
 def test_signals_go_on_once(site):
     """As from a terminal: one Ctrl-C, to the group, is an orderly stop."""
     family = site.family()

@@ -30,6 +30,7 @@
 #define BACKLOG    4096 /* the kernel takes the least of it and somaxconn */
 #define PORT_TRIES 100
 #define LOCK_TRIES 100 /* of 10 ms */
+#define OPEN_TRIES 100 /* of 10 ms */
 
 static int
 port_of(const struct sockaddr_storage *addr)
@@ -338,6 +339,20 @@ listeners_open(const struct conf *conf, int *fds, struct listeners_file *files,
         fds[i] = fd;
     }
     return 0;
+}
+
+int
+listeners_open_soon(const struct conf *conf, int *fds,
+                    struct listeners_file *files, char *why, size_t why_size)
+{
+    static const struct timespec wait = {0, 10 * 1000 * 1000};
+    int rc = listeners_open(conf, fds, files, why, why_size);
+
+    for (int i = 0; rc == -EADDRINUSE && i < OPEN_TRIES; i++) {
+        nanosleep(&wait, NULL);
+        rc = listeners_open(conf, fds, files, why, why_size);
+    }
+    return rc;
 }
 
 void

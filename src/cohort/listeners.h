@@ -23,6 +23,13 @@ struct listeners_file {
 int listeners_open(const struct conf *conf, int *fds,
                    struct listeners_file *files, char *why, size_t why_size);
 
+/* The same for a start: an address that another program holds is asked for
+ * again for a second. The processes of a server that was killed end a moment
+ * after it, and who starts it again at once should not have to know that. */
+int listeners_open_soon(const struct conf *conf, int *fds,
+                        struct listeners_file *files, char *why,
+                        size_t why_size);
+
 /* Removes the files that are still those that were made. Before the sockets are
  * closed: then no other Cardea has taken ours for dead. */
 void listeners_remove(const struct conf *conf,

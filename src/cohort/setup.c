@@ -120,8 +120,8 @@ static int
 setup_listeners(struct keeper *k)
 {
     char why[1024];
-    int rc = listeners_open(k->conf, k->listen_fds, k->listen_files, why,
-                            sizeof(why));
+    int rc = listeners_open_soon(k->conf, k->listen_fds, k->listen_files, why,
+                                 sizeof(why));
 
     if (rc < 0) {
         keeper_say(k, why);

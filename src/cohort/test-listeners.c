@@ -7,12 +7,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -108,6 +110,44 @@ test_open(void **state)
     assert_int_equal(listeners_open(&conf, &near, files, why, sizeof(why)), 0);
     assert_true(port_of(near) > port && port_of(near) <= port + 99);
     close(near);
+    close(fd);
+}
+
+static int held; /* by this process itself, until the alarm */
+
+static void
+let_go(int signal)
+{
+    close(held);
+}
+
+/* Another start waits for who is about to end, and not for ever. */
+static void
+test_open_soon(void **state)
+{
+    const struct itimerval in_50_ms = {.it_value = {0, 50000}};
+    struct listeners_file files[1];
+    struct conf conf;
+    struct conf_listen l;
+    char why[512] = "";
+    int fd = -1;
+    int port;
+
+    make_conf(&conf, &l, "127.0.0.1", 0, false);
+    assert_int_equal(listeners_open_soon(&conf, &held, files, why, sizeof(why)),
+                     0);
+    port = port_of(held);
+    make_conf(&conf, &l, "127.0.0.1", port, false);
+    assert_int_equal(listeners_open_soon(&conf, &fd, files, why, sizeof(why)),
+                     -EADDRINUSE);
+    assert_string_equal(why, "c.conf:3:14: cannot listen on ADDRESS: Address "
+                             "already in use (another program listens there: "
+                             "ss -ltnp shows which)");
+    signal(SIGALRM, let_go);
+    setitimer(ITIMER_REAL, &in_50_ms, NULL);
+    assert_int_equal(listeners_open_soon(&conf, &fd, files, why, sizeof(why)),
+                     0);
+    assert_int_equal(port_of(fd), port);
     close(fd);
 }
 
@@ -455,6 +495,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open),
+        cmocka_unit_test(test_open_soon),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_all_or_none),
         cmocka_unit_test(test_unix),

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/plain.h"
@@ -61,28 +62,40 @@ is_number(const char *word)
     return word[0] != '\0' && word[strspn(word, "0123456789")] == '\0';
 }
 
-/* Is the port free that WORD asked for? The keeper finds that out again; here
- * the sentence can be a better one. */
-static int
-look_at_port(const struct ctl *ctl, const char *word,
-             const struct conf_listen *listen)
+static bool
+is_taken(const struct conf_listen *listen)
 {
     CLEAN_FD int fd =
         socket(listen->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int on = 1;
 
-    if (fd < 0 || listen->is_default_port) {
-        return CTL_OK;
+    if (fd < 0) {
+        return false;
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, (const struct sockaddr *)&listen->addr, listen->addr_len) <
-            0 &&
-        errno == EADDRINUSE) {
-        return refuse(ctl, word,
-                      "another program listens at this port (ss -ltnp shows "
-                      "which); name another port, or none: then the nearest "
-                      "free one is taken",
-                      CTL_FAILED);
+    return bind(fd, (const struct sockaddr *)&listen->addr, listen->addr_len) <
+               0 &&
+           errno == EADDRINUSE;
+}
+
+/* Is the port free that WORD asked for? The keeper finds that out again; here
+ * the sentence can be a better one. As there (listeners_open_soon()), a server
+ * that was killed has a second to let go of it. */
+static int
+look_at_port(const struct ctl *ctl, const char *word,
+             const struct conf_listen *listen)
+{
+    static const struct timespec wait = {0, 10 * 1000 * 1000};
+
+    for (int i = 0; !listen->is_default_port && is_taken(listen); i++) {
+        if (i == 100) {
+            return refuse(ctl, word,
+                          "another program listens at this port (ss -ltnp "
+                          "shows which); name another port, or none: then the "
+                          "nearest free one is taken",
+                          CTL_FAILED);
+        }
+        nanosleep(&wait, NULL);
     }
     return CTL_OK;
 }
