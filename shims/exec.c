@@ -155,7 +155,12 @@ result_send(struct cardea_request *r, const char *command,
                       "The program behind this page cannot be run.");
         break;
     case RUNNER_LATE:
-        say_of(r, "the command was killed: its time was over");
+        if (res->pid > 0) {
+            say_of(r, "the command was killed: its time was over (process %d)",
+                   (int)res->pid);
+        } else {
+            say_of(r, "the command was not run: its time was over");
+        }
         answer_refuse(r, 504, "The program behind this page took too long.");
         break;
     case RUNNER_GONE:

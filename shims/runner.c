@@ -482,6 +482,7 @@ runner_run(const struct runner_plan *plan, struct runner_result *result)
         result->end = RUNNER_FAILED;
         return;
     }
+    result->pid = run.pid;
     run.pidfd = pidfd_open(run.pid, 0);
     if (run.pidfd >= 0) {
         run_loop(&run);

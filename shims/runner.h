@@ -49,6 +49,7 @@ struct runner_result {
     int error;     /* errno, with RUNNER_FAILED */
     int exit_code; /* 0 to 255; 0 if a signal ended it */
     int signal;    /* that ended the command, or 0 */
+    pid_t pid;     /* the command's; gone, and perhaps another's by now */
     char *out;     /* the output, OUT_LEN bytes; NULL if there is none */
     size_t out_len;
 };

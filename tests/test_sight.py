@@ -161,6 +161,58 @@ def test_a_late_answer_is_explained_by_its_times(server):
     assert "nothing went wrong" in verb(server, "why", line["id"])
 
 
+# --- ends of copies -------------------------------------------------------
+
+
+def assert_is_told(server, app, pid, cause, request):
+    """The end of a copy, or of a command: event, counters, why."""
+    server.wait_log(rf" event=copy-ended module={app} pid={pid} cause={cause} "
+                    rf"request={request} text=")
+    reason = re.sub("-.*", "", cause)
+    status = json.loads(verb(server, "status", "--json"))
+    ends = [m["copy_ends"] for m in status["modules"] if m["name"] == app][0]
+    assert {why: n for why, n in ends.items() if n} == {reason: 1}
+    assert f"  copies ended: {reason} 1\n" in verb(server, "status")
+    assert f'cardea_copy_ends_total{{app="{app}",reason="{reason}"}} 1\n' in \
+        verb(server, "metrics")
+    for word in (app, request):
+        text = verb(server, "why", word)
+        assert re.search(rf"copy-ended pid={pid} cause={cause} ", text), text
+    assert f"its copies ended so often: {reason}:1\n" in \
+        verb(server, "why", app)
+
+
+@pytest.mark.parametrize("query, cause", [
+    ("ms=60000", "deadline"), ("signal=10", "signal-USR1"),
+    ("exit=3", "exit-3")])
+def test_the_end_of_a_copy_is_told(cardea, query, cause):
+    server = cardea("""
+        module app { run "$PROGRAMS/copies"; timeout 700ms }
+        forward http 127.0.0.1:$PORT to { map POST / to app; map GET / to app }
+    """)
+    reply = server.request("/?" + query, method="POST", body=b"x")
+    assert reply.status == (504 if cause == "deadline" else 502)
+    request = reply.get("X-Request-Id")
+    pid = server.wait_log(rf"event=copy-ended .*pid=(\d+) cause={cause}"
+                          ).group(1)
+    assert_is_told(server, "app", pid, cause, request)
+    assert server.request("/").status == 200
+
+
+def test_a_command_past_its_time_is_told(cardea):
+    server = cardea("""
+        module app { exec plain "sleep 1234567"; timeout 700ms }
+        forward http 127.0.0.1:$PORT to app
+    """)
+    reply = server.request("/")
+    assert reply.status == 504
+    pid = server.wait_log(r"event=copy-ended .*pid=(\d+) cause=deadline"
+                          ).group(1)
+    assert not os.path.exists(f"/proc/{pid}")
+    request = re.search(r"Request id: (\w+)", reply.text).group(1)
+    assert_is_told(server, "app", pid, "deadline", request)
+
+
 # --- top -----------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
  * are the same, none is too long for the log, and no byte is lost. A tag lies
  * within its line, and has no byte that the log would quote. */
 #include "base/fuzz.h"
+#include "cohort/ended.h"
 #include "cohort/lines.h"
 #include "cohort/tag.h"
 
@@ -36,6 +37,12 @@ tag(const char *text, size_t len)
     MUST(is || (got.len == 0 && got.request == NULL && got.pid == NULL));
     must_be_word(line, len, got.request, got.request_len);
     must_be_word(line, len, got.pid, got.pid_len);
+
+    struct ended end;
+    is = ended_parse(line, len, &end);
+    MUST(is == (end.why != ENDED_N) && is == (end.pid != NULL));
+    must_be_word(line, len, end.pid, end.pid_len);
+    must_be_word(line, len, end.request, end.request_len);
     free(line);
 }
 

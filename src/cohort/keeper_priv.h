@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/world.h"
+#include "cohort/ended.h"
 #include "cohort/history.h"
 #include "cohort/keeper.h"
 #include "cohort/lines.h"
@@ -146,6 +147,7 @@ struct keeper_module {
     struct spawn_plan plan;
     struct keeper_stream streams[2];
     struct keeper_output output;
+    uint64_t copy_ends[ENDED_N]; /* of copies and commands, as it says */
     struct keeper_bound bounds[CGROUP_EVENTS];
     struct keeper_writers writers;
     char *door;           /* path */

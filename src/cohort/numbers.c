@@ -137,6 +137,21 @@ put_unit(struct log_line *line, const struct keeper *k,
     }
 }
 
+/* Why copies and commands ended, as the module says. */
+static void
+put_copy_ends(struct log_line *line, const struct keeper_module *m)
+{
+    struct list list = {.n = 0};
+
+    list.text[0] = '\0';
+    for (int i = 0; i < ENDED_N; i++) {
+        if (m->copy_ends[i] > 0) {
+            add_count(&list, ended_name((enum ended_why)i), m->copy_ends[i]);
+        }
+    }
+    log_text(line, "copy_ends", list.text);
+}
+
 static void
 put_memory(struct log_line *line, pid_t pid)
 {
@@ -155,6 +170,7 @@ put_module(struct log_line *line, const struct keeper_module *m)
     log_text(line, "name", m->conf->name);
     log_text(line, "kind", conf_kind_name(m->conf->kind));
     put_unit(line, m->keeper, &m->unit);
+    put_copy_ends(line, m);
     put_memory(line, m->unit.pid);
 }
 

@@ -45,6 +45,27 @@ add_tag(struct log_line *line, const struct keeper_stream *stream,
     }
 }
 
+/* One of M's copies or commands has ended, as the line TEXT says. */
+static void
+tell_end(struct keeper_module *m, const struct ended *end, const char *text,
+         size_t len)
+{
+    struct log_line line;
+    char cause[ENDED_CAUSE_MAX];
+
+    m->copy_ends[end->why]++;
+    ended_cause(end, cause);
+    keeper_log_begin(m->keeper, &line, LOG_WARN, "copy-ended");
+    log_text(&line, "module", m->conf->name);
+    log_bytes(&line, "pid", end->pid, end->pid_len);
+    log_text(&line, "cause", cause);
+    if (end->request != NULL) {
+        log_bytes(&line, "request", end->request, end->request_len);
+    }
+    log_bytes(&line, "text", text, len);
+    keeper_log_end(m->keeper, &line);
+}
+
 static void
 take_line(void *arg, const char *text, size_t len, bool more)
 {
@@ -52,6 +73,7 @@ take_line(void *arg, const char *text, size_t len, bool more)
     struct keeper_module *m = stream->source.owner;
     struct log_line line;
     struct tag tag;
+    struct ended end;
 
     if (m->output.lines >= OUTPUT_LINES) {
         m->output.dropped++;
@@ -61,6 +83,10 @@ take_line(void *arg, const char *text, size_t len, bool more)
     (void)tag_parse(text, len, &tag);
     if (tag.len == 0 && stream->lines->cost > TAGGED_COST) {
         tag = (struct tag){0}; /* the text is more than its fields */
+    }
+    if (!more && stream == &m->streams[1] && ended_parse(text, len, &end)) {
+        tell_end(m, &end, text, len);
+        return;
     }
     keeper_log_begin(m->keeper, &line, LOG_INFO, "output");
     log_text(&line, "module", m->conf->name);

@@ -191,6 +191,17 @@ json_starts(struct json *j, const struct restart *unit)
     json_object_end(j);
 }
 
+/* Why its copies and commands ended, as it says. */
+static void
+json_copy_ends(struct json *j, const struct keeper_module *m)
+{
+    json_object(j, "copy_ends");
+    for (int i = 0; i < ENDED_N; i++) {
+        json_num(j, ended_name((enum ended_why)i), m->copy_ends[i]);
+    }
+    json_object_end(j);
+}
+
 static void
 json_causes(struct json *j, const char *key, const struct tally_sum *sum,
             bool ours)
@@ -367,6 +378,7 @@ json_modules(struct json *j, const struct keeper *k)
         json_text(j, "kind", conf_kind_name(m->conf->kind));
         json_unit(j, k, &m->unit);
         json_starts(j, &m->unit);
+        json_copy_ends(j, m);
         json_text(j, "door", m->door);
         json_text(j, "door_state", t != NULL ? door_state(k, t) : NULL);
         json_calls(j, &sum);
@@ -615,6 +627,21 @@ text_errors(FILE *out, const struct tally_sum *sum)
 }
 
 static void
+text_copy_ends(FILE *out, const struct keeper_module *m)
+{
+    const char *before = "  copies ended: ";
+
+    for (int i = 0; i < ENDED_N; i++) {
+        if (m->copy_ends[i] > 0) {
+            fprintf(out, "%s%s %llu", before, ended_name((enum ended_why)i),
+                    (unsigned long long)m->copy_ends[i]);
+            before = ", ";
+        }
+    }
+    fputs(*before == ',' ? "\n" : "", out);
+}
+
+static void
 text_modules(const struct keeper *k, FILE *out)
 {
     if (k->conf->n_modules == 0) {
@@ -643,6 +670,7 @@ text_modules(const struct keeper *k, FILE *out)
         if (last != NULL) {
             fprintf(out, "  last end: %s\n", last);
         }
+        text_copy_ends(out, m);
         if (t != NULL && !life_is_parked(m) &&
             strcmp(door_state(k, t), "open") != 0) {
             fprintf(out, "  its door is not open%s yet\n",

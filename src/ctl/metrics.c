@@ -127,6 +127,10 @@ static const struct family {
      NUMBER, "starts", NULL, 1},
     {"cardea_ends_total", "counter", "Processes that ended, by reason.", "app",
      LIST, "ends", NULL, 1},
+    {"cardea_copy_ends_total", "counter",
+     "Forked copies and commands that ended otherwise than they should, by "
+     "reason.",
+     "app", LIST, "copy_ends", NULL, 1},
 };
 
 static void

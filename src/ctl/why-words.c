@@ -64,6 +64,7 @@ static const struct word events[] = {
     {"ready", "its process is started and its door open"},
     {"died", "its process ended"},
     {"kill", "its process is killed"},
+    {"copy-ended", "one of its copies or commands ended"},
     {"parked", "its process has ended because nobody calls it; the next call "
                "starts it"},
     {"serves-on", "its process ended, and a copy of it goes on serving"},

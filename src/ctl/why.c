@@ -236,6 +236,10 @@ take_around(struct why *why, const char *line, void *arg)
 
     if (is(&why->f, "event", "output") && is(&why->f, "request", a->id)) {
         keep(&why->output, line);
+    } else if (is(&why->f, "event", "copy-ended") &&
+               is(&why->f, "request", a->id)) {
+        /* Also what came of it later: it ran on, and was killed. */
+        keep(&why->events, line);
     } else if (is_event(&why->f) && a->module[0] != '\0' &&
                is(&why->f, "module", a->module) && strcmp(time, a->from) >= 0 &&
                strcmp(time, a->until) <= 0) {
@@ -408,6 +412,11 @@ print_module(struct why *why, const char *name)
     if (fields_text(f, "ends")[0] != '\0') {
         fputs("  its processes ended so often: ", out);
         plain_put(out, fields_text(f, "ends"));
+        fputc('\n', out);
+    }
+    if (fields_text(f, "copy_ends")[0] != '\0') {
+        fputs("  its copies ended so often: ", out);
+        plain_put(out, fields_text(f, "copy_ends"));
         fputc('\n', out);
     }
     if (fields_text(f, "errors")[0] != '\0') {

@@ -140,6 +140,7 @@ adopt(struct copies *c, struct copy *copy, pid_t pid)
     int e = 0;
 
     copy->pid = pid;
+    copy->killed = false;
     copy->started_at = door_now();
     copy->woken_at = copy->nap.at = copy->calls = 0;
     copy->n_sources = door_server.n_sources;
@@ -266,6 +267,9 @@ tell_end(const struct copy *copy, const struct copy_note *note, uint32_t state,
     } else if (state == COPY_SERVES) {
         snprintf(where, sizeof where, " in request %016" PRIx64,
                  note->request_id);
+    }
+    if (copy->killed) {
+        return; /* told already */
     }
     if (WIFSIGNALED(status)) {
         fprintf(stderr, "cardea: copy %d was ended by signal %d (%s)%s\n",
@@ -443,6 +447,10 @@ look_at(struct copies *c, struct copy *copy, struct view *view, uint64_t now,
     }
     why = why_killed(c, copy, now);
     if (why) {
+        if (copy->killed) {
+            return; /* on its way */
+        }
+        copy->killed = true;
         say_killed(copy, state == COPY_SERVES ? note->request_id : 0, why);
         kill(copy->pid, SIGKILL); /* not yet reaped: still ours */
         return;

@@ -9,6 +9,7 @@
 struct copy {
     pid_t pid; /* 0: none */
     int pidfd;
+    bool killed;        /* by us, and told */
     uint32_t n_sources; /* door_server.n_sources when it was made */
     uint64_t started_at;
     uint64_t woken_at;     /* 0, or: since when it is to take a call */
