@@ -369,10 +369,11 @@ run_watch(struct run *run, int64_t now)
     }
     if (run->res->end == RUNNER_BIG || run->res->end == RUNNER_FAILED) {
         run->kill_at = now;
-    }
-    if (!run->termed && now < run->kill_at) {
+    } else if (!run->termed) {
+        /* It has its time to end, also where we come late to ask it. */
         run_signal(run, SIGTERM);
         run->termed = true;
+        run->kill_at = MAX_OF(run->kill_at, now + run->grace_ns);
     }
     if (!run->killed && now >= run->kill_at) {
         run_signal(run, SIGKILL);

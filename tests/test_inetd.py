@@ -172,9 +172,9 @@ def test_a_command_over_its_time_is_killed_whatever_it_ignores(inetd):
 
 
 def test_a_command_is_asked_to_end_before_it_is_killed(inetd):
-    server = inetd("trap 'echo last words; exit' TERM; sleep 1234567 & wait",
-                   timeout="1s")
-    assert talk(server.port) == b"last words\n"
+    server = inetd("trap 'echo last words; exit' TERM; echo listening; "
+                   "sleep 1234567 & wait", timeout="3s")
+    assert talk(server.port) == b"listening\nlast words\n"
 
 
 @pytest.mark.parametrize("how", [
