@@ -89,6 +89,26 @@ def test_computing_calls_get_as_many_as_there_are_cpus(cardea, kind):
     assert most <= CPUS + 2
 
 
+def test_a_short_call_passes_long_ones(cardea):
+    """More calls compute than there are CPUs, each for far longer than calls to
+    this app do as a rule: a call that comes then does not wait for their
+    ends."""
+    server = cardea(threads())
+    for _ in range(30):
+        server.request("/?us=10")
+    ended = []
+    clients = [threading.Thread(target=lambda: ended.append(
+        server.request("/?us=1000000", timeout=60))) for _ in range(3 * CPUS)]
+    for one in clients:
+        one.start()
+    app, = server.modules("sleep")
+    until(lambda: server.threads(app) > CPUS, what="a thread for each CPU")
+    server.request("/?us=10")
+    assert not ended
+    for one in clients:
+        one.join()
+
+
 def test_a_ceiling_holds_and_nobody_is_refused(cardea):
     server = cardea(copies("ceiling 3"))
     assert len({body.split()[0]

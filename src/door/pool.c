@@ -20,7 +20,11 @@
 #define ARGS_KEPT   (1u << 20) /* a thread's buffer between calls */
 #define ANNOUNCE_NS 20000ull   /* answers are held back no longer */
 #define NEVER_NS    86400000000000ull
-#define LONG_NS     1000000ull   /* a call: its thread goes to any CPU */
+#define LONG_NS     1000000ull /* a call: its thread goes to any CPU */
+#define LONG_TIMES  8 /* a call's rule: one that takes so long holds others up \
+                       */
+#define LONG_MOST   8 /* for each CPU: more of them say that the rule is wrong \
+                       */
 #define THREAD_SIZE (256u << 10) /* of stack and heap that a thread touches */
 
 static void thread_ends(void *arg);
@@ -265,6 +269,50 @@ pool_has_cpu_locked(void)
         }
     }
     return running < cpus;
+}
+
+/* CPU time of T, nanoseconds. */
+static uint64_t
+cpu_of(const struct thread *t)
+{
+    struct timespec at = {0};
+    clockid_t clock;
+
+    if (pthread_getcpuclockid(t->id, &clock) != 0 ||
+        clock_gettime(clock, &at) != 0) {
+        return 0; /* not reached: it is in the list, and so it lives */
+    }
+    return (uint64_t)at.tv_sec * 1000000000 + (uint64_t)at.tv_nsec;
+}
+
+bool
+pool_is_held_up_locked(const struct door *d)
+{
+    uint64_t rule = atomic_load_explicit(&d->run_ns, memory_order_relaxed);
+    uint64_t now = door_now(), far = MAX_OF(rule * LONG_TIMES, LONG_NS);
+    uint32_t cpus = (uint32_t)door_server.n_cpus, n_long = 0;
+    bool all = true;
+
+    if (rule == 0 || door_server.n_starting > 0) {
+        return false;
+    }
+    for (struct thread *t = door_server.threads; t; t = t->next) {
+        uint32_t call = atomic_load_explicit(&t->calls, memory_order_relaxed);
+
+        if (!atomic_load_explicit(&t->serving, memory_order_relaxed)) {
+            /* Between two calls: it takes the next one at once. */
+            all &= t->idle ||
+                   !atomic_load_explicit(&t->enlisted, memory_order_relaxed);
+        } else if (t->seen_call != call) {
+            t->seen_call = call;
+            t->seen_cpu = cpu_of(t);
+            all = false;
+        } else if (!growth_sleeps(&t->nap, call, now)) {
+            all &= cpu_of(t) - t->seen_cpu >= far;
+            n_long++;
+        }
+    }
+    return all && n_long < LONG_MOST * cpus;
 }
 
 static uint32_t

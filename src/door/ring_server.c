@@ -24,6 +24,7 @@
 /* A caller that sends as fast as it is read must not hold a thread: more than a
  * socket buffer can hold at once. */
 #define NOTES_A_TURN    1024
+#define RUN_EVERY       8 /* calls of a thread, one of which is timed */
 #define RUNS_SIZE       (RING_SLOTS * sizeof(uint64_t))
 
 _Static_assert(sizeof(struct ring_reply_head) <= REPLIES_OFF, "head fits");
@@ -554,7 +555,7 @@ check_places(struct call *c)
 }
 
 static void
-fill_task(struct call *c)
+fill_task(struct call *c, uint64_t now)
 {
     struct source *src = c->src;
     struct door_task *task = &c->task;
@@ -575,7 +576,7 @@ fill_task(struct call *c)
     task->error = 0;
     task->call = c;
     reply_of(src, c->slot)->flags = 0;
-    reply_of(src, c->slot)->began = door_now();
+    reply_of(src, c->slot)->began = now;
 }
 
 /* A plain door's arguments are the procedure's own copy. 0 or an errno. */
@@ -605,7 +606,9 @@ ring_take(struct source *src, struct thread *t)
         fetch_entry(src, c);
         int e = check_places(c);
         give_run(src, c->slot);
-        fill_task(c);
+        uint64_t now = door_now();
+        fill_task(c, now);
+        t->began = now;
         if (e == 0 && atomic_load_explicit(&c->entry.withdrawn,
                                            memory_order_relaxed) != 0) {
             e = ECANCELED;
@@ -633,6 +636,22 @@ ring_take(struct source *src, struct thread *t)
     return false;
 }
 
+/* A call to D took so long. Half of them take less than what is remembered: it
+ * goes up an eighth for each that takes more, and down for each that takes
+ * less. Threads may do that at once; then one of them is forgotten. */
+static void
+learn_run(struct door *d, uint64_t ns)
+{
+    uint64_t m = atomic_load_explicit(&d->run_ns, memory_order_relaxed);
+
+    if (m == 0) {
+        m = ns + 1;
+    } else {
+        m = ns > m ? m + m / 8 + 1 : m - m / 8;
+    }
+    atomic_store_explicit(&d->run_ns, m, memory_order_relaxed);
+}
+
 int
 ring_answer(struct thread *t, int error, const char *data, size_t size)
 {
@@ -655,6 +674,9 @@ ring_answer(struct thread *t, int error, const char *data, size_t size)
             memcpy(task->room, data, size);
         }
         task->body_size = size;
+    }
+    if (src->door->native && !t->note && t->calls % RUN_EVERY == 0) {
+        learn_run(src->door, door_now() - t->began);
     }
     PROBE3(return, c->entry.request_id, error, task->status);
     r->error = error;

@@ -185,7 +185,7 @@ help_locked(struct source *src)
     bool again = grows && pool_is_burst_locked(source_n_waiting(src));
     if (grows && !again &&
         (atomic_load(&src->serving) > 0 || src->door->pool->idle == NULL) &&
-        !pool_has_cpu_locked()) {
+        !pool_has_cpu_locked() && !pool_is_held_up_locked(src->door)) {
         atomic_store(&door_server.crowded, true);
         return 1000;
     }

@@ -72,6 +72,8 @@ struct door {
     struct source *unref;     /* it is to be told when it is unreferenced */
     _Atomic bool unref_due;   /* ... now, when no call runs */
     _Atomic uint32_t running; /* calls, with UNREF */
+    _Atomic uint64_t
+        run_ns; /* half of its native calls take less; 0: unknown */
 };
 
 /* A private connection with its two memories. Counted: one reference by the
@@ -184,6 +186,9 @@ struct thread {
     bool seen_serving; /* pool_is_short_locked()'s, with the next */
     uint32_t seen_call;
     struct growth_nap nap;
+    uint32_t seen_call; /* under the lock: pool_is_held_up_locked() saw it */
+    uint64_t seen_cpu;  /* ... with so much CPU time used, ns */
+    uint64_t began;     /* its latest call of a ring */
     uint64_t run_start;
     struct copy_note *note; /* of a forked copy; NULL: a thread */
     char *args;             /* own copy of the arguments */
@@ -333,6 +338,11 @@ bool pool_assign_locked(struct source *src);
 char pool_process_state(pid_t pid);
 /* Are fewer serving threads on a CPU than this process may use? Lock held. */
 bool pool_has_cpu_locked(void);
+/* No CPU is free. Has each thread that computes used far more of it for its
+ * call than a call to D takes as a rule? Then one thread more lets the short
+ * calls pass: the kernel shares the CPUs out, where a queue would make each
+ * wait for the end of a long one. Lock held. */
+bool pool_is_held_up_locked(const struct door *d);
 /* With WAITING calls that nobody has taken: would they all get a thread in a
  * pool as large as in the last burst? Lock held. */
 bool pool_is_burst_locked(uint32_t waiting);
