@@ -21,10 +21,12 @@
 #define ANNOUNCE_NS 20000ull   /* answers are held back no longer */
 #define NEVER_NS    86400000000000ull
 #define LONG_NS     1000000ull /* a call: its thread goes to any CPU */
-#define LONG_TIMES  8 /* a call's rule: one that takes so long holds others up \
-                       */
-#define LONG_MOST   8 /* for each CPU: more of them say that the rule is wrong \
-                       */
+#define LONG_TIMES                                                             \
+    8 /* a call's rule: one that takes so long holds others up                 \
+       */
+#define LONG_MOST                                                              \
+    8 /* for each CPU: more of them say that the rule is wrong                 \
+       */
 #define THREAD_SIZE (256u << 10) /* of stack and heap that a thread touches */
 
 static void thread_ends(void *arg);
@@ -303,12 +305,12 @@ pool_is_held_up_locked(const struct door *d)
             /* Between two calls: it takes the next one at once. */
             all &= t->idle ||
                    !atomic_load_explicit(&t->enlisted, memory_order_relaxed);
-        } else if (t->seen_call != call) {
-            t->seen_call = call;
-            t->seen_cpu = cpu_of(t);
+        } else if (t->held_call != call) {
+            t->held_call = call;
+            t->held_cpu = cpu_of(t);
             all = false;
         } else if (!growth_sleeps(&t->nap, call, now)) {
-            all &= cpu_of(t) - t->seen_cpu >= far;
+            all &= cpu_of(t) - t->held_cpu >= far;
             n_long++;
         }
     }

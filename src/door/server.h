@@ -186,8 +186,8 @@ struct thread {
     bool seen_serving; /* pool_is_short_locked()'s, with the next */
     uint32_t seen_call;
     struct growth_nap nap;
-    uint32_t seen_call; /* under the lock: pool_is_held_up_locked() saw it */
-    uint64_t seen_cpu;  /* ... with so much CPU time used, ns */
+    uint32_t held_call; /* under the lock: pool_is_held_up_locked() saw it */
+    uint64_t held_cpu;  /* ... with so much CPU time used, ns */
     uint64_t began;     /* its latest call of a ring */
     uint64_t run_start;
     struct copy_note *note; /* of a forked copy; NULL: a thread */
