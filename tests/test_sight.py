@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shutil
+import socket
 import struct
 import subprocess
 import termios
@@ -376,6 +377,51 @@ def test_metrics_count_what_happened(cardea):
         labels = re.findall(r'(\w+)="', line.partition(" ")[0])
         assert set(labels) <= {"app", "code", "reason", "state", "worker",
                                "le", "version"}, line
+
+
+def rewrite(server, text):
+    """Reads TEXT as the server's configuration."""
+    text = text.replace("$PROGRAMS", os.path.join(server.build, "tests", "programs"))
+    with open(server.conf, "w", encoding="utf-8") as f:
+        f.write(text)
+    verb(server, "reload")
+
+
+def test_one_line_serves_the_metrics(cardea):
+    port = free_port()
+    conf = """
+        module hello { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to hello
+    """.replace("$PORT", str(free_port()))
+    line = f"set metrics 127.0.0.1:{port}\n"
+    server = cardea(line + conf)
+    url = f"http://127.0.0.1:{port}/"
+    assert server.request("/").status == 200
+    until(lambda: sample(scrape(url), "cardea_requests_total", app="hello",
+                         code="2xx") == 1)
+    # Nobody's app is in sight.
+    assert "cardea-metrics" not in scrape(url)
+    assert "cardea-metrics" not in verb(server, "status")
+    assert [m["name"] for m in json.loads(
+        verb(server, "status", "--json"))["modules"]] == ["hello"]
+    # It goes, comes and moves as anything else does.
+    rewrite(server, conf)
+    until(lambda: not reachable(port), what="the end of the page")
+    assert server.request("/").status == 200
+    other = free_port()
+    rewrite(server, f"set metrics 127.0.0.1:{other}\n" + conf)
+    assert sample(scrape(f"http://127.0.0.1:{other}/"),
+                  "cardea_requests_total", app="hello", code="2xx") == 2
+    rewrite(server, line + conf)
+    assert sample(scrape(url), "cardea_requests_total", app="hello",
+                  code="2xx") == 2
+    until(lambda: not reachable(other), what="the end of the other page")
+    assert "event=died" not in "\n".join(server.log)
+
+
+def reachable(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool")

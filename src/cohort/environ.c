@@ -25,8 +25,9 @@ static const char *const kept[] = {
 };
 
 /* HOME, USER, LOGNAME; CARDEA_DOOR, _MODULE, _CONTROL, _STATE, _LIMITS;
- * _OUTPUT, _COPIES, _START_TIMEOUT, _RECYCLE_CALLS, _AGE, _MEMORY; the NULL. */
-#define OTHERS 18
+ * _OUTPUT, _COPIES, _START_TIMEOUT, _RECYCLE_CALLS, _AGE, _MEMORY; the NULL;
+ * and XDG_RUNTIME_DIR. */
+#define OTHERS 19
 
 struct vars {
     char **list;
@@ -88,6 +89,10 @@ add_own(struct vars *vars, const struct keeper_module *m)
     add(vars, "CARDEA_MODULE", m->conf->name);
     add(vars, "CARDEA_CONTROL", control);
     add(vars, "CARDEA_STATE", m->state);
+    if (m->conf->is_hidden) {
+        /* Our own verb, which looks for this server as anybody's does. */
+        add(vars, "XDG_RUNTIME_DIR", getenv("XDG_RUNTIME_DIR"));
+    }
     if (module_has_shim(m->conf) && m->limits.n > 0) {
         char text[LIMITS_TEXT];
 

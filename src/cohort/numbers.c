@@ -203,6 +203,9 @@ write_target(struct keeper *k, size_t i, FILE *out)
     const struct keeper_module *m = k->targets[i].module;
     struct log_line line;
 
+    if (m != NULL && m->conf->is_hidden) {
+        return;
+    }
     begin(k, &line,
           t->kind == CONF_TARGET_MODULE ? "module"
           : t->kind == CONF_TARGET_DOOR ? "door"

@@ -370,7 +370,7 @@ json_modules(struct json *j, const struct keeper *k)
         const struct keeper_target *t = target_of(k, m);
         struct tally_sum sum = sum_of(k, t);
 
-        if (m->conf->presence == CONF_FREE) {
+        if (m->conf->presence == CONF_FREE || m->conf->is_hidden) {
             continue;
         }
         json_object(j, NULL);
@@ -657,7 +657,7 @@ text_modules(const struct keeper *k, FILE *out)
         char cause[RESTART_CAUSE_MAX];
         const char *last = last_cause(&m->unit, cause);
 
-        if (m->conf->presence == CONF_FREE) {
+        if (m->conf->presence == CONF_FREE || m->conf->is_hidden) {
             continue;
         }
         put_first(out, m->conf->name);

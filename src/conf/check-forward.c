@@ -223,7 +223,7 @@ forward_check(struct conf_check *check, const struct conf_node *node)
 void
 conf_check_forwards(struct conf_check *check)
 {
-    size_t n = 0;
+    size_t n = check->metrics != NULL;
 
     for (const struct conf_node *node = check->tree->statements; node;
          node = node->next) {
@@ -248,5 +248,12 @@ conf_check_forwards(struct conf_check *check)
         if (node->kind == CONF_NODE_FORWARD) {
             forward_check(check, node);
         }
+    }
+    if (check->metrics && !check->memory->failed) {
+        struct conf_node node = conf_check_metrics_node(check);
+        size_t i = check->conf->n_listens;
+
+        forward_check(check, &node);
+        check->conf->listens[i].is_hidden = true;
     }
 }

@@ -309,6 +309,11 @@ module_check(struct conf_check *check, const struct conf_node *node)
                         "0-9, '-' and '_', a letter or digit first",
                         shown.text, NAME_LEN_MAX);
     }
+    if (conf_word_is(&node->name, CONF_METRICS_NAME)) {
+        conf_report_add(check->report, node->name.where,
+                        "no module can be named " CONF_METRICS_NAME
+                        ": that is the one of 'set metrics'");
+    }
     if (conf_word_is(&node->name, "control")) {
         conf_report_add(check->report, node->name.where,
                         "no module can be named control: that is the control "
@@ -368,13 +373,17 @@ conf_check_modules(struct conf_check *check)
             break;
         }
     }
+    /* One more: that of `set metrics`. */
     check->conf->modules =
-        conf_memory_take(check->memory, n, sizeof(*check->conf->modules));
+        conf_memory_take(check->memory, n + 1, sizeof(*check->conf->modules));
     for (const struct conf_node *node = check->tree->statements;
          node && !check->memory->failed && check->conf->n_modules < n;
          node = node->next) {
         if (node->kind == CONF_NODE_MODULE) {
             module_check(check, node);
         }
+    }
+    if (check->metrics && !check->memory->failed) {
+        conf_check_metrics_module(check);
     }
 }

@@ -12,7 +12,7 @@
 #define DAY    (24ull * 3600 * SECOND)
 #define MEGA   (1024ull * 1024)
 
-enum setting_kind { SIZE, TIME, COUNT, SWITCH, USER, PATH, NAME };
+enum setting_kind { SIZE, TIME, COUNT, SWITCH, USER, PATH, NAME, ADDRESS };
 
 struct setting {
     const char *name;
@@ -134,9 +134,13 @@ setting_store(struct conf_check *check, const struct setting *setting,
               const struct conf_node *node)
 {
     void *member = setting_member(check->conf, setting);
-    const struct conf_word *word =
-        conf_check_single(check, &node->name, node->words, setting->example);
+    const struct conf_word *word;
 
+    if (setting->kind == ADDRESS) {
+        conf_check_metrics(check, node, setting->example);
+        return;
+    }
+    word = conf_check_single(check, &node->name, node->words, setting->example);
     if (!word) {
         return;
     }
@@ -164,6 +168,8 @@ setting_store(struct conf_check *check, const struct setting *setting,
         break;
     case NAME:
         setting_name(check, word, member);
+        break;
+    case ADDRESS:
         break;
     }
 }

@@ -17,6 +17,7 @@ struct conf_check {
     struct conf_memory *memory; /* of what the conf keeps */
     struct conf_report *report;
     struct conf *conf; /* its files and macros are set, the rest is zero */
+    const struct conf_word *metrics; /* where they are served; NULL: nowhere */
 };
 
 /* Fills CHECK->conf. It is complete only if the report stayed empty and the
@@ -70,6 +71,14 @@ int conf_check_size(struct conf_check *check, const struct conf_word *name,
 int conf_check_count(struct conf_check *check, const struct conf_word *name,
                      const struct conf_word *word, uint64_t min, uint64_t max,
                      const char *range, const char *example, uint64_t *p_value);
+
+/* Reads NODE, `set metrics`. Then, once each and only if there is
+ * CHECK->metrics: adds its module, for which there is room; and gives the
+ * statement that would be its forward, which points into CHECK->tree. */
+void conf_check_metrics(struct conf_check *check, const struct conf_node *node,
+                        const char *example);
+void conf_check_metrics_module(struct conf_check *check);
+struct conf_node conf_check_metrics_node(const struct conf_check *check);
 
 /* The address of NODE (forward), with its mode; one that meets an earlier one
  * is a mistake. false: reported, or no memory; *LISTEN means nothing. */

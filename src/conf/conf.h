@@ -85,6 +85,7 @@ enum conf_protocol {
 struct conf_listen {
     char *text;                  /* as written, for messages */
     enum conf_protocol protocol; /* but for HTTP there is one route, "/" */
+    bool is_hidden;              /* of `set metrics`: no forward is written */
     enum conf_presence presence;
     mode_t mode; /* of the socket file of a unix: address (AF_UNIX, a path
                   * that is absolute and ends with NUL): 0666 unless written */
@@ -98,6 +99,9 @@ struct conf_listen {
     size_t n_methods;
     struct conf_where where;
 };
+
+/* The module that serves `set metrics`; nobody else's can be named so. */
+#define CONF_METRICS_NAME "cardea-metrics"
 
 /* What a module is; each is an option of the same name. */
 enum conf_module_kind {
@@ -148,6 +152,7 @@ struct conf_entries {
 struct conf_module {
     char *name; /* [a-z0-9][a-z0-9_-]*, at most 32 bytes */
     enum conf_module_kind kind;
+    bool is_hidden; /* not the user's own: of `set metrics` */
     enum conf_presence presence;
     char **argv;  /* NULL-terminated; words of the command, no shell; NULL: none
                    * (with address; wsgi, scripts) */
@@ -233,8 +238,10 @@ struct conf {
     char *domain; /* lower case; the site's own name, for requests that name no
                    * host; NULL: none */
     char *user;   /* workers run as; NULL: "nobody" when root */
-    char *run_folder;   /* NULL: chosen by the keeper */
-    char *state_folder; /* NULL: chosen by the keeper */
+    char *run_folder;    /* NULL: chosen by the keeper */
+    char *metrics;       /* the address of their page; NULL: there is none */
+    bool metrics_public; /* other machines may reach it */
+    char *state_folder;  /* NULL: chosen by the keeper */
 };
 
 /* What the command line adds to a file. */

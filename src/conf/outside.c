@@ -7,7 +7,9 @@
 #include <limits.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -131,6 +133,27 @@ outside_group(void *ctx, const char *name)
            found;
 }
 
+/* Where our own program lies. One that an upgrade has replaced since is told of
+ * with a word behind it. */
+static void
+find_self(char self[PATH_MAX])
+{
+    static const char gone[] = " (deleted)";
+    ssize_t n = readlink("/proc/self/exe", self, PATH_MAX - 1);
+
+    if (n <= 0) {
+        /* not reached: there is /proc, or not much of Cardea runs */
+        snprintf(self, PATH_MAX, "/usr/bin/cardea");
+        return;
+    }
+    self[n] = '\0';
+    if ((size_t)n >= sizeof(gone) &&
+        strcmp(self + n - (sizeof(gone) - 1), gone) == 0) {
+        /* not reached: an upgrade: by hand */
+        self[(size_t)n - (sizeof(gone) - 1)] = '\0';
+    }
+}
+
 int
 conf_outside_real(struct conf_outside *outside, char *folder)
 {
@@ -149,5 +172,6 @@ conf_outside_real(struct conf_outside *outside, char *folder)
         .user = outside_user,
         .group = outside_group,
     };
+    find_self(outside->self);
     return 0;
 }

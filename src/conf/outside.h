@@ -2,6 +2,7 @@
  * only, so that tests and the fuzzer need no files, users or root. */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,9 +19,10 @@ enum conf_file {
 
 struct conf_outside {
     void *ctx;
-    bool is_root;       /* may processes be given other users? */
-    const char *folder; /* absolute: where a relative file name starts */
-    const char *path;   /* $PATH */
+    bool is_root;        /* may processes be given other users? */
+    const char *folder;  /* absolute: where a relative file name starts */
+    const char *path;    /* $PATH */
+    char self[PATH_MAX]; /* the program of `cardea`, absolute */
     /* What PATH (absolute) is: enum conf_file, or a negative errno. */
     int (*file)(void *ctx, const char *path);
     /* Reads the plain file at PATH into BUFFER, at most SIZE bytes; what it is

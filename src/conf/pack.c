@@ -198,6 +198,7 @@ pack_conf(struct pack *p, const struct conf *conf)
     TEXT(p, at, struct conf, file, conf);
     TEXT(p, at, struct conf, folder, conf);
     TEXT(p, at, struct conf, domain, conf);
+    TEXT(p, at, struct conf, metrics, conf);
     TEXT(p, at, struct conf, user, conf);
     TEXT(p, at, struct conf, run_folder, conf);
     TEXT(p, at, struct conf, state_folder, conf);

@@ -153,10 +153,10 @@ static void
 print_setting(const struct conf *conf, const char *name, const void *member,
               char kind, const char *unset, struct conf_where where, FILE *out)
 {
-    const char *text = kind == 'W' ? *(char *const *)member : NULL;
+    bool is_text = kind == 'W' || kind == 'A';
+    const char *text = is_text ? *(char *const *)member : NULL;
 
-    if ((kind == 'W' && !text) ||
-        (kind == 'C' && *(const uint64_t *)member == 0)) {
+    if ((is_text && !text) || (kind == 'C' && *(const uint64_t *)member == 0)) {
         fprintf(out, "# %s: %s" KEEP "default\n", name,
                 kind == 'C' ? "one a CPU" : unset);
         return;
@@ -172,18 +172,20 @@ print_setting(const struct conf *conf, const char *name, const void *member,
         fputs(*(const bool *)member ? "on" : "off", out);
     } else {
         conf_print_word(text, out);
+        fputs(kind == 'A' && conf->metrics_public ? " public" : "", out);
     }
     print_origin(conf, where, out);
 }
 
 /* Kinds of settings.def: bytes, a time, a number, a switch, words. */
-#define KIND_SIZE   'B'
-#define KIND_TIME   'T'
-#define KIND_COUNT  'C'
-#define KIND_SWITCH 'S'
-#define KIND_USER   'W'
-#define KIND_PATH   'W'
-#define KIND_NAME   'W'
+#define KIND_SIZE    'B'
+#define KIND_TIME    'T'
+#define KIND_COUNT   'C'
+#define KIND_SWITCH  'S'
+#define KIND_USER    'W'
+#define KIND_PATH    'W'
+#define KIND_NAME    'W'
+#define KIND_ADDRESS 'A'
 
 static void
 print_settings(const struct conf *conf, FILE *out)
@@ -487,9 +489,13 @@ conf_print(const struct conf *conf, FILE *out)
     fputc('\n', out);
     print_settings(conf, out);
     for (size_t i = 0; i < conf->n_modules; i++) {
-        print_module(conf, &conf->modules[i], out);
+        if (!conf->modules[i].is_hidden) {
+            print_module(conf, &conf->modules[i], out);
+        }
     }
     for (size_t i = 0; i < conf->n_listens; i++) {
-        print_listen(conf, &conf->listens[i], out);
+        if (!conf->listens[i].is_hidden) {
+            print_listen(conf, &conf->listens[i], out);
+        }
     }
 }

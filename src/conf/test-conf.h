@@ -145,6 +145,7 @@ fake_user(void *ctx, const char *name)
 static const struct conf_outside __attribute__((unused)) fake_plain = {
     .folder = "/etc",
     .path = "relative::/usr/bin:/bin",
+    .self = "/usr/bin/cardea",
     .file = fake_file,
     .read = fake_read,
     .list = fake_list,
@@ -156,6 +157,7 @@ static const struct conf_outside __attribute__((unused)) fake_root = {
     .is_root = true,
     .folder = "/etc",
     .path = "/usr/bin",
+    .self = "/usr/bin/cardea",
     .file = fake_file,
     .read = fake_read,
     .list = fake_list,

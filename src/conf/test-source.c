@@ -421,6 +421,49 @@ test_unix(void **state)
     conf_free(conf);
 }
 
+/* What `set metrics` stands for, and that it is printed as it was written. */
+static void
+test_metrics(void **state)
+{
+    static const char *const rows[][2] = {
+        {"127.0.0.1:9464", "set metrics 127.0.0.1:9464  # app/x.conf:1\n"},
+        {"127.1.2.3:9464", "set metrics 127.1.2.3:9464  # app/x.conf:1\n"},
+        {"[::1]:9464", "set metrics [::1]:9464  # app/x.conf:1\n"},
+        {"unix:/run/m", "set metrics unix:/run/m  # app/x.conf:1\n"},
+        {":9464 public", "set metrics :9464 public  # app/x.conf:1\n"},
+        {"10.0.0.1:9464 public",
+         "set metrics 10.0.0.1:9464 public  # app/x.conf:1\n"},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        char text[200];
+        size_t len;
+
+        snprintf(text, sizeof(text),
+                 "set metrics %s\nforward http :80 to /a.door\n", rows[i][0]);
+        struct conf *conf = parse_good(&fake_plain, text);
+        assert_int_equal(conf->n_modules, 1);
+        assert_string_equal(conf->modules[0].name, "cardea-metrics");
+        assert_true(conf->modules[0].is_hidden);
+        assert_string_equal(conf->modules[0].argv[0], "/usr/bin/cardea");
+        assert_string_equal(conf->modules[0].argv[1], "metrics");
+        assert_string_equal(conf->modules[0].argv[3], "/etc/app/x.conf");
+        assert_null(conf->modules[0].argv[4]);
+        assert_int_equal(conf->n_listens, 2);
+        assert_false(conf->listens[0].is_hidden);
+        assert_true(conf->listens[1].is_hidden);
+        assert_int_equal(conf->listens[1].n_routes, 1);
+        char *printed = NULL;
+        FILE *out = open_memstream(&printed, &len);
+        conf_print(conf, out);
+        fclose(out);
+        assert_non_null(strstr(printed, rows[i][1]));
+        assert_null(strstr(printed, "cardea-metrics"));
+        free(printed);
+        conf_free(conf);
+    }
+}
+
 static void
 test_domain(void **state)
 {
@@ -569,6 +612,7 @@ test_print(void **state)
         "set queue 1024  # default\n"
         "set heirs 2  # default\n"
         "set core-files off  # default\n"
+        "# metrics: none  # default\n"
         "# domain: none  # default\n"
         "# user: nobody, where Cardea is started as root  # default\n"
         "# run-folder: chosen at the start  # default\n"
@@ -678,6 +722,7 @@ main(void)
         cmocka_unit_test(test_crowd),
         cmocka_unit_test(test_unix),
         cmocka_unit_test(test_domain),
+        cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_print_again),
         cmocka_unit_test(test_print),
         cmocka_unit_test(test_print_macros),
