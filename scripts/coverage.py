@@ -29,7 +29,8 @@ BUILD = "build-coverage"
 PARSERS = (
     "src/http/*.c", "src/conf/*.c", "src/conf/*.y", "src/conf/*.l",
     "shims/cgi.c", "shims/fcgi.c", "shims/hop.c", "src/ctl/elf-kind.c",
-    "src/cohort/lines.c", "src/cohort/tag.c", "src/cohort/asked.c",
+    "src/cohort/lines.c", "src/cohort/tag.c", "src/cohort/ended.c",
+    "src/cohort/asked.c",
     "src/door/sys.c", "src/door/server.c", "src/door/channel_server.c",
     "src/door/ring_server.c", "src/door/ring.c", "src/door/client.c",
     "src/app/cardea.c",

@@ -200,6 +200,30 @@ def test_the_end_of_a_copy_is_told(cardea, query, cause):
     assert server.request("/").status == 200
 
 
+def test_a_thread_past_its_time_is_told(cardea):
+    """It cannot be killed, as others serve beside it: it is in sight."""
+    server = cardea("""
+        module app { run "$PROGRAMS/sleep"; timeout 300ms }
+        forward http 127.0.0.1:$PORT to app
+    """)
+    assert server.request("/?ms=600000").status == 504
+
+    def told(*words):
+        return verb(server, *words)
+
+    until(lambda: sample(told("metrics"), "cardea_copies", app="app",
+                         state="stuck") == 1)
+    assert sample(told("metrics"), "cardea_copies", app="app",
+                  state="busy") == 0
+    module, = json.loads(told("status", "--json"))["modules"]
+    assert module["stuck"] == 1
+    assert "  stuck: 1 calls run on after their time\n" in told("status")
+    assert re.search(r"^app .* 1 stuck$", told("top"), re.M)
+    assert "1 of them are stuck" in told("why", "app")
+    # Others are served beside it.
+    assert server.request("/?ms=1").status == 200
+
+
 def test_a_command_past_its_time_is_told(cardea):
     server = cardea("""
         module app { exec plain "sleep 1234567"; timeout 700ms }

@@ -101,6 +101,7 @@ put_calls(struct log_line *line, const struct tally_sum *sum)
     log_num(line, "busy",
             sum->threads_high > 0 ? MIN_OF(running, (uint64_t)sum->threads)
                                   : running);
+    log_num(line, "stuck", sum->overdue);
     log_num(line, "waiting", unclaimed + sum->queued);
     log_num(line, "in_flight", sum->in_flight);
     log_num(line, "calls", sum->calls);

@@ -255,6 +255,7 @@ json_calls(struct json *j, const struct tally_sum *sum)
     json_num(j, "calls", sum->calls);
     json_num(j, "in_flight", sum->in_flight);
     json_num(j, "queued", sum->queued);
+    json_num(j, "stuck", sum->overdue);
     json_ms(j, "run_ms", sum->run_ns);
     json_ms(j, "wait_ms", sum->wait_ns);
     json_ms(j, "median_run_ms", sum->median_ns);
@@ -622,6 +623,10 @@ text_causes(FILE *out, const char *before, const struct tally_sum *sum,
 static void
 text_errors(FILE *out, const struct tally_sum *sum)
 {
+    if (sum->overdue > 0) {
+        fprintf(out, "  stuck: %llu calls run on after their time\n",
+                (unsigned long long)sum->overdue);
+    }
     text_causes(out, "  errors: ", sum, true);
     text_causes(out, "  client errors: ", sum, false);
 }

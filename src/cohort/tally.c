@@ -158,6 +158,7 @@ tallies_sum(const struct tallies *t, size_t target)
         sum.in_flight += read_small(&block->in_flight, RING_SLOTS);
         sum.unclaimed += read_small(&block->unclaimed, RING_SLOTS);
         sum.queued += read_small(&block->queued, QUEUED_MAX);
+        sum.overdue += read_small(&block->overdue, RING_SLOTS);
         sum.median_ns = MAX_OF(sum.median_ns, read_count(&block->median_ns));
         sum.threads =
             MAX_OF(sum.threads, read_small(&block->threads, THREADS_MAX));

@@ -16,7 +16,7 @@ struct tally_sum {
     uint64_t run_ns, wait_ns;
     uint64_t wait[HISTOGRAM_N], run[HISTOGRAM_N];
     uint64_t causes[CAUSE_N];
-    uint64_t in_flight, unclaimed, queued;
+    uint64_t in_flight, unclaimed, queued, overdue;
     uint64_t median_ns;             /* the largest that a worker knows */
     uint32_t threads, threads_high; /* the largest that a worker knows */
 };

@@ -68,7 +68,7 @@ enum shape {
     CLASSES, /* 2xx to 5xx */
     LIST,    /* "word:count,...": a label REASON each */
     BUCKETS, /* a histogram, and the field of its sum */
-    STATES,  /* copies: busy, idle, starting */
+    STATES,  /* copies: busy, stuck, idle, starting */
 };
 
 static const struct family {
@@ -198,12 +198,14 @@ put_states(struct metrics *m, const struct family *family, const char *key)
 {
     unsigned long long copies = fields_num(&m->f, "copies");
     unsigned long long busy = fields_num(&m->f, "busy");
+    unsigned long long stuck = fields_num(&m->f, "stuck");
     const char *state = fields_text(&m->f, "state");
     const struct {
         const char *word;
         unsigned long long n;
     } states[] = {
-        {"busy", busy},
+        {"busy", busy > stuck ? busy - stuck : 0},
+        {"stuck", stuck},
         {"idle", copies > busy ? copies - busy : 0},
         {"starting", strcmp(state, "starting") == 0},
         {"ending",

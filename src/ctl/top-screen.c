@@ -82,6 +82,7 @@ add_row(struct top_sample *s, const struct fields *f, bool calls)
     row->copies = fields_num(f, "copies");
     row->copies_high = fields_num(f, "copies_high");
     row->busy = fields_num(f, "busy");
+    row->stuck = fields_num(f, "stuck");
     row->waiting = fields_num(f, "waiting");
     row->requests = fields_num(f, "requests");
     row->errors = sum_causes(f, "errors");
@@ -291,6 +292,7 @@ static void
 put_row(FILE *out, const struct top_row *row, int columns)
 {
     const char *last = row->last_end;
+    char stuck[32];
     int n = plain_put_short(out, row->name, FIRST_MIN);
 
     fprintf(out, "%*s", FIRST_MIN - n, "");
@@ -306,6 +308,10 @@ put_row(FILE *out, const struct top_row *row, int columns)
     put_size(out, row->rss_kb);
     if (row->state[0] != '\0' && strcmp(row->state, "running") != 0) {
         last = row->state;
+    }
+    if (row->stuck > 0) { /* what is, before what was */
+        snprintf(stuck, sizeof(stuck), "%" PRIu64 " stuck", row->stuck);
+        last = stuck;
     }
     if (columns >= LAST_AT + 9) {
         fputc(' ', out);

@@ -16,7 +16,8 @@ struct fields;
 
 struct top_row {
     char name[128], state[16], last_end[40];
-    uint64_t copies, copies_high, busy, waiting, requests, errors, rss_kb;
+    uint64_t copies, copies_high, busy, stuck, waiting, requests, errors,
+        rss_kb;
     uint64_t starts;
     uint64_t run[HISTOGRAM_N], wait[HISTOGRAM_N];
     bool calls; /* a module or a door: has copies */

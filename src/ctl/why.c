@@ -409,6 +409,12 @@ print_module(struct why *why, const char *name)
             (unsigned long long)fields_num(f, "waiting"),
             (unsigned long long)fields_num(f, "calls"),
             (unsigned long long)fields_num(f, "median_us"));
+    if (fields_num(f, "stuck") > 0) {
+        fprintf(out,
+                "  %llu of them are stuck: their calls were to be answered "
+                "before now\n",
+                (unsigned long long)fields_num(f, "stuck"));
+    }
     if (fields_text(f, "ends")[0] != '\0') {
         fputs("  its processes ended so often: ", out);
         plain_put(out, fields_text(f, "ends"));

@@ -560,6 +560,24 @@ ring_in_flight(const struct ring *r)
     return n;
 }
 
+/* The calls that nobody has claimed are not told apart from the others: as many
+ * as they are may be of those that nobody waits for. */
+uint32_t
+ring_n_overdue(const struct ring *r, uint64_t now)
+{
+    uint32_t n = 0, all = ring_in_flight(r), unclaimed = ring_n_unclaimed(r);
+
+    if (!r->request || all <= unclaimed) {
+        return 0;
+    }
+    for (uint32_t slot = 0; slot < RING_SLOTS; slot++) {
+        n += ring_is_in_flight(r, slot) &&
+             ring_slot_owner(r, slot) == RING_NO_OWNER &&
+             ring_entry(r, slot)->deadline <= now;
+    }
+    return n < all - unclaimed ? n : all - unclaimed;
+}
+
 bool
 ring_is_busy(const struct ring *r)
 {

@@ -216,6 +216,9 @@ bool ring_is_busy(const struct ring *r);
 bool ring_is_waiting(const struct ring *r);
 /* How many of them were not claimed, by the server's own word. */
 uint32_t ring_n_unclaimed(const struct ring *r);
+/* How many of those that were claimed nobody waits for, and NOW is past their
+ * deadlines: threads that do not come back. */
+uint32_t ring_n_overdue(const struct ring *r, uint64_t now);
 /* Was the call that was the NUMBERth to be published (r->pub before
  * ring_publish) taken by a thread of the server? */
 bool ring_was_claimed(const struct ring *r, uint32_t number);

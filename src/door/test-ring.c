@@ -342,7 +342,13 @@ test_withdraw(void **state)
     slot = test_ring_post(t, BYTES, "b", 1, 0);
     ring_flush(&t->r);
     assert_int_equal(sem_wait(&inside), 0);
+    /* Its thread is overdue only when nobody waits, and the time is over. */
+    uint64_t due = ring_entry(&t->r, slot)->deadline;
+    assert_int_equal(ring_n_overdue(&t->r, due), 0);
     ring_withdraw(&t->r, slot);
+    ring_slot_disown(&t->r, slot);
+    assert_int_equal(ring_n_overdue(&t->r, due - 1), 0);
+    assert_int_equal(ring_n_overdue(&t->r, due), 1);
     sem_post(&go_on);
     assert_true(test_ring_wait(t));
     assert_int_equal(t->answered[0], slot);

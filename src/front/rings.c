@@ -143,6 +143,10 @@ rings_look(struct worker *w)
             t->unclaimed = unclaimed;
             t->queued = waiting_n(w, g);
         }
+        uint32_t overdue = ring_n_overdue(&w->rings[g], w->now);
+        if (t->overdue != overdue) {
+            t->overdue = overdue;
+        }
         if (t->threads != now || t->threads_high != most) {
             t->threads = now;
             t->threads_high = most;

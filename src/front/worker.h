@@ -58,7 +58,8 @@ struct tally {
     /* Published calls that no thread has taken, as fresh; and requests that
      * wait in the worker, for their door or for their turn. */
     _Atomic uint32_t unclaimed, queued;
-    uint32_t spare32;
+    /* Calls that a thread or a copy is still at after their deadline. */
+    _Atomic uint32_t overdue;
     _Atomic uint64_t causes[CAUSE_N];
     /* How long requests waited for a thread that takes them, and how long the
      * procedure then ran; and about the median of its latest runs, ns. */
