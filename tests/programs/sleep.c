@@ -1,5 +1,6 @@
 /* Sleeps for ?ms=N milliseconds, says so on standard error before, computes for
- * ?us=N microseconds, and answers then. */
+ * ?us=N microseconds, and answers then. Who computes only says nothing: waiting
+ * for who writes there is sleep, too. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,8 +17,8 @@ slow(struct cardea_request *r)
 
     cardea_param(r, "ms", text, sizeof(text));
     ms = strtol(text, NULL, 10);
-    fprintf(stderr, "sleeping %ld\n", ms);
     if (ms > 0) {
+        fprintf(stderr, "sleeping %ld\n", ms);
         usleep((useconds_t)ms * 1000);
     }
     if (cardea_param(r, "us", text, sizeof(text)) >= 0) {
