@@ -142,6 +142,33 @@ def test_who_half_closes_with_the_request_is_answered(server):
         assert wire.reply().status == 200
 
 
+def test_who_half_closes_right_after_a_slow_body_is_answered(server):
+    with Stalled(server) as app:
+        app.call(RING, "ring")
+
+        def in_time():
+            """A connection that was closed so; None: we were late ourselves."""
+            wire = Wire(server.port)
+            app.wires.append(wire)
+            wire.send(b"POST /slow HTTP/1.1\r\nHost: a\r\n"
+                      b"Content-Length: 2\r\n\r\na")
+            began = time.monotonic()
+            until(lambda: time.monotonic() - began > 0.2)
+            waiting = app.numbers()[1]
+            began = time.monotonic()
+            wire.send(b"b")
+            until(lambda: app.numbers()[1] > waiting)
+            wire.half_close()
+            return wire if time.monotonic() - began < 0.08 else None
+
+        wire = until(in_time, what="an end within 80 ms")
+        # What comes later is seen later.
+        app.call(1, "later")
+        until(lambda: app.numbers()[1] >= 2)
+        app.go_on()
+        assert wire.reply().status == 200
+
+
 def test_waiting_calls_go_on_in_the_heir(server):
     with Stalled(server) as app:
         app.call(RING + 30, "a")

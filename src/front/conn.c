@@ -751,10 +751,8 @@ conn_event(struct worker *w, uint32_t i, uint32_t events)
         c->flags |= is_raw ? CONN_HALF | CONN_READABLE : CONN_GONE;
     }
     if (events & EPOLLRDHUP) {
-        c->flags |= CONN_HALF | CONN_READABLE;
-        if (waiting_has_left(w, c)) {
-            c->flags |= CONN_GONE;
-        }
+        bool left = !(c->flags & CONN_HALF) && waiting_has_left(w, i);
+        c->flags |= CONN_HALF | CONN_READABLE | (left ? CONN_GONE : 0);
     }
     if (events & EPOLLIN) {
         c->flags |= CONN_READABLE;

@@ -10,6 +10,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "base/util.h"
+
 #define TCP_STATES_OF_FIN_RECEIVED                                             \
     ((1u << 8) | (1u << 9) | (1u << 11) | (1u << 6)) /* CLOSE_WAIT, LAST_ACK,  \
                                                         CLOSING, TIME_WAIT */
@@ -23,6 +25,23 @@ look(int fd, struct tcp_info *info)
 
     memset(info, 0, sizeof *info);
     return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
+}
+
+bool
+counters_end_gap(int fd, uint64_t *p_ns)
+{
+    struct tcp_info info;
+
+    if (!look(fd, &info)) {
+        return false;
+    }
+    /* Both are ages. A FIN without data is an acknowledgement like others. */
+    *p_ns =
+        info.tcpi_last_data_recv > info.tcpi_last_ack_recv
+            ? (uint64_t)(info.tcpi_last_data_recv - info.tcpi_last_ack_recv) *
+                  NS_PER_MS
+            : 0;
+    return true;
 }
 
 bool

@@ -15,3 +15,9 @@ struct counters {
  * from its birth: an urgent byte would shift what was read. false: FD is no TCP
  * socket, or the counters did not stand still in a thousand looks. tcp(7). */
 bool counters_read(int fd, struct counters *out);
+
+/* The peer of FD has said that it sends no more: *P_NS is how long after its
+ * last byte, as the kernel saw both come (and in its milliseconds), whenever
+ * that is noticed here. Too much if it has acknowledged something since. false:
+ * FD is no TCP socket. */
+bool counters_end_gap(int fd, uint64_t *p_ns);

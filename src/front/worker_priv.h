@@ -354,8 +354,9 @@ void waiting_refuse(struct worker *w, uint32_t i, enum reply_cause cause);
  */
 void waiting_forget(struct worker *w);
 void waiting_add(struct worker *w, uint32_t i);
-/* The client of C sends no more. Has it left, and its call not begun? */
-bool waiting_has_left(const struct worker *w, const struct conn *c);
+/* The client of connection I sends no more, which was not known before. Has it
+ * left, and its call not begun? */
+bool waiting_has_left(const struct worker *w, uint32_t i);
 
 /* ---- trace.c ---- */
 /* Finds the trace of R in its head H, at IN, or begins one. R has its id. */
