@@ -223,6 +223,27 @@ test_one_copy(void **state)
     site_end(s);
 }
 
+/* Nor do calls of two callers in turn bring another. */
+static void
+test_turns_are_no_crowd(void **state)
+{
+    struct site *s = site_new((struct door_copy_limits){0});
+    struct test_ring *other = ring_to(s);
+    uint32_t starts;
+
+    /* One that knows both, and the older has left. */
+    while (call(s->ring, ANSWER, 0) != call(other, ANSWER, 0)) {
+    }
+    starts = s->counts->starts;
+    for (int i = 0; i < 2000; i++) {
+        assert_true(call(s->ring, i % 2 ? ANSWER : SLEEP, 100) > 0);
+        assert_true(call(other, i % 2 ? ANSWER : SLEEP, 100) > 0);
+    }
+    assert_int_equal(s->counts->starts, starts);
+    test_ring_close(other);
+    site_end(s);
+}
+
 /* As many calls at once, as many copies; not more the second time. */
 static void
 test_high_water(void **state)
@@ -357,6 +378,12 @@ test_stopped(void **state)
     site_end(s);
 }
 
+static bool
+five_have_left(void *arg)
+{
+    return ((struct counts *)arg)->ends >= 5;
+}
+
 /* A ring that is opened later is served too; one that ends harms nobody. */
 static void
 test_rings(void **state)
@@ -373,7 +400,8 @@ test_rings(void **state)
         test_ring_close(other);
         assert_true(call(s->ring, ANSWER, 0) > 0);
     }
-    assert_true(s->counts->ends >= 5);
+    /* Each made one more than there were, and the older one leaves. */
+    assert_true(test_until(five_have_left, s->counts));
     site_end(s);
 }
 
@@ -482,13 +510,21 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_copy), cmocka_unit_test(test_high_water),
-        cmocka_unit_test(test_limit),    cmocka_unit_test(test_limit_and_rings),
-        cmocka_unit_test(test_crash),    cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_stopped),  cmocka_unit_test(test_rings),
-        cmocka_unit_test(test_large),    cmocka_unit_test(test_orphans),
-        cmocka_unit_test(test_recycled), cmocka_unit_test(test_failed_starts),
-        cmocka_unit_test(test_channel),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_one_copy),
+        cmocka_unit_test(test_turns_are_no_crowd),
+        cmocka_unit_test(test_high_water),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_limit_and_rings),
+        cmocka_unit_test(test_crash),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_rings),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_orphans),
+        cmocka_unit_test(test_recycled),
+        cmocka_unit_test(test_failed_starts),
+        cmocka_unit_test(test_channel),
+        cmocka_unit_test(test_refused),
     };
 
     setvbuf(stdout, NULL, _IOLBF, 0); /* forked with nothing unwritten */
