@@ -183,6 +183,24 @@ def assert_is_told(server, app, pid, cause, request):
         verb(server, "why", app)
 
 
+def test_why_tells_of_each_process(cardea):
+    server = cardea("""
+        set workers 1
+        module app { run "$PROGRAMS/copies" }
+        forward http 127.0.0.1:$PORT to app
+    """)
+    copy, _, parent, _ = map(int, server.request("/").text.split())
+    lines = re.findall(r"^  process (\d+) (.*), with (\d+) threads and \d+ KB; "
+                       r"started (\S+) by the (\w+)$",
+                       verb(server, "why", "app"), re.M)
+    found = {int(pid): rest for pid, *rest in lines}
+    assert found[parent][3] == "keeper" and found[copy][3] == "module"
+    assert found[copy][:2] == ["waits", "1"]
+    told = json.loads(verb(server, "why", "--json", "app"))["processes"]
+    assert {parent, copy} <= {p["pid"] for p in told}
+    assert all(abs(p["started_s"] - time.time()) < 600 for p in told)
+
+
 @pytest.mark.parametrize("query, cause", [
     ("ms=60000", "deadline"), ("signal=10", "signal-USR1"),
     ("exit=3", "exit-3")])

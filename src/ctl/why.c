@@ -387,6 +387,51 @@ take_module(struct why *why, const char *line, void *arg)
     }
 }
 
+/* Its processes now, the keeper's child first. */
+static void
+print_copies(struct why *why, pid_t pid)
+{
+    struct why_copy copies[WHY_COPIES];
+    size_t n = why_copies(pid, copies);
+    FILE *out = why->ctl->out;
+
+    for (size_t i = 0; i < n; i++) {
+        time_t at = (time_t)copies[i].started_s;
+        struct tm tm = {0};
+        char when[32] = "";
+
+        if (gmtime_r(&at, &tm) != NULL) {
+            strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+        }
+        fprintf(out,
+                "  process %d %s, with %llu threads and %llu KB; started %s "
+                "%s\n",
+                (int)copies[i].pid, copies[i].state,
+                (unsigned long long)copies[i].threads,
+                (unsigned long long)copies[i].rss_kb, when,
+                i == 0 ? "by the keeper" : "by the module");
+    }
+}
+
+static void
+json_copies(struct json *j, pid_t pid)
+{
+    struct why_copy copies[WHY_COPIES];
+    size_t n = pid > 0 ? why_copies(pid, copies) : 0;
+
+    json_list(j, "processes");
+    for (size_t i = 0; i < n; i++) {
+        json_object(j, NULL);
+        json_num(j, "pid", (uint64_t)copies[i].pid);
+        json_text(j, "state", copies[i].state);
+        json_num(j, "threads", copies[i].threads);
+        json_num(j, "rss_kb", copies[i].rss_kb);
+        json_num(j, "started_s", copies[i].started_s);
+        json_object_end(j);
+    }
+    json_list_end(j);
+}
+
 static void
 print_module(struct why *why, const char *name)
 {
@@ -409,6 +454,9 @@ print_module(struct why *why, const char *name)
             (unsigned long long)fields_num(f, "waiting"),
             (unsigned long long)fields_num(f, "calls"),
             (unsigned long long)fields_num(f, "median_us"));
+    if (fields_num(f, "pid") > 0) {
+        print_copies(why, (pid_t)fields_num(f, "pid"));
+    }
     if (fields_num(f, "stuck") > 0) {
         fprintf(out,
                 "  %llu of them are stuck: their calls were to be answered "
@@ -464,6 +512,8 @@ why_this_module(struct why *why, const char *name)
     json_init(&j, why->ctl->out);
     json_object(&j, NULL);
     json_line(why, &j, "module", why->numbers);
+    (void)fields_parse(&why->f, why->numbers);
+    json_copies(&j, (pid_t)fields_num(&why->f, "pid"));
     json_kept(why, &j, "events", &why->events);
     json_kept(why, &j, "output", &why->output);
     json_kept(why, &j, "requests", &why->failed);
