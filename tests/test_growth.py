@@ -134,6 +134,19 @@ def test_a_floor_is_there_before_the_first_call(cardea):
     until(lambda: server.threads(app) == 7, what="6 threads, and who listens")
 
 
+def test_down_to_one_thread_with_several_workers(cardea):
+    """Each worker has a ring, which one thread attends; not for ever."""
+    server = cardea(threads().replace(ONE_RING, "set workers 3\n"))
+    app, = server.modules("sleep")
+    at_once(server, 12, "/?ms=200")
+    assert server.threads(app) > 3
+    until(lambda: server.threads(app) == 2, limit=60,  # one listens
+          what="one thread alone")
+    begun = time.monotonic()
+    at_once(server, 12, "/?ms=10")
+    assert time.monotonic() - begun < 5
+
+
 def test_down_to_no_copy_and_one_comes_for_a_call(cardea):
     """The warm parent stays; a call waits for a fork alone."""
     server = cardea(copies("floor 0; idle 1h"))

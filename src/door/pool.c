@@ -193,6 +193,14 @@ pool_assign_locked(struct source *src)
 }
 
 void
+pool_no_door_locked(void)
+{
+    for (struct thread *t = door_server.shared.idle; t; t = t->idle_next) {
+        door_futex_wake(&t->wake, 1, false);
+    }
+}
+
+void
 pool_rouse_locked(struct source *src)
 {
     struct thread *t = atomic_load(&src->attendant);
@@ -502,12 +510,42 @@ leave_idle(struct thread *t)
     place(t, stays ? -1 : atomic_load(&given->cpu));
 }
 
-/* Parks as the attendant of T's source. false: somebody attends it already. */
+/* T is idle. One of ours stays while there is a door. */
+static bool
+may_leave(const struct thread *t)
+{
+    pthread_mutex_lock(&door_server.lock);
+    uint32_t stay = MAX_OF(door_server.growth.floor, 1);
+    bool may =
+        !t->is_users && (door_server.n_threads > stay || !door_server.doors);
+    pthread_mutex_unlock(&door_server.lock);
+    return may;
+}
+
+/* How long T waits for a call until it is one too many; 0: for ever. */
+static uint64_t
+patience(const struct thread *t)
+{
+    uint64_t quiet;
+
+    if (!may_leave(t)) {
+        return 0;
+    }
+    pthread_mutex_lock(&door_server.lock);
+    quiet = door_server.growth.quiet_ns;
+    pthread_mutex_unlock(&door_server.lock);
+    return quiet;
+}
+
+/* Parks as the attendant of T's source. false: somebody attends it already, or
+ * it has been quiet for so long that none needs to. */
 static bool
 attend(struct thread *t)
 {
     struct source *src = t->src;
     struct thread *none = NULL;
+    uint64_t limit = t->pool == &door_server.shared ? patience(t) : 0;
+    int e = 0;
 
     if (!atomic_compare_exchange_strong(&src->attendant, &none, t)) {
         return false;
@@ -523,7 +561,7 @@ attend(struct thread *t)
     set_parked(src, true);
     atomic_thread_fence(memory_order_seq_cst);
     if (!source_has_work(src) && !atomic_load(&src->dead)) {
-        door_futex_wait_two(src->bell, seen, &t->wake);
+        e = door_futex_wait_two(src->bell, seen, &t->wake, limit);
     }
     set_parked(src, false);
     atomic_store_explicit(&src->attendant, NULL, memory_order_release);
@@ -531,19 +569,7 @@ attend(struct thread *t)
     if (t->src && t->src->kind == SOURCE_RING) {
         t->run_start = door_now();
     }
-    return true;
-}
-
-/* T is idle. One of ours stays while there is a door. */
-static bool
-may_leave(const struct thread *t)
-{
-    pthread_mutex_lock(&door_server.lock);
-    uint32_t stay = MAX_OF(door_server.growth.floor, 1);
-    bool may =
-        !t->is_users && (door_server.n_threads > stay || !door_server.doors);
-    pthread_mutex_unlock(&door_server.lock);
-    return may;
+    return e != ETIMEDOUT || t->src != src;
 }
 
 /* Parks with no source. false: the thread has been idle for long enough, and
@@ -552,16 +578,15 @@ static bool
 rest(struct thread *t)
 {
     bool given, leaves = false;
-    uint64_t quiet;
 
     place(t, -1);
     pthread_mutex_lock(&door_server.lock);
     idle_push_locked(t);
-    quiet = door_server.growth.quiet_ns;
     pthread_mutex_unlock(&door_server.lock);
     while (atomic_load(&t->wake) == 0 && !leaves) {
+        uint64_t limit = patience(t);
         int e =
-            door_futex_wait(&t->wake, 0, t->is_users ? NEVER_NS : quiet, false);
+            door_futex_wait(&t->wake, 0, limit > 0 ? limit : NEVER_NS, false);
         leaves = e == ETIMEDOUT && may_leave(t);
     }
     pthread_mutex_lock(&door_server.lock);

@@ -81,6 +81,9 @@ server_free_unused_locked(void)
         source_unref(d->unref);
         free(d);
     }
+    if (!door_server.doors) {
+        pool_no_door_locked();
+    }
 }
 
 void

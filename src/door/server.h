@@ -333,6 +333,8 @@ void pool_no_cancel(struct source *src);
 /* Gives SRC to a parked thread of its door's pool. false: none is parked. Lock
  * held. */
 bool pool_assign_locked(struct source *src);
+/* The last door has gone: the last thread need not stay. Lock held. */
+void pool_no_door_locked(void);
 /* The letter of PID's state in proc_pid_stat(5): 'R' it computes, 'T' it is
  * stopped, 't' it is traced; 0: there is none. */
 char pool_process_state(pid_t pid);

@@ -109,23 +109,30 @@ door_futex_wait_any(const struct door_futex *words, uint32_t n,
                            (uint32_t)words[0].value, 50000000u, true);
 }
 
-void
+int
 door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
-                    _Atomic uint32_t *own)
+                    _Atomic uint32_t *own, uint64_t timeout_ns)
 {
+    uint64_t until = timeout_ns + door_now();
+    struct timespec ts = {(time_t)(until / 1000000000u),
+                          (long)(until % 1000000000u)};
     struct door_futex both[2] = {door_futex_on(shared, value),
                                  door_futex_on(own, 0)};
 
     both[1].flags |= FUTEX_PRIVATE_FLAG;
-    if (syscall(SYS_futex_waitv, both, 2, 0, NULL, CLOCK_MONOTONIC) >= 0 ||
-        !lacks_waitv(errno)) {
-        return;
+    if (syscall(SYS_futex_waitv, both, 2, 0, timeout_ns > 0 ? &ts : NULL,
+                CLOCK_MONOTONIC) >= 0) {
+        return 0;
+    }
+    if (!lacks_waitv(errno)) {
+        return errno == ETIMEDOUT ? ETIMEDOUT : 0;
     }
     /* not reached: older kernels than 5.16, and some sandboxes */
     if (atomic_load(own) == 0) {
         /* not reached: older kernels than 5.16, and some sandboxes */
         door_futex_wait(shared, value, 50000000u, true);
     }
+    return 0;
 }
 
 void

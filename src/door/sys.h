@@ -24,10 +24,12 @@ int door_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns,
                     bool shared);
 
 /* Waits while *SHARED == VALUE and *OWN == 0 (OWN is private memory: a second
- * way to be woken, out of reach of whoever shares the first word). Without
- * futex_waitv (5.16; some sandboxes) it waits on SHARED for at most 50 ms. */
-void door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
-                         _Atomic uint32_t *own);
+ * way to be woken, out of reach of whoever shares the first word), at most
+ * TIMEOUT_NS; 0: without a limit. ETIMEDOUT: that was all; 0: look again.
+ * Without futex_waitv (5.16; some sandboxes) it waits on SHARED for at most 50
+ * ms. */
+int door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
+                        _Atomic uint32_t *own, uint64_t timeout_ns);
 
 /* Words to wait on, of memory that processes share: as the kernel takes them
  * (struct futex_waitv of futex_waitv(2)). */
