@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Records a terminal in which a download goes on while its worker is killed.
+"""Records a terminal in which something is shown.
 
-    python3 bench/recording.py --build build-release docs/heirs.cast
+    python3 bench/recording.py --build build-release heirs docs/heirs.cast
+    python3 bench/recording.py --build build-release growth docs/growth.cast
 
-The commands are run, one after another, by sh(1), and shown with what they
-print and when (the format is asciicast 2: `asciinema play docs/heirs.cast`).
-The exit status is 1, and nothing is written, if the sum of what was downloaded
-is not that of the file, or the worker was not replaced three times.
+heirs: a download goes on while its worker is killed. growth: a program that
+nobody sized gets 40 requests at once, and falls back to one thread. The
+commands are run, one after another, by sh(1), and shown with what they print
+and when (the format is asciicast 2: `asciinema play docs/heirs.cast`). The exit
+status is 1, and nothing is written, if the sum of what was downloaded is not
+that of the file, or the worker was not replaced three times; if the program did
+not grow to 30 threads, or not fall back.
 """
 
 import argparse
@@ -14,6 +18,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,7 +30,12 @@ MB = 1 << 20
 SIZE = 96 * MB
 RATE = "16M"
 
-CONF = """\
+GROWTH = """\
+forward http 127.0.0.1:{port} to {{ map any / to slow }}
+module slow {{ run ./slow }}
+"""
+
+HEIRS = """\
 set workers 1
 forward http 127.0.0.1:{port} to {{ map any / to files "{folder}/www" }}
 """
@@ -33,7 +43,7 @@ forward http 127.0.0.1:{port} to {{ map any / to files "{folder}/www" }}
 
 class Terminal:
     def __init__(self, folder, build):
-        self.folder = folder
+        self.folder, self.build = folder, build
         self.path = f"{build}:{os.environ['PATH']}"
         self.began = time.monotonic()
         self.events = []
@@ -60,9 +70,8 @@ class Terminal:
         self.show(text)
         return text
 
-    def save(self, path):
-        head = {"version": 2, "width": 80, "height": 40,
-                "title": "kill -9 a worker, and the download goes on"}
+    def save(self, path, title):
+        head = {"version": 2, "width": 80, "height": 40, "title": title}
         with open(path, "w", encoding="ascii") as file:
             for line in (head, *self.events):
                 print(json.dumps(line), file=file)
@@ -89,14 +98,18 @@ def kill_thrice(terminal, got):
     return killed
 
 
-def play(terminal, conf):
-    folder = terminal.folder
-    with open(os.path.join(folder, "www", "big.bin"), "wb") as file:
-        file.write(random.Random(1).randbytes(SIZE))
-    with open(os.path.join(folder, "cardea.conf"), "w",
+def write_conf(terminal, conf):
+    with open(os.path.join(terminal.folder, "cardea.conf"), "w",
               encoding="ascii") as file:
         file.write(conf)
     terminal.began = time.monotonic()
+
+
+def play_heirs(terminal, conf):
+    folder = terminal.folder
+    with open(os.path.join(folder, "www", "big.bin"), "wb") as file:
+        file.write(random.Random(1).randbytes(SIZE))
+    write_conf(terminal, conf)
     port = re.search(r":(\d+)", conf).group(1)
     want = terminal.run("sha256sum www/big.bin").split()[0]
     server = terminal.start("exec cardea run -f cardea.conf 2>server.log &")
@@ -119,20 +132,60 @@ def play(terminal, conf):
     return same and len(set(killed)) == took_over == 3
 
 
+def threads_of(text):
+    return int(re.search(r"^slow +(\d+)", text, re.M).group(1))
+
+
+def play_growth(terminal, conf):
+    look = "cardea top -f cardea.conf </dev/null | grep -E 'NAME|slow'"
+    shutil.copy(os.path.join(terminal.build, "examples/site/slow"),
+                terminal.folder)
+    write_conf(terminal, conf)
+    port = re.search(r":(\d+)", conf).group(1)
+    terminal.run("cat cardea.conf")
+    server = terminal.start("exec cardea run -f cardea.conf 2>server.log &")
+    try:
+        server.stdout.readline()  # ready
+        seen = [threads_of(terminal.run(look))]
+        load = terminal.start(
+            "seq 80 | xargs -P 40 -I N "
+            f"curl -so /dev/null 'http://127.0.0.1:{port}/slow?ms=1500' &")
+        while load.poll() is None:
+            seen.append(threads_of(terminal.run(f"sleep 0.5; {look}")))
+        end = time.monotonic() + 90
+        while seen[-1] != 1 and time.monotonic() < end:
+            terminal.run("sleep 8")
+            seen.append(threads_of(terminal.run(look)))
+        terminal.run("cardea why slow -f cardea.conf")
+    finally:
+        server.terminate()
+        server.wait()
+    return seen[0] == seen[-1] == 1 and max(seen) >= 30
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build-release")
+    parser.add_argument("what", choices=PLAYS)
     parser.add_argument("file")
     options = parser.parse_args()
+    play, conf, title = PLAYS[options.what]
+    build = os.path.abspath(options.build)
     with tempfile.TemporaryDirectory(prefix="cardea-recording-") as folder:
         os.chmod(folder, 0o755)
         os.mkdir(os.path.join(folder, "www"), 0o755)
-        terminal = Terminal(folder, os.path.abspath(options.build))
-        conf = CONF.format(port=servers.free_port(), folder=folder)
-        good = play(terminal, conf)
+        terminal = Terminal(folder, build)
+        good = play(terminal, conf.format(port=servers.free_port(),
+                                          folder=folder, build=build))
     if good:
-        terminal.save(options.file)
+        terminal.save(options.file, title)
     sys.exit(0 if good else 1)
+
+
+PLAYS = {
+    "heirs": (play_heirs, HEIRS, "kill -9 a worker, and the download goes on"),
+    "growth": (play_growth, GROWTH, "load it: copies 1, 40, 1"),
+}
 
 
 if __name__ == "__main__":
