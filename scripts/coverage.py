@@ -43,7 +43,8 @@ NOT_PARSERS = ("*/test-*", "*/fuzz-*", "src/http/chars.c",
 # reaches nothing here that the others do not.
 TESTS = ("http-*", "conf-*", "corpus-*", "door-*", "app-*", "shims-cgi",
          "shims-fcgi", "shims-hop", "ctl-elf",
-         "cohort-lines", "cohort-tag", "cohort-asked")
+         "cohort-lines", "cohort-tag", "cohort-ended",
+         "cohort-asked")
 NOT_TESTS = ("door-pool",)
 
 REASON = re.compile(r"/\*\s*not reached:\s*(.*?)\s*(\*/|$)")
