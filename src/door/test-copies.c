@@ -8,7 +8,7 @@
 #include "door/dial.h"
 #include "door/native.h"
 
-enum what { ANSWER, SLEEP, CRASH, LEAVE, LARGE, STOP };
+enum what { ANSWER, SLEEP, CRASH, LEAVE, LARGE, STOP, MEET };
 
 struct order {
     uint64_t what, value;
@@ -18,6 +18,8 @@ struct order {
 struct counts {
     _Atomic int forks, starts, ends;
     _Atomic int fail_starts; /* as many starts fail */
+    _Atomic uint32_t came;   /* calls of MEET so far */
+    _Atomic uint32_t met;    /* as many of them as have met */
 };
 
 struct site {
@@ -26,6 +28,22 @@ struct site {
     struct counts *counts;
     struct test_ring *ring;
 };
+
+static struct counts *counts; /* in parent and copies */
+
+/* Until N have come: all sleep, and nobody looks now and then, for who waits
+ * for a CPU computes. */
+static void
+meet(uint32_t n)
+{
+    if (atomic_fetch_add(&counts->came, 1) + 1 == n) {
+        counts->met = n;
+        door_futex_wake(&counts->met, 16, true);
+    }
+    for (uint32_t seen; (seen = counts->met) < n;) {
+        door_futex_wait(&counts->met, seen, TEST_LIMIT_NS, true);
+    }
+}
 
 static void
 procedure(void *cookie, struct door_task *task)
@@ -46,6 +64,8 @@ procedure(void *cookie, struct door_task *task)
         _exit((int)o.value);
     } else if (o.what == STOP) {
         raise(SIGSTOP);
+    } else if (o.what == MEET) {
+        meet((uint32_t)o.value);
     } else if (o.what == LARGE) {
         size = o.value;
     }
@@ -136,6 +156,7 @@ site_new(struct door_copy_limits limits)
     assert_true(s->counts != MAP_FAILED);
     s->parent = fork();
     if (s->parent == 0) {
+        counts = s->counts;
         be_parent(s, &limits);
     }
     s->ring = ring_to(s);
@@ -253,7 +274,7 @@ test_high_water(void **state)
 
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 16; i++) {
-            post(s->ring, SLEEP, 200000);
+            post(s->ring, MEET, (uint64_t)(round + 1) * 16);
         }
         for (int i = 0; i < 16; i++) {
             pids[i] = answer(s->ring);
