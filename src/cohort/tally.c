@@ -25,7 +25,8 @@ tallies_init(struct tallies *t, int n_workers, size_t n_targets)
 
     t->n_workers = n_workers;
     t->n_blocks = n_targets + 1; /* of which few are ever touched */
-    t->stride = ROUND_UP(t->n_blocks * sizeof(struct tally), page);
+    t->stride = ROUND_UP(
+        sizeof(struct tally_table) + t->n_blocks * sizeof(struct tally), page);
     size = t->stride * (size_t)n_workers;
     if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
         return -errno;
@@ -59,10 +60,35 @@ tallies_deinit(struct tallies *t)
     memset(t, 0, sizeof(*t));
 }
 
-struct tally *
+struct tally_table *
 tallies_of(const struct tallies *t, int worker)
 {
-    return (struct tally *)(void *)(t->memory + t->stride * (size_t)worker);
+    return (struct tally_table *)(void *)(t->memory +
+                                          t->stride * (size_t)worker);
+}
+
+/* The first entry of TABLE from AT on that is in use; n_blocks: none is. */
+static size_t
+next_used(const struct tallies *t, const struct tally_table *table, size_t at)
+{
+    for (; at < t->n_blocks; at = (at | 63) + 1) {
+        uint64_t bits =
+            atomic_load_explicit(&table->used[at / 64], memory_order_relaxed) >>
+            (at % 64);
+
+        if (bits != 0) {
+            return MIN_OF(at + (size_t)__builtin_ctzll(bits), t->n_blocks);
+        }
+    }
+    return t->n_blocks;
+}
+
+static bool
+is_used(const struct tally_table *table, size_t at)
+{
+    return (atomic_load_explicit(&table->used[at / 64], memory_order_relaxed) >>
+                (at % 64) &
+            1) != 0;
 }
 
 void
@@ -124,11 +150,12 @@ add_block(struct tally_sum *sum, const struct tally *t)
 static uint64_t
 requests_now(const struct tallies *t, int worker)
 {
-    const struct tally *block = tallies_of(t, worker);
+    const struct tally_table *table = tallies_of(t, worker);
     uint64_t n = 0;
 
-    for (size_t i = 0; i < t->n_blocks; i++) {
-        add(&n, read_count(&block[i].requests));
+    for (size_t i = next_used(t, table, 0); i < t->n_blocks;
+         i = next_used(t, table, i + 1)) {
+        add(&n, read_count(&table->entries[i].requests));
     }
     return n;
 }
@@ -136,13 +163,15 @@ requests_now(const struct tallies *t, int worker)
 void
 tallies_fold(struct tallies *t, int worker)
 {
-    struct tally *block = tallies_of(t, worker);
+    struct tally_table *table = tallies_of(t, worker);
 
     add(&t->requests[worker], requests_now(t, worker));
-    for (size_t i = 0; i < t->n_blocks; i++) {
-        add_block(&t->base[i], &block[i]);
+    for (size_t i = next_used(t, table, 0); i < t->n_blocks;
+         i = next_used(t, table, i + 1)) {
+        add_block(&t->base[i], &table->entries[i]);
+        memset(&table->entries[i], 0, sizeof(table->entries[i]));
     }
-    memset(block, 0, t->n_blocks * sizeof(*block));
+    memset(table, 0, sizeof(*table));
 }
 
 struct tally_sum
@@ -152,8 +181,12 @@ tallies_sum(const struct tallies *t, size_t target)
     struct tally_sum sum = t->base[at];
 
     for (int i = 0; i < t->n_workers; i++) {
-        const struct tally *block = &tallies_of(t, i)[at];
+        const struct tally_table *table = tallies_of(t, i);
+        const struct tally *block = &table->entries[at];
 
+        if (!is_used(table, at)) {
+            continue;
+        }
         add_block(&sum, block);
         sum.in_flight += read_small(&block->in_flight, RING_SLOTS);
         sum.unclaimed += read_small(&block->unclaimed, RING_SLOTS);
@@ -173,7 +206,11 @@ tallies_forget(struct tallies *t, size_t target)
 {
     memset(&t->base[target + 1], 0, sizeof(t->base[0]));
     for (int i = 0; i < t->n_workers; i++) {
-        memset(&tallies_of(t, i)[target + 1], 0, sizeof(struct tally));
+        struct tally_table *table = tallies_of(t, i);
+
+        if (is_used(table, target + 1)) {
+            memset(&table->entries[target + 1], 0, sizeof(struct tally));
+        }
     }
 }
 

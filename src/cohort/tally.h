@@ -36,8 +36,8 @@ int tallies_init(struct tallies *t, int n_workers, size_t n_targets);
 /* Frees all; a zeroed one too. */
 void tallies_deinit(struct tallies *t);
 
-/* The block of WORKER, for its setup. */
-struct tally *tallies_of(const struct tallies *t, int worker);
+/* The table of WORKER, for its setup. */
+struct tally_table *tallies_of(const struct tallies *t, int worker);
 
 /* In the worker's process: the others' counters go out of reach. */
 void tallies_keep_only(struct tallies *t, int worker);

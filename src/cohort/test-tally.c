@@ -12,6 +12,16 @@
 
 #include <cmocka.h>
 
+/* Entry AT of WORKER, as the worker gets it to count in it. */
+static struct tally *
+entry(const struct tallies *t, int worker, size_t at)
+{
+    struct tally_table *table = tallies_of(t, worker);
+
+    atomic_fetch_or(&table->used[at / 64], 1ull << (at % 64));
+    return &table->entries[at];
+}
+
 static void
 test_sums_survive_a_death(void **state)
 {
@@ -19,28 +29,28 @@ test_sums_survive_a_death(void **state)
     struct tally_sum sum;
 
     assert_int_equal(tallies_init(&t, 2, 3), 0);
-    tallies_of(&t, 0)[2].calls = 5;
-    tallies_of(&t, 0)[2].requests = 5;
-    tallies_of(&t, 0)[2].answers[0] = 4;
-    tallies_of(&t, 0)[2].answers[3] = 1;
-    tallies_of(&t, 0)[2].causes[CAUSE_CRASH] = 1;
-    tallies_of(&t, 0)[2].run_ns = 100;
-    tallies_of(&t, 0)[2].wait_ns = 30;
-    tallies_of(&t, 0)[2].run[3] = 4;
-    tallies_of(&t, 0)[2].wait[27] = 5;
-    tallies_of(&t, 0)[2].median_ns = 8000;
-    tallies_of(&t, 1)[2].wait[27] = 1;
-    tallies_of(&t, 1)[2].median_ns = 7000;
-    tallies_of(&t, 0)[2].in_flight = 2;
-    tallies_of(&t, 0)[2].queued = 3;
-    tallies_of(&t, 1)[2].queued = 4;
-    tallies_of(&t, 0)[2].threads = 7;
-    tallies_of(&t, 0)[2].threads_high = 9;
-    tallies_of(&t, 1)[2].calls = 10;
-    tallies_of(&t, 1)[2].threads = 6;
-    tallies_of(&t, 1)[2].threads_high = 11;
-    tallies_of(&t, 1)[0].requests = 1;
-    tallies_of(&t, 1)[0].answers[2] = 1; /* led to no target */
+    entry(&t, 0, 2)->calls = 5;
+    entry(&t, 0, 2)->requests = 5;
+    entry(&t, 0, 2)->answers[0] = 4;
+    entry(&t, 0, 2)->answers[3] = 1;
+    entry(&t, 0, 2)->causes[CAUSE_CRASH] = 1;
+    entry(&t, 0, 2)->run_ns = 100;
+    entry(&t, 0, 2)->wait_ns = 30;
+    entry(&t, 0, 2)->run[3] = 4;
+    entry(&t, 0, 2)->wait[27] = 5;
+    entry(&t, 0, 2)->median_ns = 8000;
+    entry(&t, 1, 2)->wait[27] = 1;
+    entry(&t, 1, 2)->median_ns = 7000;
+    entry(&t, 0, 2)->in_flight = 2;
+    entry(&t, 0, 2)->queued = 3;
+    entry(&t, 1, 2)->queued = 4;
+    entry(&t, 0, 2)->threads = 7;
+    entry(&t, 0, 2)->threads_high = 9;
+    entry(&t, 1, 2)->calls = 10;
+    entry(&t, 1, 2)->threads = 6;
+    entry(&t, 1, 2)->threads_high = 11;
+    entry(&t, 1, 0)->requests = 1;
+    entry(&t, 1, 0)->answers[2] = 1; /* led to no target */
     sum = tallies_sum(&t, 1);
     assert_int_equal(sum.calls, 15);
     assert_int_equal(sum.answers[0], 4);
@@ -54,7 +64,7 @@ test_sums_survive_a_death(void **state)
     assert_int_equal(tallies_requests(&t, 1), 1);
 
     tallies_fold(&t, 0);
-    assert_int_equal(tallies_of(&t, 0)[2].calls, 0);
+    assert_int_equal(entry(&t, 0, 2)->calls, 0);
     sum = tallies_sum(&t, 1);
     assert_int_equal(sum.calls, 15);
     assert_int_equal(sum.answers[3], 1);
@@ -68,8 +78,8 @@ test_sums_survive_a_death(void **state)
     assert_int_equal(sum.threads, 6);
     assert_int_equal(tallies_requests(&t, 0), 5);
 
-    tallies_of(&t, 0)[2].calls = 1; /* the next life */
-    tallies_of(&t, 0)[2].requests = 1;
+    entry(&t, 0, 2)->calls = 1; /* the next life */
+    entry(&t, 0, 2)->requests = 1;
     assert_int_equal(tallies_sum(&t, 1).calls, 16);
     assert_int_equal(tallies_requests(&t, 0), 6);
     assert_int_equal(tallies_sum(&t, TALLY_NONE).answers[2], 1);
@@ -84,11 +94,14 @@ test_a_liar_is_bounded(void **state)
 
     assert_int_equal(tallies_init(&t, 2, 1), 0);
     for (int i = 0; i < 3; i++) {
-        memset(tallies_of(&t, 0), 0xff, sizeof(struct tally));
+        memset(tallies_of(&t, 0), 0xff,
+               sizeof(struct tally_table) + sizeof(struct tally));
         tallies_fold(&t, 0);
     }
-    memset(tallies_of(&t, 0), 0xff, sizeof(struct tally));
-    memset(tallies_of(&t, 1), 0xff, sizeof(struct tally));
+    memset(tallies_of(&t, 0), 0xff,
+           sizeof(struct tally_table) + sizeof(struct tally));
+    memset(tallies_of(&t, 1), 0xff,
+           sizeof(struct tally_table) + sizeof(struct tally));
     sum = tallies_sum(&t, TALLY_NONE);
     assert_true(sum.calls == 4611686018427387904ull);
     assert_true(sum.causes[1] == 4611686018427387904ull);
@@ -112,7 +125,7 @@ test_others_are_out_of_reach(void **state)
     assert_true(pid >= 0);
     if (pid == 0) {
         tallies_keep_only(&t, 1);
-        tallies_of(&t, 1)[100].calls = 8;
+        entry(&t, 1, 100)->calls = 8;
         _exit(mincore(tallies_of(&t, 0), 1, &there) == 0   ? 1
               : mincore(tallies_of(&t, 2), 1, &there) == 0 ? 2
               : mincore(tallies_of(&t, 1), 1, &there) != 0 ? 3

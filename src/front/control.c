@@ -70,7 +70,7 @@ control_say_heir(struct worker *w)
 
     control_say(w, &heir);
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
-        if (w->rings[g].state == RING_CLOSED) {
+        if (!ring_was_used(w, g) || w->rings[g].state == RING_CLOSED) {
             const struct worker_message lost = {.kind = WORKER_DOOR_LOST,
                                                 .target = g,
                                                 .cause = WORKER_CAUSE_HEIR};

@@ -13,7 +13,7 @@
 static void
 drop_unmapped_rings(struct worker *w)
 {
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         struct ring *r = &w->rings[g];
         if (r->state == RING_CLOSED || w->mapped[g] == r->epoch) {
             continue;
@@ -27,7 +27,7 @@ drop_unmapped_rings(struct worker *w)
 static void
 lose_dead_rings(struct worker *w)
 {
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         if (w->rings[g].state == RING_DEAD) {
             ring_lost(w, g, WORKER_CAUSE_HEIR);
         }
@@ -39,7 +39,7 @@ lose_dead_rings(struct worker *w)
 static void
 expect_welcomes(struct worker *w)
 {
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         if (w->rings[g].state == RING_GREETING ||
             w->rings[g].state == RING_READY) {
             ring_expect(w, g);

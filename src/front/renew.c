@@ -141,16 +141,7 @@ renew_expect(struct worker *w)
 static void
 make_room(struct worker *w)
 {
-    struct core *core = w->core;
-    size_t n = w->next.conf->n_targets;
-
-    for (uint32_t g = core->n_rings; g < n; g++) {
-        ring_init(
-            &w->rings[g],
-            (struct ring_tables *)(void *)(w->arena.base + core->tables_off) +
-                g);
-    }
-    core->n_rings = (uint32_t)n;
+    w->core->n_rings = (uint32_t)w->next.conf->n_targets;
 }
 
 /* In private memory only: closes nothing. The descriptors of what went come
@@ -204,8 +195,10 @@ begin_anew(struct worker *w)
             old->targets[t].presence == CONF_LIVE) {
             continue;
         }
-        w->rings[t].absent = false;
-        if (old->targets[t].presence == CONF_FREE) {
+        if (ring_was_used(w, t)) {
+            w->rings[t].absent = false;
+        }
+        if (old->targets[t].presence == CONF_FREE && tally_is_used(w, t)) {
             memset(tally_of(w, t), 0, sizeof(struct tally));
         }
     }

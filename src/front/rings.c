@@ -28,6 +28,21 @@ module_of(const struct worker *w, uint32_t target)
     return t->kind == CONF_TARGET_MODULE ? &w->conf->modules[t->module] : NULL;
 }
 
+struct ring *
+ring_use(struct worker *w, uint32_t target)
+{
+    struct ring *g = &w->rings[target];
+
+    if (!ring_was_used(w, target)) {
+        ring_init(g, (struct ring_tables *)(void *)(w->arena.base +
+                                                    w->core->tables_off) +
+                         target);
+        KEEP_ORDER(); /* cut here, it is made again */
+        w->core->rings_used[target / 64] |= 1ull << (target % 64);
+    }
+    return g;
+}
+
 /* A module that is started by its calls may be parked: the keeper knows. */
 static void
 want(struct worker *w, uint32_t target)
@@ -57,7 +72,7 @@ ring_queue(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
     struct request *r = request_of(w, c);
-    struct ring *g = &w->rings[c->ring];
+    struct ring *g = ring_use(w, c->ring);
     const struct conf_module *m = module_of(w, c->ring);
     uint64_t left;
 
@@ -134,7 +149,7 @@ end_ring(struct worker *w, uint32_t target)
 void
 rings_look(struct worker *w)
 {
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         struct tally *t = tally_of(w, g);
         uint32_t now = 0, most = 0, unclaimed = ring_n_unclaimed(&w->rings[g]);
 
@@ -165,7 +180,7 @@ ring_is_alive(const struct worker *w, uint32_t target)
 void
 ring_no_door(struct worker *w, uint32_t target)
 {
-    struct ring *g = &w->rings[target];
+    struct ring *g = ring_use(w, target);
     struct worker_message lost = {
         .kind = WORKER_DOOR_LOST, .target = target, .cause = WORKER_CAUSE_GONE};
 
@@ -179,7 +194,7 @@ ring_no_door(struct worker *w, uint32_t target)
 void
 ring_take_door(struct worker *w, uint32_t target, int fd)
 {
-    struct ring *g = &w->rings[target];
+    struct ring *g = ring_use(w, target);
 
     if (is_used(g) && ring_is_alive(w, target)) {
         close(fd); /* what we have is alive and in use: it stays */
@@ -280,7 +295,7 @@ fail_calls(struct worker *w, uint32_t target, enum worker_cause cause)
 void
 ring_lost(struct worker *w, uint32_t target, enum worker_cause cause)
 {
-    struct ring *g = &w->rings[target];
+    struct ring *g = ring_use(w, target);
 
     if (g->state == RING_CLOSED) {
         g->absent = true;
@@ -329,6 +344,9 @@ ring_retire(struct worker *w, uint32_t target)
 {
     struct ring *g = &w->rings[target];
 
+    if (!ring_was_used(w, target)) {
+        return true;
+    }
     if (g->state != RING_CLOSED && g->state != RING_DEAD && !is_used(g)) {
         end_ring(w, target);
     }
@@ -342,10 +360,13 @@ rings_renewed(struct worker *w)
         bool gone =
             g < w->conf->n_targets && w->conf->targets[g].presence != CONF_LIVE;
 
-        if (gone && w->rings[g].n_queued > 0) {
+        if (!gone) {
+            continue;
+        }
+        if (ring_use(w, g)->n_queued > 0) {
             wait_over(w, g, true);
         }
-        if (gone && w->rings[g].state == RING_CLOSED) {
+        if (w->rings[g].state == RING_CLOSED) {
             w->rings[g].absent = true;
         }
     }
@@ -372,7 +393,7 @@ ring_drain(struct worker *w, uint32_t target, bool drain)
 void
 rings_drained(struct worker *w)
 {
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         if (w->rings[g].draining) {
             ring_park(w, g);
         }
@@ -540,7 +561,7 @@ is_above(const struct ring *r, uint32_t segments)
 bool
 rings_want_tidying(const struct worker *w)
 {
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         if (w->rings[g].asked || is_above(&w->rings[g], LEAN_SEGMENTS) ||
             w->rings[g].state == RING_GREETING) {
             return true;
@@ -570,7 +591,7 @@ is_to_be_renewed(struct ring *r)
 void
 rings_slow_tick(struct worker *w)
 {
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         struct ring *r = &w->rings[g];
         /* A door that never answers the hello holds up nobody for long; and a
          * fat ring is made anew while it is idle, which is how its memory goes

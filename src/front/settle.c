@@ -162,7 +162,7 @@ settle_records(struct worker *w)
     for (uint32_t i = 0; i < w->core->top; i++) {
         restore(w, i);
     }
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         if (w->rings[g].state != RING_CLOSED) {
             ring_resume(&w->rings[g], is_owned, w);
         }

@@ -56,7 +56,7 @@ know_setup(const struct worker *w, struct known *k)
 static void
 know_rings(const struct worker *w, struct known *k)
 {
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         const struct ring *r = &w->rings[g];
         if (r->state == RING_CLOSED) {
             continue;

@@ -47,7 +47,7 @@ struct fixture {
     int listener;
     struct conf *conf;
     struct seat *seats;
-    struct tally *tallies;
+    struct tally_table *tallies;
 };
 
 static void
@@ -477,8 +477,8 @@ call_in_flight_is_answered(void **state)
     expect_end(fd, "GET /slow ");
     close(fd);
     /* The counters went on: the first request of all, and these two. */
-    assert_int_equal(f->tallies[1].calls, 3);
-    assert_int_equal(f->tallies[1].in_flight, 0);
+    assert_int_equal(f->tallies->entries[1].calls, 3);
+    assert_int_equal(f->tallies->entries[1].in_flight, 0);
 }
 
 static void
@@ -619,10 +619,10 @@ calls_that_wait_are_answered(void **state)
         say(fds[i], text);
     }
     wait_passes(f);
-    assert_int_equal(atomic_load(&f->tallies[1].queued), 36);
+    assert_int_equal(atomic_load(&f->tallies->entries[1].queued), 36);
     kill_worker(f);
     wait_passes(f);
-    assert_int_equal(atomic_load(&f->tallies[1].queued), 36);
+    assert_int_equal(atomic_load(&f->tallies->entries[1].queued), 36);
     assert_int_equal(kill(f->app, SIGCONT), 0);
     for (int i = 0; i < 100; i++) {
         snprintf(text, sizeof text, "POST /q%d %s", i,
@@ -631,7 +631,7 @@ calls_that_wait_are_answered(void **state)
         close(fds[i]);
     }
     wait_passes(f);
-    assert_int_equal(atomic_load(&f->tallies[1].queued), 0);
+    assert_int_equal(atomic_load(&f->tallies->entries[1].queued), 0);
     assert_int_equal(atomic_load(&f->seats[0].areas), 0);
 }
 

@@ -60,7 +60,7 @@ struct life {
     struct worker worker;
     struct worker_setup setup;
     struct seat seats[2];
-    struct tally *tallies;
+    struct tally_table *tallies;
     int control, folders[2];
 };
 
@@ -165,8 +165,8 @@ life_new(const struct site *s)
     int pair[2];
 
     assert_non_null(l);
-    l->tallies = aligned_alloc(64, 4 * sizeof *l->tallies);
-    memset(l->tallies, 0, 4 * sizeof *l->tallies);
+    l->tallies = aligned_alloc(64, 4096);
+    memset(l->tallies, 0, 4096);
     assert_int_equal(
         __real_socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
     for (size_t t = 0; t < s->conf->n_targets; t++) {

@@ -60,7 +60,7 @@ struct site {
     uint16_t ports[N_PORTS];
     struct conf *conf;
     struct seat *seats;
-    struct tally *tallies;
+    struct tally_table *tallies;
     uint8_t *calls;  /* of the app, by number: shared with it */
     uint8_t *logged; /* by number: 1: a line must be there */
     uint32_t next;   /* number of the next request */

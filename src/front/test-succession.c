@@ -38,7 +38,7 @@
 struct fixture {
     struct conf *conf;
     struct seat *seats;
-    struct tally *tallies;
+    struct tally_table *tallies;
     struct worker_setup setup;
     pid_t group;
     int control, said, log, listener;

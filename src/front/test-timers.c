@@ -43,7 +43,7 @@ struct fixture {
     struct worker_setup setup;
     struct worker worker;
     struct seat seats[2];
-    struct tally *tallies;
+    struct tally_table *tallies;
     struct conf *conf;
     int listener, control, folder, log_fd, client;
     uint16_t port;
@@ -79,8 +79,8 @@ set_up(void **state)
     f->folder = open("/usr", O_PATH | O_DIRECTORY);
     f->log_fd = open("/dev/null", O_WRONLY);
     f->control = pair[0];
-    f->tallies = aligned_alloc(64, 2 * sizeof *f->tallies);
-    memset(f->tallies, 0, 2 * sizeof *f->tallies);
+    f->tallies = aligned_alloc(64, 4096);
+    memset(f->tallies, 0, 4096);
     f->setup =
         (struct worker_setup){.n_workers = 1,
                               .cpu = -1,

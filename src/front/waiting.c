@@ -99,7 +99,7 @@ waiting_forget(struct worker *w)
         if (used && q->n != 0) {
             memset(q, 0, sizeof *q);
         }
-        if (tally_of(w, g)->queued != 0) {
+        if (tally_is_used(w, g) && tally_of(w, g)->queued != 0) {
             waiting_tell(w, g);
         }
     }

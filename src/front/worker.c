@@ -361,7 +361,7 @@ publish_seat(struct worker *w)
     uint64_t pass = atomic_load_explicit(&seat->pass, memory_order_relaxed);
     uint32_t slots = 0, areas = 0, open = 0;
 
-    for (uint32_t g = 0; g < w->core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         slots += w->rings[g].n_used;
         areas += w->rings[g].segments_used;
         open += w->rings[g].state != RING_CLOSED;
@@ -504,7 +504,7 @@ worker_rebuild(struct worker *w)
     wheel_init(&w->wheel, w->conns, sizeof(struct conn),
                offsetof(struct conn, timer), (uint32_t)(w->now / TICK_NS));
     arena_forget(&w->arena);
-    for (uint32_t g = 0; g < core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         ring_rebuild(&w->rings[g]);
         w->n_draining += w->rings[g].draining;
         if (w->rings[g].state == RING_READY) {
@@ -535,7 +535,7 @@ worker_rebuild(struct worker *w)
     }
     arena_settle(&w->arena);
     core->live = live;
-    for (uint32_t g = 0; g < core->n_rings; g++) {
+    FOR_EACH_RING (w, g) {
         if (w->rings[g].state == RING_READY && ring_is_busy(&w->rings[g])) {
             w->active[g / 64] |= 1ull << (g % 64);
         }
@@ -639,11 +639,6 @@ make_core(struct worker *w)
     w->rings = (struct ring *)(void *)(w->arena.base + rings_off);
     w->conns = (struct conn *)(void *)(w->arena.base + conns_off);
     w->queues = (struct queue *)(void *)(w->arena.base + queues_off);
-    for (uint32_t g = 0; g < core->n_rings; g++) {
-        ring_init(&w->rings[g],
-                  (struct ring_tables *)(void *)(w->arena.base + tables_off) +
-                      g);
-    }
     core->epoll = epoll_create1(EPOLL_CLOEXEC);
     return core->epoll < 0 ? errno : 0;
 }

@@ -69,6 +69,14 @@ struct tally {
     _Atomic uint64_t run[HISTOGRAM_N];
 } __attribute__((aligned(64)));
 
+/* All that one worker counts: of requests without a target, then one for each
+ * target. What USED has no bit of was never touched, is not read either (which
+ * would give it memory), and counts as zero. */
+struct tally_table {
+    _Atomic uint64_t used[TARGETS_MAX / 64 + 1];
+    struct tally entries[];
+};
+
 struct worker_setup {
     int index; /* 0 to n_workers - 1 */
     int n_workers;
@@ -84,11 +92,10 @@ struct worker_setup {
     const int *listen_fds; /* one for each conf->listens; -1: not ours */
     const int *folder_fds; /* one for each conf->targets; -1 if not FILES */
     struct seat *seats;    /* SEATS_MAX of them */
-    struct tally *tallies; /* own; of requests without a target, then one for
-                            * each target */
-    bool is_confined;      /* gives up what a worker does not need */
-    bool queue_all;        /* each call waits for its turn first: for tests */
-    bool change_user;      /* become UID and GID */
+    struct tally_table *tallies; /* own */
+    bool is_confined;            /* gives up what a worker does not need */
+    bool queue_all;   /* each call waits for its turn first: for tests */
+    bool change_user; /* become UID and GID */
     uid_t uid;
     gid_t gid;
     pid_t reaper, keeper;      /* our parents, one after the other; REAPER 0: a

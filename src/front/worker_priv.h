@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/log.h"
+#include "base/util.h"
 #include "base/world.h"
 #include "conf/conf.h"
 #include "door/ring.h"
@@ -73,7 +74,9 @@ struct core {
     uint64_t generation; /* of the configuration that holds */
     uint64_t rings_off, tables_off, conns_off, queues_off;
     uint64_t queue_seed;
-    /* Rings whose queue was ever used; those of others were never touched. */
+    /* Rings that were ever used, and those whose queue was; the memory of
+     * others was never touched. */
+    uint64_t rings_used[TARGETS_MAX / 64];
     uint64_t lines_used[TARGETS_MAX / 64];
 };
 
@@ -187,12 +190,36 @@ void worker_again(struct worker *w, uint32_t i);
 void worker_event(struct worker *w, enum log_level level, const char *event,
                   const char *key, const char *value);
 
-/* What this worker counts of TARGET; of requests without one, NO_TARGET. */
+/* What this worker counts of TARGET; of requests without one, NO_TARGET. It is
+ * in use from then on. */
 #define NO_TARGET UINT32_MAX
 static inline struct tally *
 tally_of(const struct worker *w, uint32_t target)
 {
-    return &w->setup->tallies[target < w->conf->n_targets ? target + 1 : 0];
+    struct tally_table *table = w->setup->tallies;
+    uint32_t at = target < w->conf->n_targets ? target + 1 : 0;
+    _Atomic uint64_t *used = &table->used[at / 64];
+    uint64_t bits = atomic_load_explicit(used, memory_order_relaxed);
+
+    /* We are the only writer: no locked instruction is needed. */
+    if ((bits >> (at % 64) & 1) == 0) {
+        atomic_store_explicit(used, bits | 1ull << (at % 64),
+                              memory_order_relaxed);
+        KEEP_ORDER(); /* then what is counted */
+    }
+    return &table->entries[at];
+}
+
+/* Was TARGET's tally ever in use? */
+static inline bool
+tally_is_used(const struct worker *w, uint32_t target)
+{
+    uint32_t at = target + 1;
+
+    return (atomic_load_explicit(&w->setup->tallies->used[at / 64],
+                                 memory_order_relaxed) >>
+                (at % 64) &
+            1) != 0;
 }
 
 /* About the median of how long TARGET's latest calls ran, ns; 0: none has ended
@@ -204,7 +231,6 @@ tally_median(const struct worker *w, uint32_t target)
                                 memory_order_relaxed);
 }
 
-/* We are the only writer: no locked instruction is needed. */
 static inline void
 tally_add(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -388,6 +414,36 @@ void raw_cut_all(struct worker *w);
 void raw_hand_over(struct worker *w);
 
 /* ---- rings.c ---- */
+
+/* Was the ring of TARGET ever used? If not, it is closed, and to be read by
+ * nobody who looks at all rings: reading takes memory for it. */
+static inline bool
+ring_was_used(const struct worker *w, uint32_t target)
+{
+    return (w->core->rings_used[target / 64] >> (target % 64) & 1) != 0;
+}
+
+/* The first such ring from FROM on; core->n_rings or more: there is none. */
+static inline uint32_t
+rings_next(const struct worker *w, uint32_t from)
+{
+    for (uint32_t g = from; g < w->core->n_rings; g = (g | 63) + 1) {
+        uint64_t bits = w->core->rings_used[g / 64] >> (g % 64);
+
+        if (bits != 0) {
+            return g + (uint32_t)__builtin_ctzll(bits);
+        }
+    }
+    return w->core->n_rings;
+}
+
+/* G goes over them. */
+#define FOR_EACH_RING(w, g)                                                    \
+    for (uint32_t g = rings_next(w, 0); g < (w)->core->n_rings;                \
+         g = rings_next(w, g + 1))
+
+/* TARGET's ring, which is used from now on. */
+struct ring *ring_use(struct worker *w, uint32_t target);
 void ring_take_door(struct worker *w, uint32_t target, int fd);
 /* A door was sent and could not be kept (no room): the keeper tries again. */
 void ring_no_door(struct worker *w, uint32_t target);
