@@ -33,7 +33,7 @@ static void
 tell(struct keeper_module *m, enum cgroup_event event, uint64_t now)
 {
     struct keeper_bound *bound = &m->bounds[event];
-    uint64_t most = m->conf->amounts[kinds[event].amount];
+    uint64_t most = conf_amount(m->conf, kinds[event].amount);
     struct log_line line;
 
     keeper_log_begin(m->keeper, &line, LOG_ERROR, kinds[event].event);
@@ -137,10 +137,10 @@ bounds_killed(struct keeper_module *m, int status)
 void
 bounds_tick(struct keeper *k, uint64_t now)
 {
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
+    FOR_EACH_MODULE (k, m) {
         for (int j = 0; j < CGROUP_EVENTS; j++) {
-            if (is_due(&k->modules[i].bounds[j], now)) {
-                tell(&k->modules[i], j, now);
+            if (is_due(&m->bounds[j], now)) {
+                tell(m, j, now);
             }
         }
     }
@@ -151,9 +151,9 @@ bounds_deadline(const struct keeper *k)
 {
     uint64_t first = UINT64_MAX;
 
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
+    FOR_EACH_MODULE (k, m) {
         for (int j = 0; j < CGROUP_EVENTS; j++) {
-            const struct keeper_bound *bound = &k->modules[i].bounds[j];
+            const struct keeper_bound *bound = &m->bounds[j];
 
             if (bound->untold > 0) {
                 first = MIN_OF(first, bound->told_at + TELL_GAP);

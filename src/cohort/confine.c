@@ -178,7 +178,7 @@ add_own(struct list *list, const struct keeper_module *m)
     if (m->state != NULL) {
         add(list, m->state, CHANGE, true);
     }
-    if (conf->wheres[CONF_OPTION_FOLDER].line > 0) {
+    if (conf_is_set(conf, CONF_OPTION_FOLDER)) {
         add(list, conf->folder, LOOK, true);
     }
     if (conf->root != NULL) {
@@ -211,9 +211,9 @@ say_path(struct keeper_module *m, const char *path, int rc)
 }
 
 bool
-confine_wanted(const struct keeper_module *m)
+confine_wanted(const struct conf_module *conf)
 {
-    return m->conf->reads.n + m->conf->writes.n > 0;
+    return conf->reads.n + conf->writes.n > 0;
 }
 
 int
@@ -225,7 +225,7 @@ confine_make(struct keeper_module *m, int *p_fd)
     size_t bad = 0;
     int rc = -ENOMEM;
 
-    if (!confine_wanted(m) || sandbox_version() == 0) {
+    if (!confine_wanted(m->conf) || sandbox_version() == 0) {
         return 0;
     }
     list.paths = calloc(ARRAY_LEN(always) + 2 * OWN_MAX + reads->n + writes->n,

@@ -254,8 +254,7 @@ answer_status(struct keeper *k, struct control_peer *p)
     } else if (p->asked == ASKED_CONFIGURATION && k->options.text != NULL) {
         fputs(k->options.text, out);
     } else if (p->asked == ASKED_CONFIGURATION) {
-        k->options.print(k->reload.source != NULL ? k->reload.source : k->conf,
-                         out);
+        k->options.print(k->conf, out);
     } else {
         status_text(k, out);
     }

@@ -657,21 +657,68 @@ point(struct keeper *k, struct keeper_target *t)
 static int
 init_target(struct keeper *k, size_t index)
 {
+    const struct conf_target *conf = &k->conf->targets[index];
     struct keeper_target *t = &k->targets[index];
 
-    t->watch = -1;
-    if (k->conf->targets[index].kind == CONF_TARGET_FILES) {
+    if (conf->kind == CONF_TARGET_FILES ||
+        (conf->kind == CONF_TARGET_MODULE &&
+         k->modules[conf->module].conf == NULL)) {
         return 0;
     }
+    t->watch = -1;
     point(k, t);
     t->links = calloc((size_t)k->n_workers, sizeof(*t->links));
     if (t->links == NULL) {
+        t->path = NULL; /* without links it can have no door */
+        t->module = NULL;
         return -ENOMEM;
     }
     for (int w = 0; w < k->n_workers; w++) {
         t->links[w].deadline = UINT64_MAX;
     }
+    watch_parent(k, t);
     return 0;
+}
+
+/* Does target INDEX lead to M? */
+static bool
+leads_to(const struct keeper *k, size_t index, const struct keeper_module *m)
+{
+    const struct conf_target *conf = &k->conf->targets[index];
+
+    return conf->kind == CONF_TARGET_MODULE && conf->presence != CONF_FREE &&
+           &k->modules[conf->module] == m;
+}
+
+int
+doors_module_begins(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < k->conf->n_targets; i++) {
+        if (leads_to(k, i, m) && k->targets[i].links == NULL) {
+            rc = init_target(k, i);
+        }
+    }
+    return rc;
+}
+
+void
+doors_module_ends(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        struct keeper_target *t = &k->targets[i];
+
+        if (t->module == m) {
+            free(t->links);
+            t->links = NULL;
+            t->path = NULL;
+            t->module = NULL;
+        }
+    }
 }
 
 int
@@ -684,7 +731,7 @@ doors_init(struct keeper *k)
     if (k->inotify.fd < 0) {
         return -errno;
     }
-    k->targets = calloc(k->bounds.targets, sizeof(*k->targets));
+    k->targets = keeper_array(k->bounds.targets, sizeof(*k->targets));
     if (k->targets == NULL) {
         return -ENOMEM;
     }
@@ -693,9 +740,6 @@ doors_init(struct keeper *k)
 
         if (rc < 0) {
             return rc;
-        }
-        if (k->targets[i].path != NULL) {
-            watch_parent(k, &k->targets[i]);
         }
     }
     return keeper_watch(k, &k->inotify, EPOLLIN);
@@ -721,13 +765,9 @@ doors_add(struct keeper *k, size_t index)
     memset(t, 0, sizeof(*t));
     rc = init_target(k, index);
     if (rc < 0) {
-        t->path = NULL; /* without links it can have no door */
-        t->module = NULL;
         keeper_log_begin(k, &line, LOG_ERROR, "no-door");
         log_errno(&line, -rc);
         keeper_log_end(k, &line);
-    } else if (t->path != NULL) {
-        watch_parent(k, t);
     }
 }
 
@@ -790,6 +830,6 @@ doors_deinit(struct keeper *k)
     for (size_t i = 0; k->targets != NULL && i < k->conf->n_targets; i++) {
         free(k->targets[i].links);
     }
-    free(k->targets);
+    keeper_array_free(k->targets, k->bounds.targets, sizeof(*k->targets));
     k->targets = NULL;
 }

@@ -117,7 +117,6 @@ static void
 add_copies(struct vars *vars, const struct keeper_module *m)
 {
     const struct conf_module *conf = m->conf;
-    const uint64_t *amounts = conf->amounts;
     char output[WRITERS_PATH];
     char floor[24];
 
@@ -134,14 +133,16 @@ add_copies(struct vars *vars, const struct keeper_module *m)
         snprintf(floor, sizeof(floor), "%" PRIu64, conf->floor);
         add(vars, "CARDEA_FLOOR", floor);
     }
-    if (conf->wheres[CONF_OPTION_START_TIMEOUT].line > 0) {
+    if (conf_is_set(conf, CONF_OPTION_START_TIMEOUT)) {
         add_number(vars, "CARDEA_START_TIMEOUT", conf->start_timeout_ns,
                    NS_PER_SEC);
     }
-    add_number(vars, "CARDEA_RECYCLE_CALLS", amounts[CONF_RECYCLE_CALLS], 1);
-    add_number(vars, "CARDEA_RECYCLE_AGE", amounts[CONF_RECYCLE_AGE],
+    add_number(vars, "CARDEA_RECYCLE_CALLS",
+               conf_amount(conf, CONF_RECYCLE_CALLS), 1);
+    add_number(vars, "CARDEA_RECYCLE_AGE", conf_amount(conf, CONF_RECYCLE_AGE),
                NS_PER_SEC);
-    add_number(vars, "CARDEA_RECYCLE_MEMORY", amounts[CONF_RECYCLE_MEMORY], 1);
+    add_number(vars, "CARDEA_RECYCLE_MEMORY",
+               conf_amount(conf, CONF_RECYCLE_MEMORY), 1);
 }
 
 /* Where the program finds its secrets; never what they are. */

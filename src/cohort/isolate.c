@@ -30,10 +30,11 @@ isolate_init(struct keeper *k)
     bool wants_bounds = false;
 
     for (size_t i = 0; i < k->conf->n_modules; i++) {
-        const uint64_t *amounts = k->conf->modules[i].amounts;
+        const struct conf_module *conf = &k->conf->modules[i];
 
-        wants_bounds = wants_bounds || amounts[CONF_LIMIT_MEMORY] > 0 ||
-                       amounts[CONF_LIMIT_PROCESSES] > 0;
+        wants_bounds = wants_bounds ||
+                       conf_amount(conf, CONF_LIMIT_MEMORY) > 0 ||
+                       conf_amount(conf, CONF_LIMIT_PROCESSES) > 0;
     }
     if (k->conf->n_modules > 0) {
         (void)cgroup_init(&k->cgroup, wants_bounds);
@@ -51,9 +52,9 @@ isolate_group(const struct keeper_module *m, int *p_fd)
     if (group->fd < 0) {
         return 0;
     }
-    rc =
-        cgroup_module(group, m->conf->name, m->conf->amounts[CONF_LIMIT_MEMORY],
-                      m->conf->amounts[CONF_LIMIT_PROCESSES], p_fd);
+    rc = cgroup_module(group, m->conf->name,
+                       conf_amount(m->conf, CONF_LIMIT_MEMORY),
+                       conf_amount(m->conf, CONF_LIMIT_PROCESSES), p_fd);
     /* Without bounds it is only there to end what is left. */
     return group->has_memory || group->has_pids ? rc : 0;
 }
@@ -75,7 +76,7 @@ make_limits(struct keeper_module *m)
 
     m->limits.n = 0;
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        uint64_t value = m->conf->amounts[table[i].amount];
+        uint64_t value = conf_amount(m->conf, table[i].amount);
 
         if (value > 0 && !is_by_group(m->keeper, table[i].amount)) {
             limits_add(&m->limits, table[i].resource,
@@ -124,18 +125,18 @@ isolate_tell(struct keeper *k)
     const bool has_landlock = sandbox_version() > 0;
 
     for (size_t i = 0; i < k->conf->n_modules; i++) {
-        const struct keeper_module *m = &k->modules[i];
+        const struct conf_module *conf = &k->conf->modules[i];
 
-        if (confine_wanted(m) && !has_landlock) {
-            tell_missing(k, m->conf->name, "read, write",
+        if (confine_wanted(conf) && !has_landlock) {
+            tell_missing(k, conf->name, "read, write",
                          "the kernel has no Landlock, or it is switched off: "
                          "the module reaches what its user does",
                          "Linux 5.13 or newer with landlock in the boot "
                          "parameter lsm=");
         }
-        if (m->conf->amounts[CONF_LIMIT_PROCESSES] > 0 && !k->cgroup.has_pids &&
-            is_root(m->conf)) {
-            tell_missing(k, m->conf->name, "limit processes",
+        if (conf_amount(conf, CONF_LIMIT_PROCESSES) > 0 &&
+            !k->cgroup.has_pids && is_root(conf)) {
+            tell_missing(k, conf->name, "limit processes",
                          "root's processes are bounded by a control group "
                          "alone, and none with pids is delegated",
                          "give the module a user; or Delegate=yes in the "

@@ -50,6 +50,23 @@ keeper_unwatch(struct keeper *k, struct keeper_source *source)
     }
 }
 
+void *
+keeper_array(size_t n, size_t size)
+{
+    void *array = mmap(NULL, n * size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return array != MAP_FAILED ? array : NULL;
+}
+
+void
+keeper_array_free(void *array, size_t n, size_t size)
+{
+    if (array != NULL) {
+        munmap(array, n * size);
+    }
+}
+
 void
 keeper_log_begin(struct keeper *k, struct log_line *line, enum log_level level,
                  const char *event)
@@ -224,8 +241,8 @@ next_deadline(const struct keeper *k, uint64_t now)
     uint64_t first = doors_deadline(k);
 
     first = MIN_OF(first, workers_deadline(k));
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        first = MIN_OF(first, k->modules[i].unit.deadline);
+    FOR_EACH_MODULE (k, m) {
+        first = MIN_OF(first, m->unit.deadline);
     }
     first = MIN_OF(first, life_deadline(k));
     first = MIN_OF(first, left_deadline(k));

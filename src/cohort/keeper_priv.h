@@ -137,6 +137,8 @@ struct keeper_bound {
     uint64_t untold, told_at;    /* in the log */
 };
 
+/* A module that parks has no record, but zeroes that were never touched (CONF
+ * is NULL), until it is called for the first time: of 500 apps most are not. */
 struct keeper_module {
     struct keeper *keeper;
     const struct conf_module *conf;
@@ -170,7 +172,8 @@ struct keeper_link {
 };
 
 struct keeper_target {
-    const char *path;             /* the door's; NULL: a folder of files */
+    const char *path;             /* the door's; NULL: a folder of files, or a
+                                   * module that has no record */
     const char *name;             /* what people call it: module or path */
     struct keeper_module *module; /* NULL: not ours */
     struct keeper_link *links;    /* one a worker */
@@ -198,7 +201,6 @@ struct keeper_reload {
     uint64_t wall_ns; /* of the latest that was not refused */
     uint64_t n_comes, n_changes, n_goes; /* modules, of that */
     uint64_t n_gone;                     /* things that may still be in use */
-    struct conf *source;                 /* as it was read; owned */
     struct conf *conf;                   /* keeper.conf, in BLOCK */
     void *block;
     size_t len;
@@ -274,6 +276,11 @@ int keeper_watch(struct keeper *k, struct keeper_source *source,
                  uint32_t events);
 /* Takes it out and closes it; nothing if it has none. */
 void keeper_unwatch(struct keeper *k, struct keeper_source *source);
+/* N zeroed elements of SIZE bytes, of which those cost memory that are written;
+ * NULL: there is none. To be freed, also where it is NULL, with the same
+ * numbers. (calloc(3) may clear what was used before, and so touch all.) */
+void *keeper_array(size_t n, size_t size);
+void keeper_array_free(void *array, size_t n, size_t size);
 /* A log line about the whole, about a worker, about a module. */
 void keeper_log_begin(struct keeper *k, struct log_line *line,
                       enum log_level level, const char *event);
@@ -390,6 +397,29 @@ void watch_passed(struct keeper_worker *w, bool stopped);
 void watch_stopped(struct keeper *k, pid_t pid, bool stopped);
 
 /* modules.c */
+/* The record after M (NULL: the first) that there is; NULL: there is none. */
+static inline struct keeper_module *
+modules_next(const struct keeper *k, const struct keeper_module *m)
+{
+    for (size_t i = m == NULL ? 0 : (size_t)(m - k->modules) + 1;
+         i < k->conf->n_modules; i++) {
+        if (k->modules[i].conf != NULL) {
+            return &k->modules[i];
+        }
+    }
+    return NULL;
+}
+
+/* M goes over them. */
+#define FOR_EACH_MODULE(k, m)                                                  \
+    for (struct keeper_module *m = modules_next(k, NULL); m != NULL;           \
+         m = modules_next(k, m))
+
+/* How module INDEX is: parked, where it has no record. */
+const struct restart *modules_unit(const struct keeper *k, size_t index);
+/* The record of module INDEX, made if there is none. NULL after a line in the
+ * log. */
+struct keeper_module *modules_need(struct keeper *k, size_t index);
 int modules_init(struct keeper *k);
 void modules_start(struct keeper *k);
 void modules_deinit(struct keeper *k);
@@ -397,7 +427,7 @@ void modules_tick(struct keeper *k, uint64_t now);
 /* The module whose leader PID is, or NULL. */
 struct keeper_module *modules_find(struct keeper *k, pid_t pid);
 void module_reaped(struct keeper_module *m, int status);
-/* Module INDEX has come with k->conf. */
+/* Module INDEX, which has no record, has come with k->conf. */
 void modules_add(struct keeper *k, size_t index);
 /* k->conf is another; CHANGED: what it says of M, too. */
 void modules_renew(struct keeper_module *m, bool changed);
@@ -498,8 +528,8 @@ int secrets_open(struct keeper_module *m, struct spawn_fd *fds);
 void secrets_close(const struct spawn_fd *fds, size_t n);
 
 /* confine.c */
-/* Does M's block say which paths it reaches? */
-bool confine_wanted(const struct keeper_module *m);
+/* Does the block of CONF say which paths it reaches? */
+bool confine_wanted(const struct conf_module *conf);
 /* The ruleset for M's next start, in *P_FD (the caller closes it), which stays
  * as it was where none is wanted or the kernel has no Landlock. 0; -ENOMEM; or,
  * after a line in the log, the error of a path that M names. */
@@ -512,7 +542,10 @@ uint64_t life_deadline(const struct keeper *k);
 /* What M is to be started with has changed: its process is replaced, as soon as
  * that loses no call. */
 void life_renew(struct keeper_module *m);
-/* Is M one that is ended when nobody calls it, and started by a call? */
+/* Is module INDEX one that is ended when nobody calls it, and started by a
+ * call?
+ */
+bool life_parks_at(const struct keeper *k, size_t index);
 bool life_parks(const struct keeper_module *m);
 /* First start, or none yet. */
 enum restart_act life_begin(struct keeper_module *m);
@@ -543,6 +576,10 @@ void doors_worker_died(struct keeper *k, int worker);
 /* Another process serves WORKER: it is told again what its doors were asked. */
 void doors_tell_again(struct keeper *k, int worker);
 void doors_module_started(struct keeper_module *m);
+/* M has a record now: its doors are known. 0 or -ENOMEM. Or it has none any
+ * more: they are not. */
+int doors_module_begins(struct keeper_module *m);
+void doors_module_ends(struct keeper_module *m);
 /* M has no process: workers are told if that is for long. */
 void doors_module_died(struct keeper_module *m);
 /* Asks all workers to give M's doors back, where no call uses them (DRAIN: when

@@ -131,8 +131,7 @@ left_end(struct keeper_module *m)
 void
 left_tick(struct keeper *k, uint64_t now)
 {
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        struct keeper_module *m = &k->modules[i];
+    FOR_EACH_MODULE (k, m) {
         struct keeper_left *left = &m->left;
 
         if (left->pidfd < 0) {
@@ -155,8 +154,8 @@ left_deadline(const struct keeper *k)
 {
     uint64_t first = UINT64_MAX;
 
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        const struct keeper_left *left = &k->modules[i].left;
+    FOR_EACH_MODULE (k, m) {
+        const struct keeper_left *left = &m->left;
 
         if (left->pidfd >= 0) {
             first = MIN_OF(first, MIN_OF(left->look_at, left->by));

@@ -28,20 +28,33 @@
 #define IDLE_GAP_MAX    (10 * NS_PER_SEC)
 #define TRACED_GAP      (1 * NS_PER_SEC)
 
-/* Does a listener or a route lead to the door of M? Else nobody dials it. */
+/* Does a listener or a route lead to the door of module INDEX? Else nobody
+ * dials it. */
 static bool
-is_dialled(const struct keeper_module *m)
+is_dialled(const struct keeper *k, size_t index)
 {
-    const struct conf *conf = m->keeper->conf;
+    const struct conf *conf = k->conf;
 
     for (size_t i = 0; i < conf->n_targets; i++) {
         if (conf->targets[i].kind == CONF_TARGET_MODULE &&
             conf->targets[i].presence == CONF_LIVE &&
-            conf->targets[i].module == (size_t)(m - m->keeper->modules)) {
+            conf->targets[i].module == index) {
             return true;
         }
     }
     return false;
+}
+
+static size_t
+index_of(const struct keeper_module *m)
+{
+    return (size_t)(m - m->keeper->modules);
+}
+
+static uint64_t
+start_timeout(const struct keeper_module *m)
+{
+    return is_dialled(m->keeper, index_of(m)) ? m->conf->start_timeout_ns : 0;
 }
 
 static uint64_t
@@ -72,23 +85,28 @@ forget(struct keeper_module *m)
 /* --- Without calls ---------------------------------------------------- */
 
 bool
-life_parks(const struct keeper_module *m)
+life_parks_at(const struct keeper *k, size_t index)
 {
-    const struct conf *conf = m->keeper->conf;
+    const struct conf *conf = k->conf;
 
-    if (!m->conf->has_idle || !is_dialled(m)) {
+    if (!conf->modules[index].has_idle || !is_dialled(k, index)) {
         return false;
     }
     for (size_t i = 0; i < conf->n_listens; i++) {
         /* It accepts for itself: nobody sees its calls. */
         if (conf->listens[i].protocol == CONF_TCP_WAIT &&
             conf->listens[i].presence == CONF_LIVE &&
-            m->keeper->conf->targets[conf->listens[i].routes[0].target]
-                    .module == (size_t)(m - m->keeper->modules)) {
+            conf->targets[conf->listens[i].routes[0].target].module == index) {
             return false;
         }
     }
     return true;
+}
+
+bool
+life_parks(const struct keeper_module *m)
+{
+    return life_parks_at(m->keeper, index_of(m));
 }
 
 enum restart_act
@@ -225,7 +243,7 @@ judge_idle(struct keeper_module *m, uint64_t now)
 static bool
 is_above(const struct keeper_module *m, enum conf_amount amount, uint64_t value)
 {
-    uint64_t most = m->conf->amounts[amount];
+    uint64_t most = conf_amount(m->conf, amount);
 
     return most > 0 && value >= most + most / 1000 * m->life.jitter +
                                     most % 1000 * m->life.jitter / 1000;
@@ -234,11 +252,11 @@ is_above(const struct keeper_module *m, enum conf_amount amount, uint64_t value)
 static void
 begin_recycling(struct keeper_module *m, uint64_t now)
 {
-    const uint64_t *amounts = m->conf->amounts;
     bool busy;
 
-    if (amounts[CONF_RECYCLE_CALLS] == 0 && amounts[CONF_RECYCLE_MEMORY] == 0 &&
-        amounts[CONF_RECYCLE_AGE] == 0) {
+    if (conf_amount(m->conf, CONF_RECYCLE_CALLS) == 0 &&
+        conf_amount(m->conf, CONF_RECYCLE_MEMORY) == 0 &&
+        conf_amount(m->conf, CONF_RECYCLE_AGE) == 0) {
         return;
     }
     m->life.n_calls_begin = calls_of(m, &busy);
@@ -282,7 +300,7 @@ life_renew(struct keeper_module *m)
 {
     uint64_t now = keeper_now(m->keeper);
 
-    m->unit.start_timeout_ns = is_dialled(m) ? m->conf->start_timeout_ns : 0;
+    m->unit.start_timeout_ns = start_timeout(m);
     switch (m->unit.state) {
     case RESTART_RUNNING:
         m->life.renews = true;
@@ -312,13 +330,20 @@ int
 life_wanted(struct keeper *k, uint32_t target)
 {
     uint64_t now = keeper_now(k);
+    const struct conf_target *t;
     struct keeper_module *m;
 
-    if (target >= k->conf->n_targets || k->targets[target].path == NULL ||
-        k->targets[target].module == NULL) {
+    if (target >= k->conf->n_targets) {
         return -EPROTO;
     }
-    m = k->targets[target].module;
+    t = &k->conf->targets[target];
+    if (t->kind != CONF_TARGET_MODULE || t->presence == CONF_FREE) {
+        return -EPROTO;
+    }
+    m = modules_need(k, t->module);
+    if (m == NULL) {
+        return 0; /* it asks again */
+    }
     if (m->life.back_by != 0) {
         stay(m, now);
     }
@@ -332,7 +357,7 @@ void
 life_init(struct keeper_module *m)
 {
     forget(m);
-    m->unit.start_timeout_ns = is_dialled(m) ? m->conf->start_timeout_ns : 0;
+    m->unit.start_timeout_ns = start_timeout(m);
     m->unit.version = version_of(m);
 }
 
@@ -470,8 +495,7 @@ run_tick(struct keeper_module *m, uint64_t now)
 void
 life_tick(struct keeper *k, uint64_t now)
 {
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        struct keeper_module *m = &k->modules[i];
+    FOR_EACH_MODULE (k, m) {
         bool waits = m->unit.state == RESTART_WAITING;
 
         if (m->unit.state == RESTART_RUNNING) {
@@ -496,12 +520,12 @@ life_deadline(const struct keeper *k)
 {
     uint64_t first = UINT64_MAX;
 
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        first = MIN_OF(first, k->modules[i].life.look_at);
-        first = MIN_OF(first, k->modules[i].life.idle_at);
-        first = MIN_OF(first, k->modules[i].life.recycle_at);
-        if (k->modules[i].life.back_by != 0) {
-            first = MIN_OF(first, k->modules[i].life.back_by);
+    FOR_EACH_MODULE (k, m) {
+        first = MIN_OF(first, m->life.look_at);
+        first = MIN_OF(first, m->life.idle_at);
+        first = MIN_OF(first, m->life.recycle_at);
+        if (m->life.back_by != 0) {
+            first = MIN_OF(first, m->life.back_by);
         }
     }
     return first;

@@ -151,11 +151,24 @@ make_plan(struct keeper_module *m)
     return m->envp == NULL || m->plan.argv == NULL ? -ENOMEM : 0;
 }
 
+static void
+clear_module(struct keeper_module *m)
+{
+    memset(m, 0, sizeof(*m));
+    m->streams[0].source.fd = -1;
+    m->streams[1].source.fd = -1;
+    m->writers.listener.fd = -1;
+    m->unit.pidfd = -1;
+    left_init(m);
+    bounds_init(m);
+}
+
 static int
 init_module(struct keeper *k, size_t index)
 {
     struct keeper_module *m = &k->modules[index];
 
+    clear_module(m);
     m->keeper = k;
     m->conf = &k->conf->modules[index];
     for (int i = 0; i < 2; i++) {
@@ -181,32 +194,15 @@ init_module(struct keeper *k, size_t index)
     return runfolder_module(&k->folder, m->conf->name, m->conf->user);
 }
 
-static void
-clear_module(struct keeper_module *m)
-{
-    memset(m, 0, sizeof(*m));
-    m->streams[0].source.fd = -1;
-    m->streams[1].source.fd = -1;
-    m->writers.listener.fd = -1;
-    m->unit.pidfd = -1;
-    left_init(m);
-    bounds_init(m);
-}
-
 int
 modules_init(struct keeper *k)
 {
-    size_t n = k->conf->n_modules;
-
-    k->modules = calloc(k->bounds.modules, sizeof(*k->modules));
+    k->modules = keeper_array(k->bounds.modules, sizeof(*k->modules));
     if (k->modules == NULL) {
         return -ENOMEM;
     }
-    for (size_t i = 0; i < n; i++) {
-        clear_module(&k->modules[i]);
-    }
-    for (size_t i = 0; i < n; i++) {
-        int rc = init_module(k, i);
+    for (size_t i = 0; i < k->conf->n_modules; i++) {
+        int rc = life_parks_at(k, i) ? 0 : init_module(k, i);
 
         if (rc < 0) {
             return rc;
@@ -238,11 +234,10 @@ modules_deinit(struct keeper *k)
     if (k->modules == NULL) {
         return;
     }
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        k->modules[i].keeper = k; /* where it was not made */
-        deinit_module(&k->modules[i]);
+    FOR_EACH_MODULE (k, m) {
+        deinit_module(m);
     }
-    free(k->modules);
+    keeper_array_free(k->modules, k->bounds.modules, sizeof(*k->modules));
     k->modules = NULL;
 }
 
@@ -284,8 +279,8 @@ act_on(struct keeper_module *m, enum restart_act act)
 void
 modules_start(struct keeper *k)
 {
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        act_on(&k->modules[i], life_begin(&k->modules[i]));
+    FOR_EACH_MODULE (k, m) {
+        act_on(m, life_begin(m));
     }
 }
 
@@ -294,17 +289,17 @@ modules_tick(struct keeper *k, uint64_t now)
 {
     output_tick(k, now);
     bounds_tick(k, now);
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        act_on(&k->modules[i], restart_tick(&k->modules[i].unit, now));
+    FOR_EACH_MODULE (k, m) {
+        act_on(m, restart_tick(&m->unit, now));
     }
 }
 
 struct keeper_module *
 modules_find(struct keeper *k, pid_t pid)
 {
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        if (k->modules[i].unit.pid == pid) {
-            return &k->modules[i];
+    FOR_EACH_MODULE (k, m) {
+        if (m->unit.pid == pid) {
+            return m;
         }
     }
     return NULL;
@@ -359,27 +354,55 @@ log_lack(struct keeper_module *m, int rc)
 void
 modules_add(struct keeper *k, size_t index)
 {
+    int rc = life_parks_at(k, index) ? 0 : init_module(k, index);
+
+    if (rc < 0) {
+        log_lack(&k->modules[index], rc);
+    }
+}
+
+const struct restart *
+modules_unit(const struct keeper *k, size_t index)
+{
+    static const struct restart parked = {.state = RESTART_PARKED, .pidfd = -1};
+
+    return k->modules[index].conf != NULL ? &k->modules[index].unit : &parked;
+}
+
+struct keeper_module *
+modules_need(struct keeper *k, size_t index)
+{
     struct keeper_module *m = &k->modules[index];
     int rc;
 
-    clear_module(m);
+    if (m->conf != NULL) {
+        return m;
+    }
     rc = init_module(k, index);
+    if (rc == 0) {
+        rc = doors_module_begins(m);
+    }
     if (rc < 0) {
         log_lack(m, rc);
+        doors_module_ends(m);
+        deinit_module(m);
+        memset(m, 0, sizeof(*m));
+        return NULL;
     }
+    act_on(m, life_begin(m));
+    return m;
 }
 
 void
 modules_renew(struct keeper_module *m, bool changed)
 {
     struct keeper *k = m->keeper;
-    size_t index = (size_t)(m - k->modules);
     int rc;
 
-    m->conf = &k->conf->modules[index];
-    if (m->conf->presence == CONF_FREE) {
-        return;
+    if (m->conf == NULL) {
+        return; /* modules_begin() looks */
     }
+    m->conf = &k->conf->modules[m - k->modules];
     rc = make_plan(m);
     if (rc < 0) {
         log_lack(m, rc);
@@ -394,8 +417,14 @@ modules_begin(struct keeper *k)
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         struct keeper_module *m = &k->modules[i];
 
-        if (m->conf->presence == CONF_LIVE && m->unit.state == RESTART_IDLE &&
-            m->plan.argv != NULL && m->plan.envp != NULL) {
+        if (m->conf == NULL && k->conf->modules[i].presence == CONF_LIVE &&
+            !life_parks_at(k, i)) {
+            (void)modules_need(k, i); /* it did */
+            continue;
+        }
+        if (m->conf != NULL && m->conf->presence == CONF_LIVE &&
+            m->unit.state == RESTART_IDLE && m->plan.argv != NULL &&
+            m->plan.envp != NULL) {
             life_init(m);
             act_on(m, life_begin(m));
         }
@@ -405,14 +434,8 @@ modules_begin(struct keeper *k)
 void
 modules_free(struct keeper_module *m)
 {
-    struct keeper *k = m->keeper;
-    const struct conf_module *conf = m->conf;
-
-    deinit_module(m);
-    clear_module(m);
-    m->keeper = k;
-    m->conf = conf;
-    restart_init(&m->unit, &m->world, &m->plan, true);
-    restart_stop(&m->unit, 0, 0, 0); /* until the number is used again */
-    life_init(m);
+    if (m->conf != NULL) {
+        deinit_module(m);
+        memset(m, 0, sizeof(*m));
+    }
 }

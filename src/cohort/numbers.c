@@ -166,13 +166,16 @@ put_memory(struct log_line *line, pid_t pid)
 }
 
 static void
-put_module(struct log_line *line, const struct keeper_module *m)
+put_module(struct log_line *line, const struct keeper *k, size_t index)
 {
-    log_text(line, "name", m->conf->name);
-    log_text(line, "kind", conf_kind_name(m->conf->kind));
-    put_unit(line, m->keeper, &m->unit);
-    put_copy_ends(line, m);
-    put_memory(line, m->unit.pid);
+    const struct conf_module *conf = &k->conf->modules[index];
+    const struct restart *unit = modules_unit(k, index);
+
+    log_text(line, "name", conf->name);
+    log_text(line, "kind", conf_kind_name(conf->kind));
+    put_unit(line, k, unit);
+    put_copy_ends(line, &k->modules[index]);
+    put_memory(line, unit->pid);
 }
 
 static void
@@ -201,18 +204,18 @@ write_target(struct keeper *k, size_t i, FILE *out)
 {
     const struct conf_target *t = &k->conf->targets[i];
     struct tally_sum sum = tallies_sum(&k->tallies, i);
-    const struct keeper_module *m = k->targets[i].module;
     struct log_line line;
 
-    if (m != NULL && m->conf->is_hidden) {
+    if (t->kind == CONF_TARGET_MODULE &&
+        k->conf->modules[t->module].is_hidden) {
         return;
     }
     begin(k, &line,
           t->kind == CONF_TARGET_MODULE ? "module"
           : t->kind == CONF_TARGET_DOOR ? "door"
                                         : "files");
-    if (m != NULL) {
-        put_module(&line, m);
+    if (t->kind == CONF_TARGET_MODULE) {
+        put_module(&line, k, t->module);
     } else {
         log_text(&line, "name", t->path);
     }
@@ -226,17 +229,20 @@ write_target(struct keeper *k, size_t i, FILE *out)
 
 /* A module that no route leads to. */
 static void
-write_unused(struct keeper *k, const struct keeper_module *m, FILE *out)
+write_unused(struct keeper *k, size_t index, FILE *out)
 {
     struct log_line line;
 
     for (size_t i = 0; i < k->conf->n_targets; i++) {
-        if (k->targets[i].module == m) {
+        const struct conf_target *t = &k->conf->targets[i];
+
+        if (t->kind == CONF_TARGET_MODULE && t->presence != CONF_FREE &&
+            t->module == index) {
             return;
         }
     }
     begin(k, &line, "module");
-    put_module(&line, m);
+    put_module(&line, k, index);
     end(&line, out);
 }
 
@@ -272,7 +278,7 @@ numbers_write(struct keeper *k, FILE *out)
     }
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         if (k->conf->modules[i].presence == CONF_LIVE) {
-            write_unused(k, &k->modules[i], out);
+            write_unused(k, i, out);
         }
     }
     begin(k, &line, "unrouted");

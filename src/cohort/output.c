@@ -273,9 +273,9 @@ is_due(const struct keeper_module *m)
 void
 output_tick(struct keeper *k, uint64_t now)
 {
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        if (is_due(&k->modules[i])) {
-            output_begin_second(&k->modules[i]);
+    FOR_EACH_MODULE (k, m) {
+        if (is_due(m)) {
+            output_begin_second(m);
         }
     }
 }
@@ -285,9 +285,9 @@ output_deadline(const struct keeper *k)
 {
     uint64_t first = UINT64_MAX;
 
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        if (is_due(&k->modules[i])) {
-            first = MIN_OF(first, k->modules[i].output.began + NS_PER_SEC);
+    FOR_EACH_MODULE (k, m) {
+        if (is_due(m)) {
+            first = MIN_OF(first, m->output.began + NS_PER_SEC);
         }
     }
     return first;

@@ -448,13 +448,15 @@ end_gone(struct keeper *k, uint64_t now)
         if (conf->modules[i].presence != CONF_GONE) {
             continue;
         }
-        if (m->unit.state == RESTART_STOPPED) {
+        if (m->conf == NULL ? !is_led_to(k, i)
+                            : m->unit.state == RESTART_STOPPED) {
             modules_free(m);
             conf->modules[i].presence = CONF_FREE;
             continue;
         }
         k->reload.n_gone++;
-        if (!is_led_to(k, i) && m->unit.state != RESTART_STOPPING) {
+        if (m->conf != NULL && !is_led_to(k, i) &&
+            m->unit.state != RESTART_STOPPING) {
             restart_stop(&m->unit, SIGTERM, MODULE_GRACE, now);
         }
     }
@@ -580,13 +582,11 @@ change(struct keeper *k, const struct conf_merge *merge, struct opened *o,
 {
     struct keeper_reload *r = &k->reload;
     void *old_block = r->block;
-    struct conf *old = r->source;
 
     k->generation++;
     r->block = block;
     r->len = len;
     r->conf = conf_unpack(block, len);
-    r->source = new;
     if (r->file >= 0) {
         close(r->file);
     }
@@ -603,10 +603,8 @@ change(struct keeper *k, const struct conf_merge *merge, struct opened *o,
     free(o->folder_fds);
     modules_begin(k);
     free(old_block);
-    if (old != NULL) {
-        k->options.release(old);
-    }
-    r->n_gone = 1; /* look */
+    k->options.release(new); /* BLOCK has all of it */
+    r->n_gone = 1;           /* look */
     r->n_done++;
     r->wall_ns = k->real->wall(k->real->ctx);
     free(r->error);
@@ -815,5 +813,4 @@ reload_deinit(struct keeper *k)
     }
     close(k->reload.file);
     free(k->reload.block);
-    k->options.release(k->reload.source);
 }

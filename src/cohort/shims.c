@@ -103,13 +103,13 @@ add_inetd(struct args *args, const struct conf_module *module, const char *exec)
     if (module->is_wait) {
         args_add(args, "--wait");
     }
-    if (module->amounts[CONF_LIMIT_RATE] > 0) {
+    if (conf_amount(module, CONF_LIMIT_RATE) > 0) {
         snprintf(rate, sizeof(rate), "%" PRIu64,
-                 module->amounts[CONF_LIMIT_RATE]);
+                 conf_amount(module, CONF_LIMIT_RATE));
         args_option(args, "--rate", rate);
     }
     /* One that accepts for itself serves many: nobody meant the default. */
-    if (!module->is_wait || module->wheres[CONF_OPTION_TIMEOUT].line != 0) {
+    if (!module->is_wait || conf_is_set(module, CONF_OPTION_TIMEOUT)) {
         args_time(args, "--timeout", module->timeout_ns);
     }
 }
@@ -177,7 +177,7 @@ static const char *
 working_folder(const struct conf_module *module)
 {
     return module->kind == CONF_MODULE_SCRIPTS &&
-                   module->wheres[CONF_OPTION_FOLDER].line == 0
+                   !conf_is_set(module, CONF_OPTION_FOLDER)
                ? module->root
                : module->folder;
 }

@@ -59,18 +59,21 @@ door_state(const struct keeper *k, const struct keeper_target *t)
 {
     int n_open = 0;
 
-    for (int w = 0; w < k->n_workers; w++) {
+    for (int w = 0; t->links != NULL && w < k->n_workers; w++) {
         n_open += t->links[w].open;
     }
     return n_open == k->n_workers ? "open" : n_open > 0 ? "partly" : "waiting";
 }
 
-/* The target that leads to M, or NULL. */
+/* The target that leads to module INDEX, or NULL. */
 static const struct keeper_target *
-target_of(const struct keeper *k, const struct keeper_module *m)
+target_of(const struct keeper *k, size_t index)
 {
     for (size_t i = 0; i < k->conf->n_targets; i++) {
-        if (k->targets[i].module == m) {
+        const struct conf_target *t = &k->conf->targets[i];
+
+        if (t->kind == CONF_TARGET_MODULE && t->presence != CONF_FREE &&
+            t->module == index) {
             return &k->targets[i];
         }
     }
@@ -367,20 +370,23 @@ json_modules(struct json *j, const struct keeper *k)
 {
     json_list(j, "modules");
     for (size_t i = 0; i < k->conf->n_modules; i++) {
-        const struct keeper_module *m = &k->modules[i];
-        const struct keeper_target *t = target_of(k, m);
+        const struct conf_module *conf = &k->conf->modules[i];
+        const struct restart *unit = modules_unit(k, i);
+        const struct keeper_target *t = target_of(k, i);
         struct tally_sum sum = sum_of(k, t);
+        char door[PATH_MAX + 64];
 
-        if (m->conf->presence == CONF_FREE || m->conf->is_hidden) {
+        if (conf->presence == CONF_FREE || conf->is_hidden) {
             continue;
         }
+        snprintf(door, sizeof(door), "%s/%s/door", k->folder.path, conf->name);
         json_object(j, NULL);
-        json_text(j, "name", m->conf->name);
-        json_text(j, "kind", conf_kind_name(m->conf->kind));
-        json_unit(j, k, &m->unit);
-        json_starts(j, &m->unit);
-        json_copy_ends(j, m);
-        json_text(j, "door", m->door);
+        json_text(j, "name", conf->name);
+        json_text(j, "kind", conf_kind_name(conf->kind));
+        json_unit(j, k, unit);
+        json_starts(j, unit);
+        json_copy_ends(j, &k->modules[i]);
+        json_text(j, "door", door);
         json_text(j, "door_state", t != NULL ? door_state(k, t) : NULL);
         json_calls(j, &sum);
         json_object_end(j);
@@ -656,27 +662,29 @@ text_modules(const struct keeper *k, FILE *out)
             "MODULE", "KIND", "PID", "STATE", "THREADS", "HIGH", "CALLS", "NOW",
             "ERRORS", "RESTARTS");
     for (size_t i = 0; i < k->conf->n_modules; i++) {
-        const struct keeper_module *m = &k->modules[i];
-        const struct keeper_target *t = target_of(k, m);
+        const struct conf_module *conf = &k->conf->modules[i];
+        const struct restart *unit = modules_unit(k, i);
+        const struct keeper_target *t = target_of(k, i);
         struct tally_sum sum = sum_of(k, t);
         char cause[RESTART_CAUSE_MAX];
-        const char *last = last_cause(&m->unit, cause);
+        const char *last = last_cause(unit, cause);
 
-        if (m->conf->presence == CONF_FREE || m->conf->is_hidden) {
+        if (conf->presence == CONF_FREE || conf->is_hidden) {
             continue;
         }
-        put_first(out, m->conf->name);
-        fprintf(out, " %-4s", conf_kind_name(m->conf->kind));
-        put_pid(out, m->unit.pid);
-        fprintf(out, " %-8s", restart_state_name(m->unit.state));
+        put_first(out, conf->name);
+        fprintf(out, " %-4s", conf_kind_name(conf->kind));
+        put_pid(out, unit->pid);
+        fprintf(out, " %-8s", restart_state_name(unit->state));
         text_calls(out, &sum);
-        put_count(out, n_restarts(&m->unit), 8);
+        put_count(out, n_restarts(unit), 8);
         fputc('\n', out);
         if (last != NULL) {
             fprintf(out, "  last end: %s\n", last);
         }
-        text_copy_ends(out, m);
-        if (t != NULL && !life_is_parked(m) &&
+        text_copy_ends(out, &k->modules[i]);
+        if (t != NULL && unit->state != RESTART_PARKED &&
+            unit->state != RESTART_PARKING &&
             strcmp(door_state(k, t), "open") != 0) {
             fprintf(out, "  its door is not open%s yet\n",
                     strcmp(door_state(k, t), "partly") == 0 ? " everywhere"
@@ -751,14 +759,14 @@ void
 status_modules(const struct keeper *k, FILE *out)
 {
     for (size_t i = 0; i < k->conf->n_modules; i++) {
-        const struct keeper_module *m = &k->modules[i];
-        const struct keeper_target *t = target_of(k, m);
+        const struct conf_module *conf = &k->conf->modules[i];
+        const struct keeper_target *t = target_of(k, i);
 
-        if (m->conf->presence != CONF_LIVE) {
+        if (conf->presence != CONF_LIVE) {
             continue;
         }
-        plain_put(out, m->conf->name);
-        fprintf(out, " %s %s\n", restart_state_name(m->unit.state),
+        plain_put(out, conf->name);
+        fprintf(out, " %s %s\n", restart_state_name(modules_unit(k, i)->state),
                 t != NULL ? door_state(k, t) : "unused");
     }
 }
@@ -772,9 +780,7 @@ status_processes(const struct keeper *k, FILE *out)
             fprintf(out, "worker %d %d\n", i, (int)k->workers[i].unit.pid);
         }
     }
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        const struct keeper_module *m = &k->modules[i];
-
+    FOR_EACH_MODULE (k, m) {
         if (m->unit.pid > 0) {
             fputs("module ", out);
             plain_put(out, m->conf->name);
@@ -825,8 +831,8 @@ waiting_modules(const struct keeper *k, char *text, size_t size)
 {
     int n = 0;
 
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        n += k->modules[i].unit.pid > 0;
+    FOR_EACH_MODULE (k, m) {
+        n += m->unit.pid > 0;
     }
     if (n == 0) {
         append(text, size, "waiting for the modules to end");
@@ -834,10 +840,9 @@ waiting_modules(const struct keeper *k, char *text, size_t size)
     }
     append(text, size, "waiting for module%s", n == 1 ? "" : "s");
     n = 0;
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        if (k->modules[i].unit.pid > 0 && ++n <= 4) {
-            append(text, size, "%s %s", n > 1 ? "," : "",
-                   k->modules[i].conf->name);
+    FOR_EACH_MODULE (k, m) {
+        if (m->unit.pid > 0 && ++n <= 4) {
+            append(text, size, "%s %s", n > 1 ? "," : "", m->conf->name);
         }
     }
     if (n > 4) {

@@ -81,9 +81,9 @@ stop_begin(struct keeper *k, const char *cause, uint64_t grace_ns)
 static void
 stop_modules(struct keeper *k)
 {
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        restart_stop(&k->modules[i].unit, SIGTERM,
-                     k->forced ? FORCED_GRACE : MODULE_GRACE, keeper_now(k));
+    FOR_EACH_MODULE (k, m) {
+        restart_stop(&m->unit, SIGTERM, k->forced ? FORCED_GRACE : MODULE_GRACE,
+                     keeper_now(k));
     }
 }
 
@@ -118,8 +118,8 @@ workers_stopped(const struct keeper *k)
 static bool
 modules_stopped(const struct keeper *k)
 {
-    for (size_t i = 0; i < k->conf->n_modules; i++) {
-        if (k->modules[i].unit.state != RESTART_STOPPED) {
+    FOR_EACH_MODULE (k, m) {
+        if (m->unit.state != RESTART_STOPPED) {
             return false;
         }
     }

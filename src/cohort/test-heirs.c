@@ -617,13 +617,15 @@ test_told_to_park_again(void **state)
 static void
 test_told_to_drain_and_keep_again(void **state)
 {
+    uint64_t amounts[CONF_AMOUNTS] = {0};
     struct server *s = start(KEEPING, 2);
     const char *at = NULL;
     pid_t pid;
 
     add_door(s);
     s->modules[0].start_timeout_ns = 5000000000u;
-    s->modules[0].amounts[CONF_RECYCLE_AGE] = 1;
+    amounts[CONF_RECYCLE_AGE] = 1;
+    s->modules[0].amounts = amounts;
     pid = start_whole(s, &at);
     check_told_again(s, &at, &pid, 14);
     check_told_again(s, &at, &pid, 15);

@@ -45,6 +45,22 @@ forward_module(struct conf_check *check, struct conf_listen *listen,
                     module->name);
 }
 
+/* Of a route: of its method, its path and its target. */
+static struct conf_where *
+route_wheres(struct conf_check *check, struct conf_where method,
+             struct conf_where path, struct conf_where target)
+{
+    struct conf_where *wheres =
+        conf_memory_take(check->memory, 3, sizeof(*wheres));
+
+    if (wheres != NULL) {
+        wheres[0] = method;
+        wheres[1] = path;
+        wheres[2] = target;
+    }
+    return wheres;
+}
+
 /* One map, added to LISTEN if nothing is wrong with it. */
 static void
 map_check(struct conf_check *check, struct conf_listen *listen,
@@ -71,9 +87,8 @@ map_check(struct conf_check *check, struct conf_listen *listen,
     }
     route->path_len = strlen(route->path);
     route->target = (size_t)target;
-    route->where = node->name.where;
-    route->path_where = node->value.where;
-    route->target_where = node->target.where;
+    route->wheres = route_wheres(check, node->name.where, node->value.where,
+                                 node->target.where);
     listen->n_routes++;
 }
 
@@ -108,6 +123,7 @@ forward_single(struct conf_check *check, struct conf_listen *listen,
                const struct conf_node *node)
 {
     ssize_t target = conf_check_target(check, node);
+    struct conf_where where = node->target.where;
 
     if (target < 0) {
         return;
@@ -123,9 +139,7 @@ forward_single(struct conf_check *check, struct conf_listen *listen,
         .path_len = 1,
         .target = (size_t)target,
         .methods = UINT32_MAX,
-        .where = node->target.where,
-        .path_where = node->target.where,
-        .target_where = node->target.where,
+        .wheres = route_wheres(check, where, where, where),
     };
     listen->n_routes = 1;
 }

@@ -72,6 +72,9 @@ conf_check_metrics_module(struct conf_check *check)
     const char *const words[] = {check->outside->self, "metrics", "-f",
                                  conf->files[0].path};
 
+    if (!conf_check_module_room(check, module)) {
+        return;
+    }
     module->name = conf_memory_text(check->memory, CONF_METRICS_NAME,
                                     strlen(CONF_METRICS_NAME));
     module->kind = CONF_MODULE_EXEC;
@@ -86,6 +89,7 @@ conf_check_metrics_module(struct conf_check *check)
     module->timeout_ns = 10 * NS_PER_SEC;
     module->start_timeout_ns = 30 * NS_PER_SEC;
     module->where = check->metrics->where;
+    module->set = 1u << CONF_OPTION_EXEC;
     module->wheres[CONF_OPTION_EXEC] = check->metrics->where;
     conf->n_modules += !check->memory->failed;
 }

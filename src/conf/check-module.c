@@ -204,6 +204,7 @@ module_options(struct conf_check *check, struct conf_module *module,
             if (!seen[i].line) {
                 seen[i] = node->name.where;
                 conf_where_value(&seen[i], node->words);
+                module->set |= 1u << i;
             }
             if (i < CONF_MODULE_KINDS) {
                 module->kind = (enum conf_module_kind)i;
@@ -255,7 +256,7 @@ module_whole(struct conf_check *check, const struct conf_module *module,
                             conf_option_name((enum conf_option)i), kind);
         }
     }
-    if (module->amounts[CONF_LIMIT_RATE] > 0 &&
+    if (conf_amount(module, CONF_LIMIT_RATE) > 0 &&
         module->kind != CONF_MODULE_INETD) {
         conf_report_add(check->report, module->amount_wheres[CONF_LIMIT_RATE],
                         "'limit rate' is of no use to a module with '%s'",
@@ -295,6 +296,20 @@ name_is_valid(const struct conf_word *name)
     return name->len > 0 && name->len <= NAME_LEN_MAX;
 }
 
+bool
+conf_check_module_room(struct conf_check *check, struct conf_module *module)
+{
+    struct conf_memory *memory = check->memory;
+
+    module->amounts =
+        conf_memory_take(memory, CONF_AMOUNTS, sizeof(*module->amounts));
+    module->wheres =
+        conf_memory_take(memory, CONF_OPTIONS, sizeof(*module->wheres));
+    module->amount_wheres =
+        conf_memory_take(memory, CONF_AMOUNTS, sizeof(*module->amount_wheres));
+    return !memory->failed;
+}
+
 static void
 module_check(struct conf_check *check, const struct conf_node *node)
 {
@@ -330,7 +345,7 @@ module_check(struct conf_check *check, const struct conf_node *node)
     }
     module->name =
         conf_memory_text(check->memory, node->name.text, node->name.len);
-    if (!module->name) {
+    if (!conf_check_module_room(check, module) || !module->name) {
         return;
     }
     module->where = node->name.where;
@@ -339,7 +354,7 @@ module_check(struct conf_check *check, const struct conf_node *node)
     conf->n_modules++;
     module_options(check, module, node->children, &has_kind);
     if (module->has_floor && module->floor == 0 &&
-        module->wheres[CONF_OPTION_IDLE].line == 0) {
+        !conf_is_set(module, CONF_OPTION_IDLE)) {
         module->has_idle = true;
         module->idle_ns = FLOOR_IDLE;
     }

@@ -199,7 +199,7 @@ methods_assign(struct conf_check *check, struct conf_listen *listen)
             (method_bit(check, listen, route->method) == 0 ||
              (is_get && method_bit(check, listen, "HEAD") == 0)) &&
             !check->memory->failed) {
-            conf_report_add(check->report, route->where,
+            conf_report_add(check->report, route->wheres[0],
                             "more than %d different methods at one address",
                             CONF_METHODS_MAX);
             return;
@@ -249,7 +249,7 @@ route_compare(const void *a, const void *b)
     if (order == 0 && x->method) {
         order = strcmp(x->method, y->method);
     }
-    return order ? order : conf_where_compare(x->where, y->where);
+    return order ? order : conf_where_compare(x->wheres[0], y->wheres[0]);
 }
 
 static void
@@ -265,11 +265,11 @@ routes_sort(struct conf_check *check, struct conf_listen *listen)
             memcmp(a->path, b->path, a->path_len) == 0 &&
             method_rank(a->method) == method_rank(b->method) &&
             (!a->method || strcmp(a->method, b->method) == 0)) {
-            conf_report_add(check->report, b->where,
-                            "'%s %s' is already mapped %s",
-                            b->method ? b->method : "any",
-                            conf_shown(b->path, b->path_len).text,
-                            conf_there(check->report, b->where, a->where).text);
+            conf_report_add(
+                check->report, b->wheres[0], "'%s %s' is already mapped %s",
+                b->method ? b->method : "any",
+                conf_shown(b->path, b->path_len).text,
+                conf_there(check->report, b->wheres[0], a->wheres[0]).text);
         }
     }
 }

@@ -72,6 +72,11 @@ int conf_check_count(struct conf_check *check, const struct conf_word *name,
                      const struct conf_word *word, uint64_t min, uint64_t max,
                      const char *range, const char *example, uint64_t *p_value);
 
+/* Makes room for what MODULE's options say, and where. false: there is no
+ * memory. */
+bool conf_check_module_room(struct conf_check *check,
+                            struct conf_module *module);
+
 /* Reads NODE, `set metrics`. Then, once each and only if there is
  * CHECK->metrics: adds its module, for which there is room; and gives the
  * statement that would be its forward, which points into CHECK->tree. */

@@ -61,9 +61,9 @@ struct conf_route {
     size_t path_len;
     size_t target;    /* index into conf.targets (equal targets are one) */
     uint32_t methods; /* bits of the listener's methods that it answers */
-    struct conf_where where; /* of the method; of a route without map, of its
-                              * target */
-    struct conf_where path_where, target_where;
+    /* Of the method, the path and the target; of a route without map all of its
+     * target. NULL: not kept. */
+    struct conf_where *wheres;
 };
 
 /* Bounds of one listener's method table: what keeps the text of an Allow field
@@ -174,16 +174,30 @@ struct conf_module {
     uint64_t idle_ns;
     uint64_t copies; /* at most so many processes; 0: as many as it takes */
     bool has_floor;
-    uint64_t floor;   /* so many copies stay; 0: no process does */
-    uint64_t ceiling; /* at most so many copies; 0: as memory allows */
-    uint64_t calls;   /* at most so many at once in a process; 0: no bound */
-    uint64_t amounts[CONF_AMOUNTS]; /* 0: no bound */
-    struct conf_where amount_wheres[CONF_AMOUNTS];
+    uint64_t floor;    /* so many copies stay; 0: no process does */
+    uint64_t ceiling;  /* at most so many copies; 0: as memory allows */
+    uint64_t calls;    /* at most so many at once in a process; 0: no bound */
+    uint64_t *amounts; /* CONF_AMOUNTS of them, 0: no bound; NULL: none is */
     struct conf_entries environment, secrets, reads, writes;
     struct conf_where where;
-    struct conf_where wheres[CONF_OPTIONS]; /* of its options; of one that
-                                             * stands several times the first */
+    uint32_t set; /* bit of each option that it has */
+    /* Where each option stands, of one that stands several times the first, and
+     * each amount. NULL: not kept. */
+    struct conf_where *wheres, *amount_wheres;
 };
+
+/* 0: no bound. */
+static inline uint64_t
+conf_amount(const struct conf_module *module, enum conf_amount amount)
+{
+    return module->amounts != NULL ? module->amounts[amount] : 0;
+}
+
+static inline bool
+conf_is_set(const struct conf_module *module, enum conf_option option)
+{
+    return (module->set >> option & 1) != 0;
+}
 
 /* How the word of OPTION or KIND is written. Static storage. */
 static inline const char *
@@ -217,7 +231,9 @@ struct conf {
     size_t n_left_out;
     struct conf_macro *macros;
     size_t n_macros;
-    struct conf_where *settings; /* where each was set, as in settings.def */
+    struct conf_where *settings; /* where each was set, as in settings.def;
+                                  * NULL: not kept, nor where options stand */
+    void *block;                 /* owned, that all of it lies in; or NULL */
     struct conf_listen *listens;
     size_t n_listens;
     struct conf_module *modules;
@@ -281,6 +297,11 @@ conf_where_file(const struct conf *conf, struct conf_where where)
     return where.file < conf->n_files ? conf->files[where.file].name
                                       : conf->file;
 }
+
+/* TAKE_CONF as a server keeps it: in one block, without macros and without the
+ * places of settings and options, each text once. To be freed by conf_free().
+ * Where there is no memory, TAKE_CONF itself. */
+struct conf *conf_compact(struct conf *take_conf);
 
 /* NULL is allowed. */
 void conf_free(struct conf *conf);

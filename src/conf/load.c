@@ -28,7 +28,9 @@ conf_free(struct conf *conf)
 {
     struct conf_box *box = (struct conf_box *)conf;
 
-    if (box) {
+    if (box && conf->block) {
+        free(conf->block);
+    } else if (box) {
         conf_memory_free(&box->memory);
         free(box);
     }

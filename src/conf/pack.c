@@ -1,6 +1,9 @@
 /* Each object is copied to the end of the block; what points to it holds its
  * offset, and is named in a list at the very end, by which conf_unpack() makes
- * pointers of them. An offset of 0 is NULL: there lies the block's head. */
+ * pointers of them. An offset of 0 is NULL: there lies the block's head.
+ *
+ * Of 500 modules most have the same folder and the same command, so each text,
+ * and each list of words, is there once. Nobody writes to them. */
 #include "conf/pack.h"
 
 #include <stdint.h>
@@ -16,7 +19,7 @@
 struct head {
     uint64_t magic;
     uint64_t len;       /* of the block */
-    uint64_t places_at; /* of uint64_t: where pointers are */
+    uint64_t places_at; /* of uint32_t: where pointers are */
     uint64_t n_places;
 };
 
@@ -27,16 +30,26 @@ struct list {
     size_t len, room;
 };
 
+/* What is in the block once, by a hash of its bytes; LEN 0: a free place. */
+struct known {
+    size_t at, len;
+    uint64_t hash;
+};
+
 struct pack {
     struct list block, places;
+    struct known *known; /* N_ROOM places, a power of two */
+    size_t n_known, n_room;
     bool failed;
 };
 
-/* Room for LEN bytes at the end of LIST, zeroed up to it; its offset. */
+/* Room for LEN bytes at the end of LIST, at a multiple of ALIGN, zeroed up to
+ * it; its offset. */
 static size_t
-add(struct pack *p, struct list *list, const void *bytes, size_t len)
+add_at(struct pack *p, struct list *list, const void *bytes, size_t len,
+       size_t align)
 {
-    size_t at = ROUND_UP(list->len, list == &p->block ? PACK_ALIGN : 1);
+    size_t at = ROUND_UP(list->len, align);
     size_t room = list->room;
 
     if (p->failed || len > PACK_MAX - MIN_OF(at, PACK_MAX)) {
@@ -68,30 +81,121 @@ add(struct pack *p, struct list *list, const void *bytes, size_t len)
     return at;
 }
 
-/* The pointer at offset SLOT leads to LEN bytes like those at FROM. Their
- * offset. */
 static size_t
-point(struct pack *p, size_t slot, const void *from, size_t len)
+add(struct pack *p, struct list *list, const void *bytes, size_t len)
 {
-    uint64_t place = slot;
-    size_t at = from != NULL ? add(p, &p->block, from, len) : 0;
+    return add_at(p, list, bytes, len, list == &p->block ? PACK_ALIGN : 1);
+}
+
+/* FNV-1a. */
+static uint64_t
+hash_of(const char *bytes, size_t len)
+{
+    uint64_t hash = 0xcbf29ce484222325;
+
+    for (size_t i = 0; i < len; i++) {
+        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3;
+    }
+    return hash;
+}
+
+/* Makes room for one more that is known. */
+static void
+grow_known(struct pack *p)
+{
+    size_t room = p->n_room > 0 ? 2 * p->n_room : 256;
+    struct known *larger;
+
+    if (2 * p->n_known < p->n_room) {
+        return;
+    }
+    larger = calloc(room, sizeof(*larger));
+    if (larger == NULL) {
+        /* not reached: memory is gone */
+        p->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < p->n_room; i++) {
+        size_t to = p->known[i].hash & (room - 1);
+
+        while (p->known[i].len > 0 && larger[to].len > 0) {
+            to = (to + 1) & (room - 1);
+        }
+        if (p->known[i].len > 0) {
+            larger[to] = p->known[i];
+        }
+    }
+    free(p->known);
+    p->known = larger;
+    p->n_room = room;
+}
+
+/* The offset of LEN bytes like these, which nobody writes to; added, at a
+ * multiple of ALIGN, if they are not there. *P_NEW: they were not. */
+static size_t
+add_once(struct pack *p, const void *bytes, size_t len, size_t align,
+         bool *p_new)
+{
+    uint64_t hash = hash_of(bytes, len);
+    size_t i;
+
+    *p_new = false;
+    grow_known(p);
+    if (p->failed) {
+        /* not reached: memory is gone */
+        return 0;
+    }
+    for (i = hash & (p->n_room - 1); p->known[i].len > 0;
+         i = (i + 1) & (p->n_room - 1)) {
+        const struct known *k = &p->known[i];
+
+        if (k->hash == hash && k->len == len && k->at % align == 0 &&
+            memcmp(p->block.bytes + k->at, bytes, len) == 0) {
+            return k->at;
+        }
+    }
+    *p_new = true;
+    p->known[i] =
+        (struct known){add_at(p, &p->block, bytes, len, align), len, hash};
+    p->n_known++;
+    return p->known[i].at;
+}
+
+/* The pointer at offset SLOT leads to offset AT. */
+static void
+lead(struct pack *p, size_t slot, size_t at)
+{
+    uint32_t place = (uint32_t)slot; /* below PACK_MAX */
     uint64_t value = at;
 
     if (p->failed) {
         /* not reached: memory is gone */
-        return 0;
+        return;
     }
     memcpy(p->block.bytes + slot, &value, sizeof(void *));
     if (at != 0) {
         add(p, &p->places, &place, sizeof(place));
     }
+}
+
+/* The pointer at offset SLOT leads to LEN bytes like those at FROM. Their
+ * offset. */
+static size_t
+point(struct pack *p, size_t slot, const void *from, size_t len)
+{
+    size_t at = from != NULL ? add(p, &p->block, from, len) : 0;
+
+    lead(p, slot, at);
     return at;
 }
 
 static void
 text(struct pack *p, size_t slot, const char *from)
 {
-    point(p, slot, from, from != NULL ? strlen(from) + 1 : 0);
+    bool is_new;
+
+    lead(p, slot,
+         from != NULL ? add_once(p, from, strlen(from) + 1, 1, &is_new) : 0);
 }
 
 /* A member that is a text: of the object at offset AT, like FROM. */
@@ -101,15 +205,29 @@ text(struct pack *p, size_t slot, const char *from)
 static void
 pack_words(struct pack *p, size_t slot, char *const *words)
 {
+    CLEAN_FREE uint64_t *offsets = NULL;
     size_t n = 0;
+    bool is_new;
     size_t at;
 
     while (words != NULL && words[n] != NULL) {
         n++;
     }
-    at = point(p, slot, words, (n + 1) * sizeof(*words));
-    for (size_t i = 0; words != NULL && i < n; i++) {
-        text(p, at + i * sizeof(*words), words[i]);
+    if (words != NULL) {
+        offsets = calloc(n + 1, sizeof(*offsets));
+        p->failed |= offsets == NULL;
+    }
+    if (p->failed || words == NULL) {
+        lead(p, slot, 0);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        offsets[i] = add_once(p, words[i], strlen(words[i]) + 1, 1, &is_new);
+    }
+    at = add_once(p, offsets, (n + 1) * sizeof(*offsets), PACK_ALIGN, &is_new);
+    lead(p, slot, at);
+    for (size_t i = 0; is_new && i < n; i++) {
+        lead(p, at + i * sizeof(*offsets), offsets[i]);
     }
 }
 
@@ -127,11 +245,27 @@ pack_entries(struct pack *p, size_t at, const struct conf_entries *from)
     }
 }
 
+/* Most have none. */
+static void
+pack_amounts(struct pack *p, size_t at, const struct conf_module *m)
+{
+    bool any = false, is_new;
+
+    for (size_t i = 0; i < CONF_AMOUNTS; i++) {
+        any |= conf_amount(m, (enum conf_amount)i) > 0;
+    }
+    lead(p, at + offsetof(struct conf_module, amounts),
+         any ? add_once(p, m->amounts, CONF_AMOUNTS * sizeof(*m->amounts),
+                        PACK_ALIGN, &is_new)
+             : 0);
+}
+
 static void
 pack_module(struct pack *p, size_t at, const struct conf_module *m)
 {
     TEXT(p, at, struct conf_module, name, m);
     pack_words(p, at + offsetof(struct conf_module, argv), m->argv);
+    pack_amounts(p, at, m);
     TEXT(p, at, struct conf_module, address, m);
     TEXT(p, at, struct conf_module, root, m);
     TEXT(p, at, struct conf_module, index, m);
@@ -159,6 +293,7 @@ pack_listen(struct pack *p, size_t at, const struct conf_listen *l)
 
         TEXT(p, route, struct conf_route, method, &l->routes[i]);
         TEXT(p, route, struct conf_route, path, &l->routes[i]);
+        lead(p, route + offsetof(struct conf_route, wheres), 0);
     }
     for (size_t i = 0; i < CONF_METHODS_MAX; i++) {
         text(p,
@@ -193,6 +328,7 @@ pack_conf(struct pack *p, const struct conf *conf)
     most.left_out = NULL;
     most.macros = NULL;
     most.settings = NULL;
+    most.block = NULL;
     most.n_left_out = most.n_macros = 0;
     at = add(p, &p->block, &most, sizeof(most));
     TEXT(p, at, struct conf, file, conf);
@@ -212,6 +348,14 @@ pack_conf(struct pack *p, const struct conf *conf)
                  conf->n_modules * sizeof(*conf->modules));
     for (size_t i = 0; i < conf->n_modules; i++) {
         pack_module(p, list + i * sizeof(*conf->modules), &conf->modules[i]);
+        lead(p,
+             list + i * sizeof(*conf->modules) +
+                 offsetof(struct conf_module, wheres),
+             0);
+        lead(p,
+             list + i * sizeof(*conf->modules) +
+                 offsetof(struct conf_module, amount_wheres),
+             0);
     }
     list = point(p, at + offsetof(struct conf, targets), conf->targets,
                  conf->n_targets * sizeof(*conf->targets));
@@ -226,7 +370,7 @@ static void *
 finish(struct pack *p, size_t *p_len)
 {
     struct head head = {.magic = PACK_MAGIC,
-                        .n_places = p->places.len / sizeof(uint64_t)};
+                        .n_places = p->places.len / sizeof(uint32_t)};
     void *block = NULL;
 
     head.places_at = add(p, &p->block, p->places.bytes, p->places.len);
@@ -240,6 +384,7 @@ finish(struct pack *p, size_t *p_len)
         free(p->block.bytes);
     }
     free(p->places.bytes);
+    free(p->known);
     *p = (struct pack){0};
     return block;
 }
@@ -259,8 +404,34 @@ is_pack(const struct head *head, size_t len)
 {
     return len >= CONF_AT + sizeof(struct conf) && head->magic == PACK_MAGIC &&
            head->len == len && head->places_at <= len &&
-           head->places_at % sizeof(uint64_t) == 0 &&
-           head->n_places <= (len - head->places_at) / sizeof(uint64_t);
+           head->places_at % sizeof(uint32_t) == 0 &&
+           head->n_places <= (len - head->places_at) / sizeof(uint32_t);
+}
+
+/* Of BYTES, LEN of them: the pointers at PLACES, N of them, are made so. false:
+ * they cannot be. */
+static bool
+relocate(char *bytes, size_t len, const char *places, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t place;
+        uint64_t to;
+        char *pointer;
+
+        memcpy(&place, places + i * sizeof(place), sizeof(place));
+        if (place > len - sizeof(to)) {
+            /* not reached: sealed by the keeper, whose list is right */
+            return false;
+        }
+        memcpy(&to, bytes + place, sizeof(to));
+        if (to >= len) {
+            /* not reached: the same */
+            return false;
+        }
+        pointer = bytes + to;
+        memcpy(bytes + place, &pointer, sizeof(pointer));
+    }
+    return true;
 }
 
 struct conf *
@@ -275,25 +446,33 @@ conf_unpack(void *block, size_t len)
     if (!is_pack(&head, len)) {
         return NULL;
     }
-    for (size_t i = 0; i < head.n_places; i++) {
-        uint64_t place, to;
-        char *pointer;
+    return relocate(bytes, head.places_at, bytes + head.places_at,
+                    head.n_places)
+               ? (struct conf *)(void *)(bytes + CONF_AT)
+               : NULL;
+}
 
-        memcpy(&place, bytes + head.places_at + i * sizeof(place),
-               sizeof(place));
-        if (place > len - sizeof(to)) {
-            /* not reached: sealed by the keeper, whose list is right */
-            return NULL;
-        }
-        memcpy(&to, bytes + place, sizeof(to));
-        if (to >= len) {
-            /* not reached: the same */
-            return NULL;
-        }
-        pointer = bytes + to;
-        memcpy(bytes + place, &pointer, sizeof(pointer));
+struct conf *
+conf_compact(struct conf *take_conf)
+{
+    size_t len = 0;
+    CLEAN_FREE char *packed = conf_pack(take_conf, &len);
+    const struct head *head = (const void *)packed;
+    char *block = packed != NULL ? malloc(head->places_at) : NULL;
+    struct conf *conf;
+
+    if (block == NULL) {
+        /* not reached: memory is gone */
+        return take_conf;
     }
-    return (struct conf *)(void *)(bytes + CONF_AT);
+    /* The list of pointers is of no use any more. */
+    memcpy(block, packed, head->places_at);
+    (void)relocate(block, head->places_at, packed + head->places_at,
+                   head->n_places);
+    conf = (struct conf *)(void *)(block + CONF_AT);
+    conf->block = block;
+    conf_free(take_conf);
+    return conf;
 }
 
 static void *
@@ -305,11 +484,7 @@ pack_alone(const struct conf_module *m, size_t *p_len)
 
     nowhere.where = (struct conf_where){0};
     nowhere.presence = CONF_LIVE;
-    memset(nowhere.wheres, 0, sizeof(nowhere.wheres));
-    for (size_t i = 0; i < CONF_OPTIONS; i++) {
-        nowhere.wheres[i].line = m->wheres[i].line > 0; /* is it set? */
-    }
-    memset(nowhere.amount_wheres, 0, sizeof(nowhere.amount_wheres));
+    nowhere.wheres = nowhere.amount_wheres = NULL;
     add(&p, &p.block, NULL, CONF_AT);
     at = add(&p, &p.block, &nowhere, sizeof(nowhere));
     pack_module(&p, at, &nowhere);

@@ -42,6 +42,10 @@ static void
 print_origins(const struct conf *conf, const struct conf_where *parts, size_t n,
               FILE *out)
 {
+    if (conf->settings == NULL) {
+        fputc('\n', out); /* compact: not known */
+        return;
+    }
     if (parts[0].line == 0) {
         fputs(KEEP "default\n", out);
         return;
@@ -55,6 +59,17 @@ static void
 print_origin(const struct conf *conf, struct conf_where where, FILE *out)
 {
     print_origins(conf, &where, 1, out);
+}
+
+/* The same of MODULE's OPTION. */
+static void
+print_option_origin(const struct conf *conf, const struct conf_module *module,
+                    enum conf_option option, FILE *out)
+{
+    print_origin(conf,
+                 module->wheres != NULL ? module->wheres[option]
+                                        : (struct conf_where){0},
+                 out);
 }
 
 /* TEXT as it stands inside a string. */
@@ -194,7 +209,9 @@ print_settings(const struct conf *conf, FILE *out)
 
 #define SETTING(name, member, kind, min, max, preset, range, example)          \
     print_setting(conf, name, &conf->member, KIND_##kind, range,               \
-                  conf->settings[i++], out);
+                  conf->settings != NULL ? conf->settings[i++]                 \
+                                         : (struct conf_where){0},             \
+                  out);
 #include "conf/settings.def"
 #undef SETTING
 }
@@ -225,6 +242,8 @@ print_target(const struct conf *conf, const struct conf_target *target,
 static void
 print_map(const struct conf *conf, const struct conf_route *route, FILE *out)
 {
+    static const struct conf_where nowhere[3];
+
     fputs("    map ", out);
     if (!route->method) {
         fputs("any", out);
@@ -237,10 +256,8 @@ print_map(const struct conf *conf, const struct conf_route *route, FILE *out)
     conf_print_word(route->path, out);
     fputs(" to ", out);
     print_target(conf, &conf->targets[route->target], out);
-    print_origins(conf,
-                  (struct conf_where[]){route->where, route->path_where,
-                                        route->target_where},
-                  3, out);
+    print_origins(conf, route->wheres != NULL ? route->wheres : nowhere, 3,
+                  out);
 }
 
 static void
@@ -272,7 +289,10 @@ print_listen(const struct conf *conf, const struct conf_listen *listen,
     fputs(listen->protocol == CONF_TCP_PASS ? " pass " : " to ", out);
     if (is_single) {
         print_target(conf, &conf->targets[first->target], out);
-        print_listen_origin(conf, listen, first->target_where, out);
+        print_listen_origin(conf, listen,
+                            first->wheres != NULL ? first->wheres[2]
+                                                  : (struct conf_where){0},
+                            out);
         return;
     }
     fputs("{", out);
@@ -306,7 +326,7 @@ print_kind(const struct conf *conf, const struct conf_module *module, FILE *out)
         }
         fputc('"', out);
     }
-    print_origin(conf, module->wheres[module->kind], out);
+    print_option_origin(conf, module, (enum conf_option)module->kind, out);
 }
 
 /* An option of one word, if it is there. */
@@ -317,7 +337,7 @@ print_option(const struct conf *conf, const struct conf_module *module,
     if (text) {
         fprintf(out, "    %s ", conf_option_name(option));
         conf_print_word(text, out);
-        print_origin(conf, module->wheres[option], out);
+        print_option_origin(conf, module, option, out);
     }
 }
 
@@ -327,7 +347,7 @@ print_option_time(const struct conf *conf, const struct conf_module *module,
 {
     fprintf(out, "    %s ", conf_option_name(option));
     print_time(ns, out);
-    print_origin(conf, module->wheres[option], out);
+    print_option_origin(conf, module, option, out);
 }
 
 /* Those that may stand several times. */
@@ -359,7 +379,7 @@ print_amounts(const struct conf *conf, const struct conf_module *module,
               FILE *out)
 {
     for (size_t i = 0; i < CONF_AMOUNTS; i++) {
-        uint64_t value = module->amounts[i];
+        uint64_t value = conf_amount(module, (enum conf_amount)i);
 
         if (value == 0) {
             continue;
@@ -373,7 +393,10 @@ print_amounts(const struct conf *conf, const struct conf_module *module,
         } else {
             fprintf(out, "%" PRIu64, value);
         }
-        print_origin(conf, module->amount_wheres[i], out);
+        print_origin(conf,
+                     module->amount_wheres != NULL ? module->amount_wheres[i]
+                                                   : (struct conf_where){0},
+                     out);
     }
 }
 
@@ -384,15 +407,15 @@ print_growth(const struct conf *conf, const struct conf_module *module,
 {
     if (module->has_floor) {
         fprintf(out, "    floor %" PRIu64, module->floor);
-        print_origin(conf, module->wheres[CONF_OPTION_FLOOR], out);
+        print_option_origin(conf, module, CONF_OPTION_FLOOR, out);
     }
     if (module->ceiling > 0) {
         fprintf(out, "    ceiling %" PRIu64, module->ceiling);
-        print_origin(conf, module->wheres[CONF_OPTION_CEILING], out);
+        print_option_origin(conf, module, CONF_OPTION_CEILING, out);
     }
     if (module->calls > 0) {
         fprintf(out, "    calls per copy %" PRIu64, module->calls);
-        print_origin(conf, module->wheres[CONF_OPTION_CALLS], out);
+        print_option_origin(conf, module, CONF_OPTION_CALLS, out);
     }
 }
 
@@ -426,7 +449,7 @@ print_module(const struct conf *conf, const struct conf_module *module,
     }
     if (module->copies > 0) {
         fprintf(out, "    copies %" PRIu64, module->copies);
-        print_origin(conf, module->wheres[CONF_OPTION_COPIES], out);
+        print_option_origin(conf, module, CONF_OPTION_COPIES, out);
     }
     print_growth(conf, module, out);
     print_entries(conf, CONF_OPTION_ENVIRONMENT, &module->environment, out);
@@ -489,12 +512,14 @@ conf_print(const struct conf *conf, FILE *out)
     fputc('\n', out);
     print_settings(conf, out);
     for (size_t i = 0; i < conf->n_modules; i++) {
-        if (!conf->modules[i].is_hidden) {
+        if (conf->modules[i].presence == CONF_LIVE &&
+            !conf->modules[i].is_hidden) {
             print_module(conf, &conf->modules[i], out);
         }
     }
     for (size_t i = 0; i < conf->n_listens; i++) {
-        if (!conf->listens[i].is_hidden) {
+        if (conf->listens[i].presence == CONF_LIVE &&
+            !conf->listens[i].is_hidden) {
             print_listen(conf, &conf->listens[i], out);
         }
     }

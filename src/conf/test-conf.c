@@ -145,7 +145,7 @@ test_kinds(void **state)
     assert_false(m[3].is_plain);
     assert_true(m[6].is_plain);
     assert_string_equal(m[6].root, "/etc/app/site");
-    assert_int_equal(m[0].amounts[CONF_LIMIT_RATE], 60);
+    assert_int_equal(conf_amount(&m[0], CONF_LIMIT_RATE), 60);
     assert_int_equal(m[1].kind, CONF_MODULE_FASTCGI);
     assert_null(m[1].argv);
     assert_string_equal(m[1].address, "unix:/etc/app/sock");
@@ -160,7 +160,7 @@ test_kinds(void **state)
     assert_string_equal(m[2].secrets.list[0].name, "s");
     assert_string_equal(m[2].secrets.list[0].value, "/etc/app/notes");
     assert_string_equal(m[2].reads.list[0].value, "/etc/app/site");
-    assert_int_equal(m[2].amounts[CONF_RECYCLE_AGE], 3600000000000);
+    assert_int_equal(conf_amount(&m[2], CONF_RECYCLE_AGE), 3600000000000);
     assert_string_equal(m[3].root, "/etc/app/site");
     assert_int_equal(m[3].start_timeout_ns, 2000000000);
     assert_int_equal(m[2].start_timeout_ns, 30000000000);
@@ -205,7 +205,7 @@ test_routes(void **state)
         } else {
             assert_null(target->path);
         }
-        assert_int_equal(route->where.line, routes[i].line);
+        assert_int_equal(route->wheres[0].line, routes[i].line);
     }
     /* hello.door stands twice in the file and is one target */
     assert_int_equal(conf->n_targets, 6);

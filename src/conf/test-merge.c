@@ -275,6 +275,120 @@ test_no_block(void **state)
     conf_free(conf);
 }
 
+/* CONF as text; the caller's. */
+static char *
+printed(const struct conf *conf)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+
+    assert_non_null(out);
+    conf_print(conf, out);
+    fclose(out);
+    return text;
+}
+
+/* What a server keeps says the same, without places, and each text once. */
+static void
+test_compact(void **state)
+{
+    static const char some[] =
+        "p = /d\n"
+        "module c { run \"/bin/sh -c true\"; "
+        "limit files 99; environment A=b }\n"
+        "module d { run \"/bin/sh -c true\"; floor 0; "
+        "ceiling 3; recycle calls 7 }\n"
+        "set domain a.example\n" A "forward http :1 to { map GET / to a; "
+        "map any /c to c; map GET $p to d }\n"
+        "forward http unix:/tmp/s mode 0600 to a\n";
+    struct conf *conf =
+        conf_compact(conf_parse("/tmp/x.conf", some, strlen(some), stderr));
+    char *once = printed(conf);
+    struct conf *again =
+        conf_compact(conf_parse("/tmp/x.conf", once, strlen(once), stderr));
+    char *twice = printed(again);
+
+    assert_non_null(conf->block);
+    assert_null(conf->settings);
+    assert_null(conf->modules[0].wheres);
+    assert_null(conf->listens[0].routes[0].wheres);
+    assert_ptr_equal(conf->modules[0].argv, conf->modules[1].argv);
+    assert_string_equal(conf->modules[0].argv[2], "true");
+    assert_ptr_equal(conf->modules[0].folder, conf->modules[2].folder);
+    assert_int_equal(conf_amount(&conf->modules[0], CONF_LIMIT_FILES), 99);
+    assert_int_equal(conf_amount(&conf->modules[1], CONF_RECYCLE_CALLS), 7);
+    assert_null(conf->modules[2].amounts);
+    assert_true(conf_is_set(&conf->modules[0], CONF_OPTION_LIMIT));
+    assert_false(conf_is_set(&conf->modules[0], CONF_OPTION_FOLDER));
+    assert_non_null(strstr(once, "map GET /d to d\n"));
+    assert_non_null(strstr(once, "    limit files 99\n"));
+    assert_string_equal(once, twice);
+    conf_free(conf);
+    conf_free(again);
+    free(once);
+    free(twice);
+}
+
+/* More texts than the first table of them has room for. */
+static void
+test_many_texts(void **state)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    struct conf *conf;
+
+    assert_non_null(out);
+    fprintf(out, "module a { run /bin/sh;");
+    for (int i = 0; i < 60; i++) {
+        fprintf(out, " environment A%d=x%d;", i, i);
+    }
+    fprintf(out, " }\nforward http :1 to {\n");
+    for (int i = 0; i < 200; i++) {
+        fprintf(out, "map GET /%d to a\n", i);
+    }
+    fprintf(out, "}\n");
+    fclose(out);
+    conf = conf_compact(parse(text));
+    free(text);
+    for (int i = 0; i < 60; i++) {
+        char name[8], value[8];
+
+        snprintf(name, sizeof(name), "A%d", i);
+        snprintf(value, sizeof(value), "x%d", i);
+        assert_string_equal(conf->modules[0].environment.list[i].name, name);
+        assert_string_equal(conf->modules[0].environment.list[i].value, value);
+    }
+    for (size_t i = 0; i < 200; i++) {
+        const struct conf_route *route = &conf->listens[0].routes[i];
+
+        assert_int_equal(strlen(route->path), route->path_len);
+        assert_string_equal(route->method, "GET");
+    }
+    conf_free(conf);
+}
+
+/* One that went is not said to be served. */
+static void
+test_what_went_is_not_printed(void **state)
+{
+    struct conf *old = parse(A B "forward http :1 to a\n"
+                                 "forward http :2 to b\n");
+    struct conf_merge merge;
+    void *block = NULL;
+    struct conf *conf = step(old, A "forward http :1 to a\n", &merge, &block);
+    char *text = printed(conf);
+
+    assert_null(strstr(text, "module b"));
+    assert_null(strstr(text, ":2"));
+    assert_non_null(strstr(text, "module a"));
+    free(text);
+    conf_merge_free(&merge);
+    free(block);
+    conf_free(old);
+}
+
 int
 main(void)
 {
@@ -287,6 +401,9 @@ main(void)
         cmocka_unit_test(test_one_that_leaves_is_waited_for),
         cmocka_unit_test(test_acceptors_change_with_their_address),
         cmocka_unit_test(test_no_block),
+        cmocka_unit_test(test_compact),
+        cmocka_unit_test(test_many_texts),
+        cmocka_unit_test(test_what_went_is_not_printed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,9 +91,9 @@ test_match(void **state)
         } else {
             assert_true(found);
             assert_int_equal(match.status, 0);
-            if (match.route->where.line != table[i].line) {
+            if (match.route->wheres[0].line != table[i].line) {
                 fail_msg("%s %s: map of line %d instead of %d", table[i].method,
-                         path, match.route->where.line, table[i].line);
+                         path, match.route->wheres[0].line, table[i].line);
             }
         }
         if (table[i].line == 405) {
@@ -114,7 +114,7 @@ test_lengths(void **state)
     assert_non_null(conf);
     assert_true(
         conf_route_match(&conf->listens[0], "GETX", 3, "/ab", 2, &match));
-    assert_int_equal(match.route->where.line, 2);
+    assert_int_equal(match.route->wheres[0].line, 2);
     conf_free(conf);
 }
 

@@ -109,6 +109,7 @@ ctl_run(struct ctl *ctl, const char *file)
     if (conf == NULL) {
         return CTL_CONFIG;
     }
+    conf = conf_compact(conf);
     status = run(ctl, conf, NULL, &source);
     conf_free(conf);
     return status;
@@ -124,6 +125,7 @@ run_text(struct ctl *ctl, const char *name, const char *text, size_t len)
         return CTL_CONFIG;
     }
     fprintf(ctl->out, "%s\n", text);
+    conf = conf_compact(conf);
     status = run(ctl, conf, text, NULL);
     conf_free(conf);
     return status;
