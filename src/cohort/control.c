@@ -11,6 +11,7 @@
 #include "cohort/control.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@
 #include "cohort/reload.h"
 #include "cohort/status.h"
 
+#define LONG_REPLY    (64u << 10) /* whose memory is given back */
 #define PEERS         16
 #define PATIENCE      (2 * NS_PER_SEC)
 #define LOOK_PATIENCE (200 * NS_PER_MS)
@@ -99,12 +101,17 @@ drain(int fd)
 static void
 drop(struct keeper *k, struct control_peer *p)
 {
+    bool was_long = p->out_len >= LONG_REPLY;
+
     if (p->source.fd >= 0) {
         drain(p->source.fd);
     }
     keeper_unwatch(k, &p->source);
     free(p->line);
     free(p->out);
+    if (was_long) {
+        (void)malloc_trim(0); /* the state of many modules: as much and more */
+    }
     p->line = p->out = NULL;
     p->out_len = p->out_pos = 0; /* or its next owner sends what is no text */
     p->state = PEER_NONE;

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -679,6 +680,7 @@ try_change(struct keeper *k, struct conf *new)
         refused(k, strdup(why));
     }
     conf_merge_free(&merge);
+    (void)malloc_trim(0); /* what reading the file has used */
 }
 
 static void

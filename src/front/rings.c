@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -336,6 +337,8 @@ ring_park(struct worker *w, uint32_t target)
     }
     end_ring(w, target);
     g->absent = false;
+    /* Nothing in it counts while the ring is closed. */
+    (void)madvise(g->tables, sizeof *g->tables, MADV_REMOVE);
     control_say(w, &parked);
 }
 

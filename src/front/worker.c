@@ -6,6 +6,7 @@
  */
 #include "front/worker_priv.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -607,6 +608,9 @@ grow_table(void)
     return (uint32_t)n;
 }
 
+static_assert(sizeof(struct ring_tables) % ARENA_SEGMENT == 0,
+              "the tables of a ring are whole pages");
+
 static int
 make_core(struct worker *w)
 {
@@ -614,8 +618,9 @@ make_core(struct worker *w)
     size_t n_rings = MAX_OF(w->conf->n_targets, w->setup->targets_max);
     size_t rings_off = ROUND_UP(sizeof(struct core), 128);
     size_t conns_off = ROUND_UP(rings_off + n_rings * sizeof(struct ring), 128);
+    /* Whole pages, which are given back one ring at a time. */
     size_t tables_off =
-        ROUND_UP(conns_off + n_conns * sizeof(struct conn), 128);
+        ROUND_UP(conns_off + n_conns * sizeof(struct conn), ARENA_SEGMENT);
     size_t queues_off =
         ROUND_UP(tables_off + n_rings * sizeof(struct ring_tables), 128);
     int e = arena_make(&w->arena, queues_off + n_rings * sizeof(struct queue),
