@@ -441,7 +441,11 @@ look_at(struct copies *c, struct copy *copy, struct view *view, uint64_t now,
     uint32_t state = atomic_load(&note->state);
     const char *why;
 
-    if (!is_free(state) || atomic_load(&note->calls) != copy->calls) {
+    /* It has served, or came in vain and parks again: the next call's ask is
+     * another one. */
+    if (!is_free(state) || atomic_load(&note->calls) != copy->calls ||
+        (state == COPY_PARKS &&
+         atomic_load(&note->idle_since) > copy->woken_at)) {
         copy->calls = atomic_load(&note->calls);
         copy->woken_at = 0;
     }

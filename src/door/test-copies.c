@@ -290,6 +290,33 @@ test_high_water(void **state)
     site_end(s);
 }
 
+/* So many at once as there were before, or fewer, again and again: whoever was
+ * called in vain, for another one was quicker, is called the next time, too. */
+static void
+test_again_and_again(void **state)
+{
+    struct site *s = site_new((struct door_copy_limits){0});
+    uint32_t came = 0;
+
+    for (uint32_t round = 0; round < 100; round++) {
+        for (uint32_t i = 0; i < 8; i++) {
+            post(s->ring, MEET, came + 8);
+        }
+        came += 8;
+        for (uint32_t i = 0; i < 8; i++) {
+            assert_true(answer(s->ring) > 0);
+        }
+        /* Short ones: those that are called find them taken. */
+        for (uint32_t i = 0; i < 12; i++) {
+            post(s->ring, SLEEP, 1000);
+        }
+        for (uint32_t i = 0; i < 12; i++) {
+            assert_true(answer(s->ring) > 0);
+        }
+    }
+    site_end(s);
+}
+
 /* Not more than the limit says; the others wait. */
 static void
 test_limit(void **state)
@@ -534,6 +561,7 @@ main(void)
         cmocka_unit_test(test_one_copy),
         cmocka_unit_test(test_turns_are_no_crowd),
         cmocka_unit_test(test_high_water),
+        cmocka_unit_test(test_again_and_again),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_limit_and_rings),
         cmocka_unit_test(test_crash),
