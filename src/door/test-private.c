@@ -123,6 +123,7 @@ static void
 test_name_goes_whole(void **state)
 {
     char room[32], path[64];
+    int before = count_doors();
     int few = 10, d = door_create(echo, NULL, 0);
 
     test_folder(room);
@@ -139,6 +140,7 @@ test_name_goes_whole(void **state)
     }
     close(d);
     assert_true(test_until(has_items, &few));
+    assert_doors(before);
     test_folder_remove(room);
 }
 
