@@ -73,6 +73,7 @@ conf_check_metrics_module(struct conf_check *check)
                                  conf->files[0].path};
 
     if (!conf_check_module_room(check, module)) {
+        /* not reached: memory is gone */
         return;
     }
     module->name = conf_memory_text(check->memory, CONF_METRICS_NAME,

@@ -218,6 +218,7 @@ pack_words(struct pack *p, size_t slot, char *const *words)
         p->failed |= offsets == NULL;
     }
     if (p->failed || words == NULL) {
+        /* not reached: memory is gone */
         lead(p, slot, 0);
         return;
     }

@@ -568,6 +568,7 @@ ring_n_overdue(const struct ring *r, uint64_t now)
     uint32_t n = 0, all = ring_in_flight(r), unclaimed = ring_n_unclaimed(r);
 
     if (!r->request || all <= unclaimed) {
+        /* not reached: all wait for a copy: tests/test_queue.py */
         return 0;
     }
     for (uint32_t slot = 0; slot < RING_SLOTS; slot++) {
