@@ -21,12 +21,10 @@
 #define ANNOUNCE_NS 20000ull   /* answers are held back no longer */
 #define NEVER_NS    86400000000000ull
 #define LONG_NS     1000000ull /* a call: its thread goes to any CPU */
-#define LONG_TIMES                                                             \
-    8 /* a call's rule: one that takes so long holds others up                 \
-       */
-#define LONG_MOST                                                              \
-    8 /* for each CPU: more of them say that the rule is wrong                 \
-       */
+/* So many times what a call takes as a rule holds others up; and so many such
+ * calls for each CPU say that the rule is wrong. */
+#define LONG_TIMES  8
+#define LONG_MOST   8
 #define THREAD_SIZE (256u << 10) /* of stack and heap that a thread touches */
 
 static void thread_ends(void *arg);
@@ -253,6 +251,13 @@ is_running(pid_t tid)
     return state_at(path) == 'R';
 }
 
+/* T serves no call. Is it between two, and takes the next one at once? */
+static bool
+comes_back(const struct thread *t)
+{
+    return !t->idle && atomic_load(&t->enlisted);
+}
+
 bool
 pool_has_cpu_locked(void)
 {
@@ -266,9 +271,7 @@ pool_has_cpu_locked(void)
             return false;
         }
         if (!atomic_load_explicit(&t->serving, memory_order_relaxed)) {
-            /* Between two calls: it takes the next one at once. */
-            running += !t->idle &&
-                       atomic_load_explicit(&t->enlisted, memory_order_relaxed);
+            running += comes_back(t);
             continue;
         }
         uint32_t call = atomic_load_explicit(&t->calls, memory_order_relaxed);
@@ -285,14 +288,12 @@ pool_has_cpu_locked(void)
 static uint64_t
 cpu_of(const struct thread *t)
 {
-    struct timespec at = {0};
     clockid_t clock;
 
-    if (pthread_getcpuclockid(t->id, &clock) != 0 ||
-        clock_gettime(clock, &at) != 0) {
+    if (pthread_getcpuclockid(t->id, &clock) != 0) {
         return 0; /* not reached: it is in the list, and so it lives */
     }
-    return (uint64_t)at.tv_sec * 1000000000 + (uint64_t)at.tv_nsec;
+    return door_clock(clock);
 }
 
 bool
@@ -310,9 +311,7 @@ pool_is_held_up_locked(const struct door *d)
         uint32_t call = atomic_load_explicit(&t->calls, memory_order_relaxed);
 
         if (!atomic_load_explicit(&t->serving, memory_order_relaxed)) {
-            /* Between two calls: it takes the next one at once. */
-            all &= t->idle ||
-                   !atomic_load_explicit(&t->enlisted, memory_order_relaxed);
+            all &= !comes_back(t);
         } else if (t->held_call != call) {
             t->held_call = call;
             t->held_cpu = cpu_of(t);
@@ -385,7 +384,7 @@ pool_is_short_locked(struct source *src)
     for (struct thread *t = door_server.threads; t; t = t->next) {
         bool in_call = t->seen_serving && atomic_load(&t->serving) &&
                        atomic_load(&t->calls) == t->seen_call;
-        n_free += !t->idle && atomic_load(&t->enlisted) && !in_call;
+        n_free += comes_back(t) && !in_call;
     }
     taken = count_taken(src) - taken;
     return waiting > taken && waiting - taken > n_free;
@@ -510,31 +509,16 @@ leave_idle(struct thread *t)
     place(t, stays ? -1 : atomic_load(&given->cpu));
 }
 
-/* T is idle. One of ours stays while there is a door. */
-static bool
-may_leave(const struct thread *t)
-{
-    pthread_mutex_lock(&door_server.lock);
-    uint32_t stay = MAX_OF(door_server.growth.floor, 1);
-    bool may =
-        !t->is_users && (door_server.n_threads > stay || !door_server.doors);
-    pthread_mutex_unlock(&door_server.lock);
-    return may;
-}
-
-/* How long T waits for a call until it is one too many; 0: for ever. */
+/* How long T, which is idle, waits for a call until it is one too many; 0: for
+ * ever. One of ours stays while there is a door. Lock held. */
 static uint64_t
-patience(const struct thread *t)
+patience_locked(const struct thread *t)
 {
-    uint64_t quiet;
+    uint32_t stay = MAX_OF(door_server.growth.floor, 1);
 
-    if (!may_leave(t)) {
-        return 0;
-    }
-    pthread_mutex_lock(&door_server.lock);
-    quiet = door_server.growth.quiet_ns;
-    pthread_mutex_unlock(&door_server.lock);
-    return quiet;
+    return !t->is_users && (door_server.n_threads > stay || !door_server.doors)
+               ? door_server.growth.quiet_ns
+               : 0;
 }
 
 /* Parks as the attendant of T's source. false: somebody attends it already, or
@@ -544,7 +528,7 @@ attend(struct thread *t)
 {
     struct source *src = t->src;
     struct thread *none = NULL;
-    uint64_t limit = t->pool == &door_server.shared ? patience(t) : 0;
+    uint64_t limit = 0;
     int e = 0;
 
     if (!atomic_compare_exchange_strong(&src->attendant, &none, t)) {
@@ -556,6 +540,9 @@ attend(struct thread *t)
     }
     uint32_t seen = atomic_load(src->bell);
     pthread_mutex_lock(&door_server.lock);
+    if (t->pool == &door_server.shared) {
+        limit = patience_locked(t);
+    }
     idle_push_locked(t);
     pthread_mutex_unlock(&door_server.lock);
     set_parked(src, true);
@@ -582,14 +569,14 @@ rest(struct thread *t)
     place(t, -1);
     pthread_mutex_lock(&door_server.lock);
     idle_push_locked(t);
-    pthread_mutex_unlock(&door_server.lock);
     while (atomic_load(&t->wake) == 0 && !leaves) {
-        uint64_t limit = patience(t);
+        uint64_t limit = patience_locked(t);
+        pthread_mutex_unlock(&door_server.lock);
         int e =
             door_futex_wait(&t->wake, 0, limit > 0 ? limit : NEVER_NS, false);
-        leaves = e == ETIMEDOUT && may_leave(t);
+        pthread_mutex_lock(&door_server.lock);
+        leaves = e == ETIMEDOUT && patience_locked(t) > 0;
     }
-    pthread_mutex_lock(&door_server.lock);
     given = t->assigned;
     if (leaves && !given) {
         growth_left(&door_server.growth, door_now());

@@ -555,7 +555,7 @@ check_places(struct call *c)
 }
 
 static void
-fill_task(struct call *c, uint64_t now)
+fill_task(struct call *c)
 {
     struct source *src = c->src;
     struct door_task *task = &c->task;
@@ -576,7 +576,7 @@ fill_task(struct call *c, uint64_t now)
     task->error = 0;
     task->call = c;
     reply_of(src, c->slot)->flags = 0;
-    reply_of(src, c->slot)->began = now;
+    reply_of(src, c->slot)->began = door_now();
 }
 
 /* A plain door's arguments are the procedure's own copy. 0 or an errno. */
@@ -606,9 +606,7 @@ ring_take(struct source *src, struct thread *t)
         fetch_entry(src, c);
         int e = check_places(c);
         give_run(src, c->slot);
-        uint64_t now = door_now();
-        fill_task(c, now);
-        t->began = now;
+        fill_task(c);
         if (e == 0 && atomic_load_explicit(&c->entry.withdrawn,
                                            memory_order_relaxed) != 0) {
             e = ECANCELED;
@@ -676,7 +674,7 @@ ring_answer(struct thread *t, int error, const char *data, size_t size)
         task->body_size = size;
     }
     if (src->door->native && !t->note && t->calls % RUN_EVERY == 0) {
-        learn_run(src->door, door_now() - t->began);
+        learn_run(src->door, door_now() - r->began);
     }
     PROBE3(return, c->entry.request_id, error, task->status);
     r->error = error;

@@ -72,8 +72,7 @@ struct door {
     struct source *unref;     /* it is to be told when it is unreferenced */
     _Atomic bool unref_due;   /* ... now, when no call runs */
     _Atomic uint32_t running; /* calls, with UNREF */
-    _Atomic uint64_t
-        run_ns; /* half of its native calls take less; 0: unknown */
+    _Atomic uint64_t run_ns;  /* the median of native calls; 0: unknown */
 };
 
 /* A private connection with its two memories. Counted: one reference by the
@@ -188,7 +187,6 @@ struct thread {
     struct growth_nap nap;
     uint32_t held_call; /* under the lock: pool_is_held_up_locked() saw it */
     uint64_t held_cpu;  /* ... with so much CPU time used, ns */
-    uint64_t began;     /* its latest call of a ring */
     uint64_t run_start;
     struct copy_note *note; /* of a forked copy; NULL: a thread */
     char *args;             /* own copy of the arguments */

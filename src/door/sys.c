@@ -36,10 +36,10 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-static uint64_t
-clock_ns(clockid_t clock)
+uint64_t
+door_clock(clockid_t clock)
 {
-    struct timespec ts;
+    struct timespec ts = {0};
 
     clock_gettime(clock, &ts);
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
@@ -48,13 +48,13 @@ clock_ns(clockid_t clock)
 uint64_t
 door_now(void)
 {
-    return clock_ns(CLOCK_MONOTONIC);
+    return door_clock(CLOCK_MONOTONIC);
 }
 
 uint64_t
 door_now_coarse(void)
 {
-    return clock_ns(CLOCK_MONOTONIC_COARSE);
+    return door_clock(CLOCK_MONOTONIC_COARSE);
 }
 
 int
@@ -87,7 +87,6 @@ lacks_waitv(int e)
     return e == ENOSYS || e == EPERM; /* before 5.16, and some sandboxes */
 }
 
-/* not reached: a forked copy: counters are lost: test-copies */
 int
 door_futex_wait_any(const struct door_futex *words, uint32_t n,
                     uint64_t timeout_ns)
@@ -105,34 +104,23 @@ door_futex_wait_any(const struct door_futex *words, uint32_t n,
         return errno;
     }
     /* not reached: older kernels than 5.16, and some sandboxes */
-    return door_futex_wait((_Atomic uint32_t *)(uintptr_t)words[0].word,
-                           (uint32_t)words[0].value, 50000000u, true);
+    door_futex_wait((_Atomic uint32_t *)(uintptr_t)words[0].word,
+                    (uint32_t)words[0].value, 50000000u, true);
+    return 0;
 }
 
 int
 door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
                     _Atomic uint32_t *own, uint64_t timeout_ns)
 {
-    uint64_t until = timeout_ns + door_now();
-    struct timespec ts = {(time_t)(until / 1000000000u),
-                          (long)(until % 1000000000u)};
     struct door_futex both[2] = {door_futex_on(shared, value),
                                  door_futex_on(own, 0)};
 
     both[1].flags |= FUTEX_PRIVATE_FLAG;
-    if (syscall(SYS_futex_waitv, both, 2, 0, timeout_ns > 0 ? &ts : NULL,
-                CLOCK_MONOTONIC) >= 0) {
-        return 0;
+    if (atomic_load(own) != 0) {
+        return 0; /* without futex_waitv(2) nobody else looks */
     }
-    if (!lacks_waitv(errno)) {
-        return errno == ETIMEDOUT ? ETIMEDOUT : 0;
-    }
-    /* not reached: older kernels than 5.16, and some sandboxes */
-    if (atomic_load(own) == 0) {
-        /* not reached: older kernels than 5.16, and some sandboxes */
-        door_futex_wait(shared, value, 50000000u, true);
-    }
-    return 0;
+    return door_futex_wait_any(both, 2, timeout_ns);
 }
 
 void

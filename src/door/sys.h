@@ -10,6 +10,9 @@
 
 #include "door/wire.h"
 
+/* CLOCK in nanoseconds; 0: there is no such clock. */
+uint64_t door_clock(clockid_t clock);
+
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t door_now(void);
 
@@ -24,10 +27,8 @@ int door_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns,
                     bool shared);
 
 /* Waits while *SHARED == VALUE and *OWN == 0 (OWN is private memory: a second
- * way to be woken, out of reach of whoever shares the first word), at most
- * TIMEOUT_NS; 0: without a limit. ETIMEDOUT: that was all; 0: look again.
- * Without futex_waitv (5.16; some sandboxes) it waits on SHARED for at most 50
- * ms. */
+ * way to be woken, out of reach of whoever shares the first word); how long,
+ * and what it returns, as of door_futex_wait_any(). */
 int door_futex_wait_two(_Atomic uint32_t *shared, uint32_t value,
                         _Atomic uint32_t *own, uint64_t timeout_ns);
 
@@ -42,8 +43,9 @@ struct door_futex {
 struct door_futex door_futex_on(const _Atomic uint32_t *word, uint32_t value);
 
 /* Waits while all of the N (1 to 128) words have their values, at most
- * TIMEOUT_NS (0: without end). 0; ETIMEDOUT; or EINTR. Without futex_waitv it
- * waits on the first, for at most 50 ms. */
+ * TIMEOUT_NS (0: without end). ETIMEDOUT: that was all; 0 or EINTR: look again.
+ * Without futex_waitv (5.16; some sandboxes) it waits on the first, for at most
+ * 50 ms, and returns 0. */
 int door_futex_wait_any(const struct door_futex *words, uint32_t n,
                         uint64_t timeout_ns);
 
