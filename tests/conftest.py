@@ -94,6 +94,29 @@ def shared_folder():
 
 
 @pytest.fixture
+def helper(build):
+    """helper(program, argument ..., says=LINES): a program of the build's folder
+    tests, which has said one of LINES when this returns. It is killed at the
+    end of the test. MORE: for Popen."""
+    children = []
+
+    def start(program, *arguments, says=(b"attached\n",), **more):
+        child = subprocess.Popen(
+            [os.path.join(build, "tests", program), *map(str, arguments)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **more)
+        children.append(child)
+        assert child.stdout.readline() in says
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+        for pipe in filter(None, (child.stdout, child.stderr)):
+            pipe.close()
+
+
+@pytest.fixture
 def cardea(build, folder):
     """cardea(text): a server with that configuration, ready. It is stopped at
     the end of the test, and must then leave cleanly. PREFIX: a command that

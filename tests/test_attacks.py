@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import threading
 import time
 
@@ -48,23 +47,12 @@ def site(folder):
 
 
 @pytest.fixture
-def attacker(build):
+def attacker(helper):
     """attacker(name, argument ...): a program that says "ready"."""
-    children = []
-
     def start(name, *arguments):
-        child = subprocess.Popen(
-            [os.path.join(build, "tests", name), *map(str, arguments)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        children.append(child)
-        assert child.stdout.readline() in (b"ready\n", b"attached\n")
-        return child
+        return helper(name, *arguments, says=(b"ready\n", b"attached\n"))
 
-    yield start
-    for child in children:
-        child.kill()
-        child.wait()
-        child.stdout.close()
+    return start
 
 
 def at_once(calls):

@@ -24,29 +24,17 @@ forward http 127.0.0.1:$PORT to {
 
 
 @pytest.fixture
-def plain(build, folder):
+def plain(helper, folder):
     """plain(): starts the program; its door is there when this returns. OVER:
     it is laid over a file."""
-    children = []
-
     def start(over=False):
         path = os.path.join(folder, "plain.door")
         if over:
             with open(path, "w", encoding="ascii") as f:
                 f.write("no door yet\n")
-        child = subprocess.Popen(
-            [os.path.join(build, "tests", "programs", "plain"),
-             *(["-f"] if over else []), path],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        children.append(child)
-        assert child.stdout.readline() == b"attached\n"
-        return child
+        return helper("programs/plain", *(["-f"] if over else []), path)
 
-    yield start
-    for child in children:
-        child.kill()
-        child.wait()
-        child.stdout.close()
+    return start
 
 
 def heard(reply):

@@ -14,27 +14,15 @@ ETIMEDOUT = 110
 
 
 @pytest.fixture
-def doors(build, folder):
+def doors(helper, folder):
     """doors(kind, name, ...): a program that Cardea did not start; its door
     DIR/NAME is there when this returns. Its standard error is kept."""
-    children = []
-
     def start(kind, *names):
-        child = subprocess.Popen(
-            [os.path.join(build, "tests", "programs", "nested"), kind,
-             *(os.path.join(folder, name) for name in names)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE)
-        children.append(child)
-        assert child.stdout.readline() == b"attached\n"
-        return child
+        return helper("programs/nested", kind,
+                      *(os.path.join(folder, name) for name in names),
+                      stderr=subprocess.PIPE)
 
-    yield start
-    for child in children:
-        child.kill()
-        child.wait()
-        child.stdout.close()
-        child.stderr.close()
+    return start
 
 
 MODULE = """

@@ -283,13 +283,14 @@ class Server:
         for pid, start in self.family():
             if pid == self.pid or not alive(pid, start):
                 continue
-            if stat_of(pid) and stat_of(pid)[0] == KEEPER:
+            stat = stat_of(pid)  # None: it has just gone
+            if stat and stat[0] == KEEPER:
                 continue
             try:
                 ours = os.readlink(f"/proc/{pid}/exe") == own
             except OSError:
                 # Not to be looked at by us; its name must do.
-                ours = stat_of(pid) and stat_of(pid)[0].startswith("cardea")
+                ours = stat and stat[0].startswith("cardea")
             if ours:
                 found.append(pid)
         return self.serving(found)
