@@ -9,7 +9,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@
 
 #include "app/app.h"
 #include "door.h"
+#include "base/hex.h"
 #include "door/copy_output.h"
 #include "door/dial.h"
 #include "door/native.h"
@@ -125,17 +125,6 @@ cardea_host(const struct cardea_request *r)
     return string_at(r, head_of(r)->host);
 }
 
-/* Adds BYTES in hex digits to the text OUT, which has room for them. */
-static void
-put_hex(char *out, const uint8_t *bytes, size_t n)
-{
-    size_t len = strlen(out);
-
-    for (size_t i = 0; i < n; i++) {
-        snprintf(out + len + 2 * i, 3, "%02x", bytes[i]);
-    }
-}
-
 const char *
 cardea_id(const struct cardea_request *r)
 {
@@ -147,21 +136,24 @@ cardea_id(const struct cardea_request *r)
     }
     id[0] = 0;
     if (door_context(&context) && context.request_id != 0) {
-        snprintf(id, sizeof id, "%016" PRIx64, context.request_id);
+        *hex_put(id, context.request_id, 16) = 0;
     }
     return id;
 }
 
-/* Zeroes are no trace. */
-static bool
-is_id(const uint8_t *bytes, size_t n)
+/* Writes the N BYTES of an id at TO, behind a dash; to where the next may go.
+ * NULL: they are all zero, and no id. */
+static char *
+put_id(char *to, const uint8_t *bytes, size_t n)
 {
     uint8_t any = 0;
 
+    *to++ = '-';
     for (size_t i = 0; i < n; i++) {
         any |= bytes[i];
+        to = hex_put(to, bytes[i], 2);
     }
-    return any != 0;
+    return any != 0 ? to : NULL;
 }
 
 const char *
@@ -170,21 +162,23 @@ cardea_traceparent(const struct cardea_request *r)
     static _Thread_local char text[56];
     struct door_context context;
     const char *field;
+    char *at;
 
     if (r) {
         field = cardea_header(r, "traceparent");
         return field ? field : "";
     }
-    text[0] = 0;
-    if (door_context(&context) &&
-        is_id(context.trace_id, sizeof context.trace_id) &&
-        is_id(context.span_id, sizeof context.span_id)) {
-        snprintf(text, sizeof text, "00-");
-        put_hex(text, context.trace_id, sizeof context.trace_id);
-        snprintf(text + 35, 2, "-");
-        put_hex(text, context.span_id, sizeof context.span_id);
-        snprintf(text + 52, 4, "-%02x", context.trace_flags & 1);
+    if (!door_context(&context)) {
+        return "";
     }
+    at = hex_put(text, 0, 2);
+    at = put_id(at, context.trace_id, sizeof context.trace_id);
+    at = at ? put_id(at, context.span_id, sizeof context.span_id) : NULL;
+    if (!at) {
+        return "";
+    }
+    *at++ = '-';
+    *hex_put(at, context.trace_flags & 1, 2) = 0;
     return text;
 }
 

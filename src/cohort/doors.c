@@ -16,6 +16,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "base/pages.h"
 #include "base/util.h"
 
 #define PROMPT_GAP (2 * NS_PER_MS)   /* between tries that inotify asks for */
@@ -680,14 +681,25 @@ init_target(struct keeper *k, size_t index)
     return 0;
 }
 
-/* Does target INDEX lead to M? */
+/* Does target INDEX lead to MODULE? */
 static bool
-leads_to(const struct keeper *k, size_t index, const struct keeper_module *m)
+leads_to(const struct keeper *k, size_t index, size_t module)
 {
     const struct conf_target *conf = &k->conf->targets[index];
 
     return conf->kind == CONF_TARGET_MODULE && conf->presence != CONF_FREE &&
-           &k->modules[conf->module] == m;
+           conf->module == module;
+}
+
+const struct keeper_target *
+doors_target(const struct keeper *k, size_t module)
+{
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        if (leads_to(k, i, module)) {
+            return &k->targets[i];
+        }
+    }
+    return NULL;
 }
 
 int
@@ -697,7 +709,8 @@ doors_module_begins(struct keeper_module *m)
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < k->conf->n_targets; i++) {
-        if (leads_to(k, i, m) && k->targets[i].links == NULL) {
+        if (leads_to(k, i, (size_t)(m - k->modules)) &&
+            k->targets[i].links == NULL) {
             rc = init_target(k, i);
         }
     }
@@ -731,7 +744,7 @@ doors_init(struct keeper *k)
     if (k->inotify.fd < 0) {
         return -errno;
     }
-    k->targets = keeper_array(k->bounds.targets, sizeof(*k->targets));
+    k->targets = pages_alloc(k->bounds.targets * sizeof(*k->targets));
     if (k->targets == NULL) {
         return -ENOMEM;
     }
@@ -830,6 +843,6 @@ doors_deinit(struct keeper *k)
     for (size_t i = 0; k->targets != NULL && i < k->conf->n_targets; i++) {
         free(k->targets[i].links);
     }
-    keeper_array_free(k->targets, k->bounds.targets, sizeof(*k->targets));
+    pages_free(k->targets, k->bounds.targets * sizeof(*k->targets));
     k->targets = NULL;
 }

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/unshared.h"
+#include "base/pages.h"
 #include "base/util.h"
 
 #define TIME_LEN      24 /* as in 2026-11-26T08:15:00.123Z */
@@ -29,7 +29,7 @@ history_init(struct history *h)
 {
     memset(h, 0, sizeof(*h));
     for (size_t i = 0; i < HISTORY_N; i++) {
-        h->rings[i].bytes = unshared_alloc(sizes[i]);
+        h->rings[i].bytes = pages_alloc_unshared(sizes[i]);
         if (h->rings[i].bytes == NULL) {
             history_deinit(h);
             return -ENOMEM;
@@ -43,7 +43,7 @@ void
 history_deinit(struct history *h)
 {
     for (size_t i = 0; i < HISTORY_N; i++) {
-        unshared_free(h->rings[i].bytes, sizes[i]);
+        pages_free(h->rings[i].bytes, sizes[i]);
     }
     memset(h, 0, sizeof(*h));
 }

@@ -50,23 +50,6 @@ keeper_unwatch(struct keeper *k, struct keeper_source *source)
     }
 }
 
-void *
-keeper_array(size_t n, size_t size)
-{
-    void *array = mmap(NULL, n * size, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    return array != MAP_FAILED ? array : NULL;
-}
-
-void
-keeper_array_free(void *array, size_t n, size_t size)
-{
-    if (array != NULL) {
-        munmap(array, n * size);
-    }
-}
-
 void
 keeper_log_begin(struct keeper *k, struct log_line *line, enum log_level level,
                  const char *event)

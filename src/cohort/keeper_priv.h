@@ -276,11 +276,6 @@ int keeper_watch(struct keeper *k, struct keeper_source *source,
                  uint32_t events);
 /* Takes it out and closes it; nothing if it has none. */
 void keeper_unwatch(struct keeper *k, struct keeper_source *source);
-/* N zeroed elements of SIZE bytes, of which those cost memory that are written;
- * NULL: there is none. To be freed, also where it is NULL, with the same
- * numbers. (calloc(3) may clear what was used before, and so touch all.) */
-void *keeper_array(size_t n, size_t size);
-void keeper_array_free(void *array, size_t n, size_t size);
 /* A log line about the whole, about a worker, about a module. */
 void keeper_log_begin(struct keeper *k, struct log_line *line,
                       enum log_level level, const char *event);
@@ -550,7 +545,6 @@ bool life_parks(const struct keeper_module *m);
 /* First start, or none yet. */
 enum restart_act life_begin(struct keeper_module *m);
 /* Is it without a process until a call comes? And: are its doors asked back? */
-bool life_is_parked(const struct keeper_module *m);
 bool life_is_parking(const struct keeper_module *m);
 /* A call waits at a worker for TARGET (checked here). 0, or -EPROTO if the
  * message cannot be. */
@@ -576,6 +570,9 @@ void doors_worker_died(struct keeper *k, int worker);
 /* Another process serves WORKER: it is told again what its doors were asked. */
 void doors_tell_again(struct keeper *k, int worker);
 void doors_module_started(struct keeper_module *m);
+/* The target that leads to module MODULE, whether that has a record or not; of
+ * several the first; NULL: none does. */
+const struct keeper_target *doors_target(const struct keeper *k, size_t module);
 /* M has a record now: its doors are known. 0 or -ENOMEM. Or it has none any
  * more: they are not. */
 int doors_module_begins(struct keeper_module *m);

@@ -120,12 +120,6 @@ life_begin(struct keeper_module *m)
 }
 
 bool
-life_is_parked(const struct keeper_module *m)
-{
-    return m->unit.state == RESTART_PARKED || m->unit.state == RESTART_PARKING;
-}
-
-bool
 life_is_parking(const struct keeper_module *m)
 {
     return m->life.back_by != 0;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/pages.h"
 #include "base/probe.h"
 #include "base/util.h"
 #include "cohort/shims.h"
@@ -197,7 +198,7 @@ init_module(struct keeper *k, size_t index)
 int
 modules_init(struct keeper *k)
 {
-    k->modules = keeper_array(k->bounds.modules, sizeof(*k->modules));
+    k->modules = pages_alloc(k->bounds.modules * sizeof(*k->modules));
     if (k->modules == NULL) {
         return -ENOMEM;
     }
@@ -237,7 +238,7 @@ modules_deinit(struct keeper *k)
     FOR_EACH_MODULE (k, m) {
         deinit_module(m);
     }
-    keeper_array_free(k->modules, k->bounds.modules, sizeof(*k->modules));
+    pages_free(k->modules, k->bounds.modules * sizeof(*k->modules));
     k->modules = NULL;
 }
 

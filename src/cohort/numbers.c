@@ -233,13 +233,8 @@ write_unused(struct keeper *k, size_t index, FILE *out)
 {
     struct log_line line;
 
-    for (size_t i = 0; i < k->conf->n_targets; i++) {
-        const struct conf_target *t = &k->conf->targets[i];
-
-        if (t->kind == CONF_TARGET_MODULE && t->presence != CONF_FREE &&
-            t->module == index) {
-            return;
-        }
+    if (doors_target(k, index) != NULL) {
+        return;
     }
     begin(k, &line, "module");
     put_module(&line, k, index);

@@ -12,10 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fnv.h"
 #include "base/util.h"
-
-#define FNV_BASIS 0xcbf29ce484222325ull
-#define FNV_PRIME 0x100000001b3ull
 
 /* The beginning of /proc/PID/NAME in TEXT, ended by a NUL. */
 static void
@@ -66,27 +64,40 @@ procs_is_stopped(pid_t pid)
     return state != NULL && *state == 'T';
 }
 
+bool
+procs_stat(pid_t pid, struct procs_stat *stat)
+{
+    char text[1024];
+    unsigned long long user, system, threads, started;
+    const char *at;
+
+    read_text(pid, "stat", text, sizeof(text));
+    at = strrchr(text, ')'); /* of its name, which may have any byte */
+    if (at == NULL || sscanf(at + 1,
+                             " %c %d %d %*d %*d %*d %*u %*u %*u %*u %*u %llu "
+                             "%llu %*d %*d %*d %*d %llu %*d %llu",
+                             &stat->state, &stat->parent, &stat->group, &user,
+                             &system, &threads, &started) != 7) {
+        return false;
+    }
+    stat->cpu_ticks = user + system;
+    stat->threads = threads;
+    stat->started_ticks = started;
+    return true;
+}
+
 /* Adds process PID to SUM if its group is GROUP. */
 static void
 add_process(struct procs_group *sum, pid_t pid, pid_t group)
 {
-    char text[1024];
-    char state;
-    int its_group;
-    unsigned long long user, system;
-    const char *at;
+    struct procs_stat stat;
 
-    read_text(pid, "stat", text, sizeof(text));
-    at = strrchr(text, ')');
-    if (at == NULL ||
-        sscanf(at + 1, " %c %*d %d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
-               &state, &its_group, &user, &system) != 4 ||
-        its_group != group) {
+    if (!procs_stat(pid, &stat) || stat.group != group) {
         return;
     }
-    sum->cpu_ticks += user + system;
-    sum->n_alive += state != 'Z' && state != 'X';
-    if (state == 't' && sum->tracer == 0) {
+    sum->cpu_ticks += stat.cpu_ticks;
+    sum->n_alive += stat.state != 'Z' && stat.state != 'X';
+    if (stat.state == 't' && sum->tracer == 0) {
         sum->tracer = procs_held_by(pid);
     }
 }
@@ -125,10 +136,7 @@ procs_memory(pid_t pid)
 static uint64_t
 mix(uint64_t sum, uint64_t value)
 {
-    for (int i = 0; i < 8; i++, value >>= 8) {
-        sum = (sum ^ (value & 0xff)) * FNV_PRIME;
-    }
-    return sum;
+    return fnv_add(sum, &value, sizeof(value));
 }
 
 uint64_t
@@ -181,38 +189,45 @@ procs_children(pid_t pid, const char *tid, pid_t *pids, uint32_t most)
     return n;
 }
 
-struct procs_family
-procs_family(pid_t pid)
+uint32_t
+procs_descendants(pid_t pid, uint32_t threads, pid_t *pids, uint32_t most)
 {
-    struct procs_family family = {0};
-    pid_t pids[FAMILY_MAX];
     uint32_t n = 1;
 
     pids[0] = pid;
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t memory = procs_memory(pids[i]);
+        const struct dirent *task;
         char path[64];
         DIR *tasks;
-        const struct dirent *task;
 
-        if (memory == 0) {
-            continue;
-        }
-        family.n++;
-        family.memory += memory;
         snprintf(path, sizeof(path), "/proc/%d/task", (int)pids[i]);
         tasks = opendir(path);
-        for (int t = 0; tasks != NULL && t < THREADS_MAX &&
-                        (task = readdir(tasks)) != NULL;
+        for (uint32_t t = 0;
+             tasks != NULL && t < threads && (task = readdir(tasks)) != NULL;
              t++) {
             if (task->d_name[0] != '.') {
-                n += procs_children(pids[i], task->d_name, pids + n,
-                                    FAMILY_MAX - n);
+                n += procs_children(pids[i], task->d_name, pids + n, most - n);
             }
         }
         if (tasks != NULL) {
             closedir(tasks);
         }
+    }
+    return n;
+}
+
+struct procs_family
+procs_family(pid_t pid)
+{
+    struct procs_family family = {0};
+    pid_t pids[FAMILY_MAX];
+    uint32_t n = procs_descendants(pid, THREADS_MAX, pids, FAMILY_MAX);
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t memory = procs_memory(pids[i]);
+
+        family.n += memory > 0;
+        family.memory += memory;
     }
     return family;
 }

@@ -12,6 +12,18 @@ pid_t procs_held_by(pid_t pid);
 /* Is PID stopped by a signal? false too where it is gone, or held by ptrace. */
 bool procs_is_stopped(pid_t pid);
 
+/* What /proc/PID/stat tells of a process. */
+struct procs_stat {
+    char state; /* its letter in proc_pid_stat(5) */
+    pid_t parent, group;
+    uint64_t cpu_ticks; /* sysconf(_SC_CLK_TCK) a second, since its start */
+    uint64_t threads;
+    uint64_t started_ticks; /* since the boot */
+};
+
+/* false: PID is gone, or cannot be read; *STAT means nothing. */
+bool procs_stat(pid_t pid, struct procs_stat *stat);
+
 /* The processes of a group together. */
 struct procs_group {
     uint64_t cpu_ticks; /* sysconf(_SC_CLK_TCK) a second, since their starts */
@@ -27,6 +39,12 @@ struct procs_group procs_group(pid_t group);
  * (proc_pid_children(5)), into PIDS, which has room for MOST. How many. */
 #define PROCS_CHILDREN 512
 uint32_t procs_children(pid_t pid, const char *tid, pid_t *pids, uint32_t most);
+
+/* PID and its descendants, parents before their children, as far as the kernel
+ * tells them of the first THREADS threads of each, into PIDS, which has room
+ * for MOST (1 or more). How many. */
+uint32_t procs_descendants(pid_t pid, uint32_t threads, pid_t *pids,
+                           uint32_t most);
 
 /* A process with all that descend from it. */
 struct procs_family {

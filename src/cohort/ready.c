@@ -20,7 +20,8 @@ module_doors_open(const struct keeper *k)
     for (size_t i = 0; i < k->conf->n_targets; i++) {
         const struct keeper_module *m = k->targets[i].module;
 
-        if (m != NULL && !life_is_parked(m) && !doors_open_all(k, i)) {
+        if (m != NULL && !restart_is_parked(&m->unit) &&
+            !doors_open_all(k, i)) {
             return false;
         }
     }
@@ -35,7 +36,8 @@ print_waiting(const struct keeper *k, FILE *out)
     for (size_t i = 0; i < k->conf->n_targets; i++) {
         const struct keeper_module *m = k->targets[i].module;
 
-        if (!(m != NULL && life_is_parked(m)) && !doors_open_all(k, i)) {
+        if (!(m != NULL && restart_is_parked(&m->unit)) &&
+            !doors_open_all(k, i)) {
             fprintf(out, "%s%s", before, k->targets[i].name);
             before = ",";
         }

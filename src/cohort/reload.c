@@ -403,20 +403,6 @@ reload_unused(struct keeper_worker *w, const struct worker_message *m)
     return 0;
 }
 
-static bool
-is_led_to(const struct keeper *k, size_t module)
-{
-    for (size_t i = 0; i < k->conf->n_targets; i++) {
-        const struct conf_target *t = &k->conf->targets[i];
-
-        if (t->presence != CONF_FREE && t->kind == CONF_TARGET_MODULE &&
-            t->module == module) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Ends what no worker uses. */
 static void
 end_gone(struct keeper *k, uint64_t now)
@@ -449,14 +435,14 @@ end_gone(struct keeper *k, uint64_t now)
         if (conf->modules[i].presence != CONF_GONE) {
             continue;
         }
-        if (m->conf == NULL ? !is_led_to(k, i)
+        if (m->conf == NULL ? doors_target(k, i) == NULL
                             : m->unit.state == RESTART_STOPPED) {
             modules_free(m);
             conf->modules[i].presence = CONF_FREE;
             continue;
         }
         k->reload.n_gone++;
-        if (m->conf != NULL && !is_led_to(k, i) &&
+        if (m->conf != NULL && doors_target(k, i) == NULL &&
             m->unit.state != RESTART_STOPPING) {
             restart_stop(&m->unit, SIGTERM, MODULE_GRACE, now);
         }

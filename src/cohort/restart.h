@@ -184,3 +184,10 @@ struct restart_cause restart_cause_of(int status);
 void restart_cause_text(const struct restart_cause *cause,
                         char out[RESTART_CAUSE_MAX]);
 const char *restart_state_name(enum restart_state state);
+
+/* Has nobody called R, so that it has ended, or is about to? */
+static inline bool
+restart_is_parked(const struct restart *r)
+{
+    return r->state == RESTART_PARKED || r->state == RESTART_PARKING;
+}

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/unshared.h"
+#include "base/pages.h"
 #include "base/util.h"
 
 #define LOST_ROOM 256 /* kept free for the line that tells of lost ones */
@@ -52,14 +52,14 @@ sink_init(struct sink *sink, int fd)
     } else {
         open_own(sink);
     }
-    sink->ring = unshared_alloc(SINK_ROOM);
+    sink->ring = pages_alloc_unshared(SINK_ROOM);
     return sink->ring != NULL ? 0 : -ENOMEM;
 }
 
 void
 sink_deinit(struct sink *sink)
 {
-    unshared_free(sink->ring, SINK_ROOM);
+    pages_free(sink->ring, SINK_ROOM);
     sink->ring = NULL;
     if (sink->own_fd) {
         close(sink->fd);

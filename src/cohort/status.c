@@ -65,21 +65,6 @@ door_state(const struct keeper *k, const struct keeper_target *t)
     return n_open == k->n_workers ? "open" : n_open > 0 ? "partly" : "waiting";
 }
 
-/* The target that leads to module INDEX, or NULL. */
-static const struct keeper_target *
-target_of(const struct keeper *k, size_t index)
-{
-    for (size_t i = 0; i < k->conf->n_targets; i++) {
-        const struct conf_target *t = &k->conf->targets[i];
-
-        if (t->kind == CONF_TARGET_MODULE && t->presence != CONF_FREE &&
-            t->module == index) {
-            return &k->targets[i];
-        }
-    }
-    return NULL;
-}
-
 static struct tally_sum
 sum_of(const struct keeper *k, const struct keeper_target *t)
 {
@@ -372,7 +357,7 @@ json_modules(struct json *j, const struct keeper *k)
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         const struct conf_module *conf = &k->conf->modules[i];
         const struct restart *unit = modules_unit(k, i);
-        const struct keeper_target *t = target_of(k, i);
+        const struct keeper_target *t = doors_target(k, i);
         struct tally_sum sum = sum_of(k, t);
         char door[PATH_MAX + 64];
 
@@ -664,7 +649,7 @@ text_modules(const struct keeper *k, FILE *out)
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         const struct conf_module *conf = &k->conf->modules[i];
         const struct restart *unit = modules_unit(k, i);
-        const struct keeper_target *t = target_of(k, i);
+        const struct keeper_target *t = doors_target(k, i);
         struct tally_sum sum = sum_of(k, t);
         char cause[RESTART_CAUSE_MAX];
         const char *last = last_cause(unit, cause);
@@ -683,8 +668,7 @@ text_modules(const struct keeper *k, FILE *out)
             fprintf(out, "  last end: %s\n", last);
         }
         text_copy_ends(out, &k->modules[i]);
-        if (t != NULL && unit->state != RESTART_PARKED &&
-            unit->state != RESTART_PARKING &&
+        if (t != NULL && !restart_is_parked(unit) &&
             strcmp(door_state(k, t), "open") != 0) {
             fprintf(out, "  its door is not open%s yet\n",
                     strcmp(door_state(k, t), "partly") == 0 ? " everywhere"
@@ -760,7 +744,7 @@ status_modules(const struct keeper *k, FILE *out)
 {
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         const struct conf_module *conf = &k->conf->modules[i];
-        const struct keeper_target *t = target_of(k, i);
+        const struct keeper_target *t = doors_target(k, i);
 
         if (conf->presence != CONF_LIVE) {
             continue;

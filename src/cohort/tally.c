@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/pages.h"
 #include "base/util.h"
 #include "door/wire.h"
 
@@ -36,11 +37,8 @@ tallies_init(struct tallies *t, int n_workers, size_t n_targets)
         t->memory = NULL;
         return -errno;
     }
-    /* calloc(3) would clear, and so touch, all of it. */
-    t->base = mmap(NULL, t->n_blocks * sizeof(*t->base), PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (t->base == MAP_FAILED) {
-        t->base = NULL;
+    t->base = pages_alloc(t->n_blocks * sizeof(*t->base));
+    if (t->base == NULL) {
         return -errno;
     }
     t->requests = calloc((size_t)n_workers, sizeof(*t->requests));
@@ -53,9 +51,7 @@ tallies_deinit(struct tallies *t)
     if (t->memory != NULL) {
         munmap(t->memory, t->stride * (size_t)t->n_workers);
     }
-    if (t->base != NULL) {
-        munmap(t->base, t->n_blocks * sizeof(*t->base));
-    }
+    pages_free(t->base, t->n_blocks * sizeof(*t->base));
     free(t->requests);
     memset(t, 0, sizeof(*t));
 }

@@ -169,7 +169,7 @@ setting_store(struct conf_check *check, const struct setting *setting,
     case NAME:
         setting_name(check, word, member);
         break;
-    /* not reached: it is a forward's, read before these */
+    /* not reached: of several words, and read above */
     case ADDRESS:
         break;
     }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fnv.h"
 #include "base/util.h"
 
 #define PACK_MAGIC 0x6b63615061726443ull
@@ -87,18 +88,6 @@ add(struct pack *p, struct list *list, const void *bytes, size_t len)
     return add_at(p, list, bytes, len, list == &p->block ? PACK_ALIGN : 1);
 }
 
-/* FNV-1a. */
-static uint64_t
-hash_of(const char *bytes, size_t len)
-{
-    uint64_t hash = 0xcbf29ce484222325;
-
-    for (size_t i = 0; i < len; i++) {
-        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3;
-    }
-    return hash;
-}
-
 /* Makes room for one more that is known. */
 static void
 grow_known(struct pack *p)
@@ -136,7 +125,7 @@ static size_t
 add_once(struct pack *p, const void *bytes, size_t len, size_t align,
          bool *p_new)
 {
-    uint64_t hash = hash_of(bytes, len);
+    uint64_t hash = fnv_add(FNV_BASIS, bytes, len);
     size_t i;
 
     *p_new = false;
@@ -267,6 +256,8 @@ pack_module(struct pack *p, size_t at, const struct conf_module *m)
     TEXT(p, at, struct conf_module, name, m);
     pack_words(p, at + offsetof(struct conf_module, argv), m->argv);
     pack_amounts(p, at, m);
+    lead(p, at + offsetof(struct conf_module, wheres), 0);
+    lead(p, at + offsetof(struct conf_module, amount_wheres), 0);
     TEXT(p, at, struct conf_module, address, m);
     TEXT(p, at, struct conf_module, root, m);
     TEXT(p, at, struct conf_module, index, m);
@@ -349,14 +340,6 @@ pack_conf(struct pack *p, const struct conf *conf)
                  conf->n_modules * sizeof(*conf->modules));
     for (size_t i = 0; i < conf->n_modules; i++) {
         pack_module(p, list + i * sizeof(*conf->modules), &conf->modules[i]);
-        lead(p,
-             list + i * sizeof(*conf->modules) +
-                 offsetof(struct conf_module, wheres),
-             0);
-        lead(p,
-             list + i * sizeof(*conf->modules) +
-                 offsetof(struct conf_module, amount_wheres),
-             0);
     }
     list = point(p, at + offsetof(struct conf, targets), conf->targets,
                  conf->n_targets * sizeof(*conf->targets));
@@ -485,7 +468,6 @@ pack_alone(const struct conf_module *m, size_t *p_len)
 
     nowhere.where = (struct conf_where){0};
     nowhere.presence = CONF_LIVE;
-    nowhere.wheres = nowhere.amount_wheres = NULL;
     add(&p, &p.block, NULL, CONF_AT);
     at = add(&p, &p.block, &nowhere, sizeof(nowhere));
     pack_module(&p, at, &nowhere);

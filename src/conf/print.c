@@ -61,15 +61,19 @@ print_origin(const struct conf *conf, struct conf_where where, FILE *out)
     print_origins(conf, &where, 1, out);
 }
 
-/* The same of MODULE's OPTION. */
+/* Entry I of PLACES; nowhere, if they were not kept. */
+static struct conf_where
+place(const struct conf_where *places, size_t i)
+{
+    return places != NULL ? places[i] : (struct conf_where){0};
+}
+
+/* Where MODULE's OPTION was written. */
 static void
 print_option_origin(const struct conf *conf, const struct conf_module *module,
                     enum conf_option option, FILE *out)
 {
-    print_origin(conf,
-                 module->wheres != NULL ? module->wheres[option]
-                                        : (struct conf_where){0},
-                 out);
+    print_origin(conf, place(module->wheres, option), out);
 }
 
 /* TEXT as it stands inside a string. */
@@ -209,9 +213,7 @@ print_settings(const struct conf *conf, FILE *out)
 
 #define SETTING(name, member, kind, min, max, preset, range, example)          \
     print_setting(conf, name, &conf->member, KIND_##kind, range,               \
-                  conf->settings != NULL ? conf->settings[i++]                 \
-                                         : (struct conf_where){0},             \
-                  out);
+                  place(conf->settings, i++), out);
 #include "conf/settings.def"
 #undef SETTING
 }
@@ -289,10 +291,7 @@ print_listen(const struct conf *conf, const struct conf_listen *listen,
     fputs(listen->protocol == CONF_TCP_PASS ? " pass " : " to ", out);
     if (is_single) {
         print_target(conf, &conf->targets[first->target], out);
-        print_listen_origin(conf, listen,
-                            first->wheres != NULL ? first->wheres[2]
-                                                  : (struct conf_where){0},
-                            out);
+        print_listen_origin(conf, listen, place(first->wheres, 2), out);
         return;
     }
     fputs("{", out);
@@ -393,10 +392,7 @@ print_amounts(const struct conf *conf, const struct conf_module *module,
         } else {
             fprintf(out, "%" PRIu64, value);
         }
-        print_origin(conf,
-                     module->amount_wheres != NULL ? module->amount_wheres[i]
-                                                   : (struct conf_where){0},
-                     out);
+        print_origin(conf, place(module->amount_wheres, i), out);
     }
 }
 

@@ -8,7 +8,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "cohort/procs.h"
 
 #define ANCESTORS_MAX 16
 #define NO_GROUP      SIZE_MAX
@@ -80,29 +80,13 @@ has_ended(int pidfd)
 
 /* --- Proof -------------------------------------------------------------- */
 
-/* The parent of PID (proc(5): the fourth field of stat, behind the name, which
- * may hold anything); 0: it is gone, or has ended and waits for its parent. */
+/* The parent of PID; 0: it is gone, or has ended and waits for its parent. */
 static pid_t
 parent_of(pid_t pid)
 {
-    char path[32];
-    char text[512];
-    CLEAN_FD int fd = -1;
-    const char *behind;
-    ssize_t n;
+    struct procs_stat stat;
 
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
-    if (n <= 0) {
-        return 0;
-    }
-    text[n] = '\0';
-    behind = strrchr(text, ')');
-    if (behind == NULL || strlen(behind) < 5 || behind[2] == 'Z') {
-        return 0;
-    }
-    return (pid_t)strtol(behind + 4, NULL, 10);
+    return procs_stat(pid, &stat) && stat.state != 'Z' ? stat.parent : 0;
 }
 
 static bool

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/hex.h"
 #include "base/util.h"
 #include "front/causes.h"
 
@@ -236,7 +237,7 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
     char id[16];
 
     log_begin(line, w->world->wall(w->world->ctx), LOG_INFO, "request");
-    http_put_hex(id, r->id, sizeof id);
+    hex_put(id, r->id, sizeof id);
     log_bytes(line, "id", id, sizeof id);
     access_client(line, c);
     if (r->parsed) {

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/hex.h"
 #include "base/probe.h"
 #include "base/util.h"
 #include "conf/route.h"
@@ -245,7 +246,7 @@ build_http(struct worker *w, struct conn *c, const struct http_request *h,
             : put_string(&p, t->path, t->len);
     d->query = put_string(&p, in + h->query.off, h->query.len);
     d->route = put_string(&p, route->path, route->path_len);
-    http_put_hex(id, r->id, ID_LEN);
+    hex_put(id, r->id, ID_LEN);
     d->id = put_string(&p, id, ID_LEN);
     d->fields_off = sizeof *d;
     d->n_fields = put_fields(&p, to, r, h, in, head);

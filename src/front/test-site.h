@@ -34,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fnv.h"
 #include "base/util.h"
 #include "cardea.h"
 #include "conf/conf.h"
@@ -77,17 +78,6 @@ pattern(size_t i)
     return (char)('a' + (i * 7 + i / 251) % 26);
 }
 
-static uint64_t
-hash_of(const char *bytes, size_t len)
-{
-    uint64_t h = 0xcbf29ce484222325ull;
-
-    for (size_t i = 0; i < len; i++) {
-        h = (h ^ (unsigned char)bytes[i]) * 0x100000001b3ull;
-    }
-    return h;
-}
-
 /* /N: the call is counted, and its body's length and hash come back; with "big"
  * a long body does. */
 static void
@@ -111,7 +101,7 @@ handler(struct cardea_request *r)
         return;
     }
     cardea_printf(r, "%s %lu %zu %016llx", cardea_method(r), n, len,
-                  (unsigned long long)hash_of(body, len));
+                  (unsigned long long)fnv_add(FNV_BASIS, body, len));
 }
 
 /* A passed connection gets its bytes back until its end; else the bytes come
@@ -566,7 +556,7 @@ expect_answer(struct client *c, const char *method, uint32_t number,
 
     c->site->logged[number] = 1;
     snprintf(text, sizeof text, "%s %u %zu %016llx", method, number, len,
-             (unsigned long long)hash_of(body, len));
+             (unsigned long long)fnv_add(FNV_BASIS, body, len));
     if (n != strlen(text)) {
         wrong(c, "length %zu of '%s'", n, text);
     }

@@ -132,10 +132,6 @@ bool http_trace_parse(const char *text, size_t len, struct http_trace *trace);
 void http_trace_print(const struct http_trace *trace,
                       char out[HTTP_TRACE_LEN + 1]);
 
-/* Writes the lowest DIGITS (1 to 16) hexadecimal digits of VALUE, without a
- * NUL. Where they end. */
-char *http_put_hex(char *to, uint64_t value, int digits);
-
 /* "Not Found" for 404; "" for a status that has no registered phrase. */
 const char *http_reason(int status);
 

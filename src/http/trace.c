@@ -1,7 +1,7 @@
 /* The field traceparent (W3C Trace Context, level 1, section 3.2.2). */
 #include "http/http.h"
 
-#include <string.h>
+#include "base/hex.h"
 
 #define VERSION_0_LEN 55
 
@@ -52,29 +52,18 @@ http_trace_parse(const char *text, size_t len, struct http_trace *trace)
     return len == VERSION_0_LEN || (version > 0 && text[VERSION_0_LEN] == '-');
 }
 
-char *
-http_put_hex(char *to, uint64_t value, int digits)
-{
-    static const char words[] = "0123456789abcdef";
-
-    for (int i = digits - 1; i >= 0; i--, value >>= 4) {
-        to[i] = words[value & 15];
-    }
-    return to + digits;
-}
-
 void
 http_trace_print(const struct http_trace *trace, char out[HTTP_TRACE_LEN + 1])
 {
     char *at = out;
 
-    at = http_put_hex(at, 0, 2);
+    at = hex_put(at, 0, 2);
     *at++ = '-';
-    at = http_put_hex(at, trace->id[0], 16);
-    at = http_put_hex(at, trace->id[1], 16);
+    at = hex_put(at, trace->id[0], 16);
+    at = hex_put(at, trace->id[1], 16);
     *at++ = '-';
-    at = http_put_hex(at, trace->span, 16);
+    at = hex_put(at, trace->span, 16);
     *at++ = '-';
-    at = http_put_hex(at, trace->flags & HTTP_TRACE_FLAGS, 2);
+    at = hex_put(at, trace->flags & HTTP_TRACE_FLAGS, 2);
     *at = '\0';
 }

@@ -1,4 +1,4 @@
-/* Memory that a fork does not take along: unshared.h. */
+/* Memory that a fork does not take along: pages.h. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,14 +11,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/unshared.h"
+#include "base/pages.h"
 
 #define SIZE ((size_t)64 << 10)
 
 static void
 a_fork_does_not_have_it(void **state)
 {
-    char *at = unshared_alloc(SIZE);
+    char *at = pages_alloc_unshared(SIZE);
     int status;
 
     assert_non_null(at);
@@ -34,14 +34,14 @@ a_fork_does_not_have_it(void **state)
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
     assert_int_equal(at[SIZE - 1], 'x');
-    unshared_free(at, SIZE);
-    unshared_free(NULL, SIZE);
+    pages_free(at, SIZE);
+    pages_free(NULL, SIZE);
 }
 
 static void
 too_much_is_refused(void **state)
 {
-    assert_null(unshared_alloc(SIZE_MAX / 2));
+    assert_null(pages_alloc_unshared(SIZE_MAX / 2));
     assert_int_equal(errno, ENOMEM);
 }
 
@@ -53,5 +53,5 @@ main(void)
         cmocka_unit_test(too_much_is_refused),
     };
 
-    return cmocka_run_group_tests_name("unshared", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("pages", tests, NULL, NULL);
 }
