@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 
+from lib.control import path_of, status
 from lib.server import stat_of, until
 
 CONF = """
@@ -24,6 +25,16 @@ def chaos(server, *words, status=0):
         env=server.environment, check=False)
     assert done.returncode == status, done
     return done
+
+
+def recovered(server, said):
+    """All that died is seen to be dead, and its place is taken: a worker that
+    is stopped while it has neither a process nor an heir did not end well."""
+    pids = {int(b[3]) for b in BLOW.findall(said)}
+    until(lambda: not any(stat_of(pid) for pid in pids), what="their end")
+    until(lambda: all(w["ready"] and w["heirs"] > 0 and stat_of(w["pid"])
+                      for w in status(path_of(server))["workers"]),
+          what="ready workers")
 
 
 def test_workers_are_killed_and_nothing_else(cardea):
@@ -73,8 +84,9 @@ def test_a_stranger_in_no_group_of_the_server_is_left_alone(cardea):
     server = cardea(CONF)
     stranger = subprocess.Popen(["sleep", "1000"])
     try:
-        chaos(server, "worker,heir,module,copy", "--probability", "1",
-              "--signal", "kill", "--time", "300ms")
+        said = chaos(server, "worker,heir,module,copy", "--probability", "1",
+                     "--signal", "kill", "--time", "300ms").stdout
+        recovered(server, said)
         assert stranger.poll() is None
     finally:
         stranger.kill()

@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -18,7 +19,7 @@ import urllib.request
 import pytest
 
 from lib import control
-from lib.server import free_port, until
+from lib.server import free_port, stat_of, until
 
 SITE = """
     module hello { run "$PROGRAMS/hello" }
@@ -61,7 +62,9 @@ def test_the_log_can_be_read_again(server):
     lines = verb(server, "log").splitlines()
     for event in ("start", "ready", "door-open", "request"):
         assert any(f" event={event} " in line for line in lines), event
-    assert lines == sorted(lines, key=lambda line: line[:24])
+    # The keeper's own; what workers write comes by pipes, a moment later.
+    own = [line for line in lines if " event=request " not in line]
+    assert own == sorted(own, key=lambda line: line[:24])
     only = verb(server, "log", "--module", "hello").splitlines()
     assert only and all("module=hello" in line for line in only)
     assert verb(server, "log", "--event", "nothing") == ""
@@ -159,7 +162,11 @@ def test_a_late_answer_is_explained_by_its_times(server):
                            "request").splitlines()[-1])
     told = json.loads(verb(server, "why", "--json", line["id"]))["request"]
     assert told["run_ms"] >= 700 > told["queue_ms"]
-    assert "nothing went wrong" in verb(server, "why", line["id"])
+    text = verb(server, "why", line["id"])
+    assert "nothing went wrong" in text
+    assert f"taken by process or thread {told['copy']}\n" in text
+    (pid,) = server.modules("sleep")
+    assert str(told["copy"]) in os.listdir(f"/proc/{pid}/task")
 
 
 # --- ends of copies -------------------------------------------------------
@@ -191,14 +198,70 @@ def test_why_tells_of_each_process(cardea):
     """)
     copy, _, parent, _ = map(int, server.request("/").text.split())
     lines = re.findall(r"^  process (\d+) (.*), with (\d+) threads and \d+ KB; "
-                       r"started (\S+) by the (\w+)$",
+                       r"started (\S+) by the (\w+)(?:: (.*))?$",
                        verb(server, "why", "app"), re.M)
     found = {int(pid): rest for pid, *rest in lines}
-    assert found[parent][3] == "keeper" and found[copy][3] == "module"
+    assert found[parent][3:] == [
+        "keeper", "the configuration has it, and it is to be there at once"]
+    assert found[copy][3] == "module"
     assert found[copy][:2] == ["waits", "1"]
     told = json.loads(verb(server, "why", "--json", "app"))["processes"]
     assert {parent, copy} <= {p["pid"] for p in told}
     assert all(abs(p["started_s"] - time.time()) < 600 for p in told)
+
+
+def age(pid):
+    """Of a process, in whole seconds."""
+    with open("/proc/uptime", encoding="ascii") as f:
+        up = float(f.read().split()[0])
+    return int(up - stat_of(pid)[3] / os.sysconf("SC_CLK_TCK"))
+
+
+def test_why_tells_that_a_module_grew(cardea):
+    server = cardea("""
+        set workers 1
+        module app { run "$PROGRAMS/copies" }
+        forward http 127.0.0.1:$PORT to app
+    """)
+    first, _, parent, _ = map(int, server.request("/").text.split())
+    until(lambda: age(parent) > 2)  # the first copies came with it
+    wires = [server.wire() for _ in range(6)]
+    for wire in wires:
+        wire.ask("/?ms=1500")
+    pids = {int(wire.reply().text.split()[0]) for wire in wires}
+    grown = server.wait_log(r"event=grew module=app copies=(\d+) was=(\d+) "
+                            r"in_flight=\d+ calls=\d+ queue_ms=[\d.]+$")
+    assert 1 == int(grown.group(2)) < int(grown.group(1))
+    told = {p["pid"]: p for p in json.loads(
+        verb(server, "why", "--json", "app"))["processes"]}
+    assert pids <= told.keys()
+    for pid in pids - {first}:
+        assert told[pid]["start"]["event"] == "grew"
+    assert any(f"process {pid} " in line and line.endswith(
+        "by the module: calls waited and no copy was free: more were started")
+        for pid in pids for line in verb(server, "why", "app").splitlines())
+
+
+def test_why_tells_why_a_process_was_started(cardea):
+    server = cardea("""
+        module app { run "$PROGRAMS/copies"; idle 1s }
+        module other { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to { map GET / to app
+                                          map GET /h to other }
+    """)
+    server.wait_log("event=start module=other pid=[0-9]+ why=configured$")
+    assert server.request("/").status == 200
+    server.wait_log("event=start module=app pid=[0-9]+ why=called$")
+    (pid,) = server.modules("hello")
+    os.kill(pid, signal.SIGKILL)
+    server.wait_log("event=start module=other pid=[0-9]+ why=ended$")
+    assert re.search(r"process \d+ .* by the keeper: the process before it had "
+                     r"ended$", verb(server, "why", "other"), re.M)
+    server.wait_log("event=parked module=app")
+    assert server.request("/").status == 200
+    server.wait_log("event=start module=app pid=[0-9]+ why=called$",
+                    start=server.log.index(server.wait_log(
+                        ".*event=parked module=app.*").group()))
 
 
 @pytest.mark.parametrize("query, cause", [

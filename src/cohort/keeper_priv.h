@@ -139,12 +139,20 @@ struct keeper_bound {
 
 /* A module that parks has no record, but zeroes that were never touched (CONF
  * is NULL), until it is called for the first time: of 500 apps most are not. */
+/* How many copies a module had when that was last looked at (growth.c). */
+struct keeper_growth {
+    uint32_t copies, now;    /* NOW: while it is looked at */
+    uint64_t calls, wait_ns; /* so far */
+    uint64_t now_calls, now_wait_ns, now_in_flight;
+};
+
 struct keeper_module {
     struct keeper *keeper;
     const struct conf_module *conf;
     struct restart unit;
     struct keeper_life life;
     struct keeper_left left;
+    struct keeper_growth growth;
     struct world world; /* whose spawn makes pipes and folder first */
     struct spawn_plan plan;
     struct keeper_stream streams[2];
@@ -382,6 +390,11 @@ int heirs_kill_all(struct keeper_worker *w, int signal);
 /* watch.c: workers that stand still. */
 void watch_tick(struct keeper *k, uint64_t now);
 uint64_t watch_deadline(const struct keeper *k);
+/* growth.c: looks how many copies each module has, and tells what changed. */
+void growth_look(struct keeper *k);
+/* M's process is another: it begins with one. */
+void growth_begin(struct keeper_module *m);
+
 /* W has woken from a long sleep, or began: looks until all sleep again. */
 void watch_awake(struct keeper_worker *w);
 /* W's process has ended, and no heir is left. */

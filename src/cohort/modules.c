@@ -242,6 +242,21 @@ modules_deinit(struct keeper *k)
     k->modules = NULL;
 }
 
+/* Why M's process was started, as `cardea why` takes it. */
+static const char *
+why_started(const struct keeper_module *m)
+{
+    const struct restart_cause *last = &m->unit.causes[m->unit.last];
+
+    if (m->unit.n_causes == 0) {
+        return life_parks(m) ? "called" : "configured";
+    }
+    return last->why == RESTART_UNUSED     ? "called"
+           : last->why != RESTART_RECYCLED ? "ended"
+           : last->code == RESTART_BY_CONF ? "changed"
+                                           : "recycled";
+}
+
 static void
 act_on(struct keeper_module *m, enum restart_act act)
 {
@@ -263,6 +278,9 @@ act_on(struct keeper_module *m, enum restart_act act)
     } else {
         log_num(&line, "pid", (uint64_t)m->unit.pid);
     }
+    if (act == RESTART_STARTED) {
+        log_text(&line, "why", why_started(m));
+    }
     if (act == RESTART_KILLING || act == RESTART_TOO_LATE) {
         log_text(&line, "cause",
                  act == RESTART_KILLING ? "grace-over" : "late");
@@ -272,6 +290,7 @@ act_on(struct keeper_module *m, enum restart_act act)
         life_changed(m);
     }
     if (act == RESTART_STARTED) {
+        growth_begin(m);
         PROBE2(start, m->conf->name, m->unit.pid);
         doors_module_started(m);
     }

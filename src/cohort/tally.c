@@ -170,6 +170,27 @@ tallies_fold(struct tallies *t, int worker)
     memset(table, 0, sizeof(*table));
 }
 
+void
+tallies_growth(const struct tallies *t, size_t target, struct tally_sum *sum)
+{
+    sum->calls = t->base[target + 1].calls;
+    sum->wait_ns = t->base[target + 1].wait_ns;
+    sum->in_flight = 0;
+    sum->threads = 0;
+    for (int i = 0; i < t->n_workers; i++) {
+        const struct tally_table *table = tallies_of(t, i);
+        const struct tally *block = &table->entries[target + 1];
+
+        if (is_used(table, target + 1)) {
+            add(&sum->calls, read_count(&block->calls));
+            add(&sum->wait_ns, read_count(&block->wait_ns));
+            sum->in_flight += read_small(&block->in_flight, RING_SLOTS);
+            sum->threads =
+                MAX_OF(sum->threads, read_small(&block->threads, THREADS_MAX));
+        }
+    }
+}
+
 struct tally_sum
 tallies_sum(const struct tallies *t, size_t target)
 {

@@ -48,6 +48,11 @@ void tallies_fold(struct tallies *t, int worker);
 /* The sum of TARGET (TALLY_NONE: of requests without one) since the start. */
 #define TALLY_NONE SIZE_MAX
 struct tally_sum tallies_sum(const struct tallies *t, size_t target);
+/* Of these few, which is cheaper: the calls so far, the time that their
+ * requests waited, ns, and of now the calls in flight and the door's threads.
+ * The other fields are not set. */
+void tallies_growth(const struct tallies *t, size_t target,
+                    struct tally_sum *sum);
 /* TARGET's number is to be another's: what the dead counted of it goes. */
 void tallies_forget(struct tallies *t, size_t target);
 /* Requests that WORKER has answered, in all its lives. */

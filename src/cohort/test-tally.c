@@ -65,6 +65,11 @@ test_sums_survive_a_death(void **state)
 
     tallies_fold(&t, 0);
     assert_int_equal(entry(&t, 0, 2)->calls, 0);
+    tallies_growth(&t, 1, &sum);
+    assert_int_equal(sum.calls, 15); /* of the dead, too */
+    assert_int_equal(sum.wait_ns, 30);
+    assert_int_equal(sum.in_flight, 0);
+    assert_int_equal(sum.threads, 6);
     sum = tallies_sum(&t, 1);
     assert_int_equal(sum.calls, 15);
     assert_int_equal(sum.answers[3], 1);

@@ -127,6 +127,7 @@ watch_tick(struct keeper *k, uint64_t now)
         }
     }
     if (is_time) {
+        growth_look(k);
         k->look_at = again ? now + LOOK_GAP : UINT64_MAX;
     }
 }

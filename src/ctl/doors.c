@@ -31,7 +31,7 @@
 struct row {
     uint64_t uniquifier;
     uint32_t attributes;
-    uint32_t n_descriptions;
+    uint32_t n_descriptions, n_seen; /* n_seen: in the look under way */
     unsigned long inode; /* of a socket that its server holds; 0: none */
     pid_t pid;           /* 0: not known */
     char comm[20];
@@ -85,6 +85,19 @@ row_of(struct list *list, uint64_t uniquifier)
  */
 
 static void
+add_cover(struct list *list, struct cover cover)
+{
+    for (size_t i = 0; i < list->n_covers; i++) {
+        if (list->covers[i].inode == cover.inode) {
+            return;
+        }
+    }
+    if (list->n_covers < ARRAY_LEN(list->covers)) {
+        list->covers[list->n_covers++] = cover;
+    }
+}
+
+static void
 read_line(struct list *list, const char *line)
 {
     unsigned long inode = 0;
@@ -101,19 +114,17 @@ read_line(struct list *list, const char *line)
         row = row_of(list, uniquifier);
         if (row != NULL) {
             row->attributes = attributes;
-            row->n_descriptions++;
+            row->n_descriptions = MAX_OF(row->n_descriptions, ++row->n_seen);
             row->inode = inode;
         }
     } else if (sscanf(name, "@" DOOR_ATTACH_PREFIX "%llx:%llx%c", &dev, &ino,
-                      &end) == 2 &&
-               list->n_covers < ARRAY_LEN(list->covers)) {
-        list->covers[list->n_covers++] =
-            (struct cover){inode, (dev_t)dev, (ino_t)ino};
+                      &end) == 2) {
+        add_cover(list, (struct cover){inode, (dev_t)dev, (ino_t)ino});
     }
 }
 
 static int
-read_sockets(struct list *list)
+read_sockets_once(struct list *list)
 {
     FILE *file = fopen("/proc/net/unix", "re");
     char line[512];
@@ -126,6 +137,20 @@ read_sockets(struct list *list)
     }
     fclose(file);
     return 0;
+}
+
+/* The kernel gives the file a page at a time and finds its place again by
+ * counting: a socket closed meanwhile hides another. Two looks, and what either
+ * saw. */
+static int
+read_sockets(struct list *list)
+{
+    int error = read_sockets_once(list);
+
+    for (size_t i = 0; i < list->n_rows; i++) {
+        list->rows[i].n_seen = 0;
+    }
+    return error != 0 ? error : read_sockets_once(list);
 }
 
 /* --- What a door tells -----------------------------------------------------

@@ -60,10 +60,19 @@ static const struct word ends[] = {
     {"no-heir", "it died, and those that were to take its place, too"},
 };
 
+static const struct word starts[] = {
+    {"configured", "the configuration has it, and it is to be there at once"},
+    {"called", "there was no process, and somebody called it"},
+    {"ended", "the process before it had ended"},
+    {"recycled", "the process before it was to be replaced, as configured"},
+    {"changed", "its configuration had changed"},
+};
+
 static const struct word events[] = {
     {"ready", "its process is started and its door open"},
     {"died", "its process ended"},
     {"kill", "its process is killed"},
+    {"park", "nobody called it for its idle time: its process is told to end"},
     {"copy-ended", "one of its copies or commands ended"},
     {"parked", "its process has ended because nobody calls it; the next call "
                "starts it"},
@@ -75,7 +84,7 @@ static const struct word events[] = {
     {"out-of-memory", "it reached its limit of memory"},
     {"no-process", "it reached its limit of processes"},
     {"output-dropped", "it printed more lines than are kept"},
-    {"grew", "calls waited and no copy was free: one more was started"},
+    {"grew", "calls waited and no copy was free: more were started"},
     {"shrank", "it had more copies than were needed for a while"},
 };
 
@@ -104,6 +113,12 @@ const char *
 why_end(const char *word)
 {
     return find(ends, ARRAY_LEN(ends), word);
+}
+
+const char *
+why_start(const char *word)
+{
+    return find(starts, ARRAY_LEN(starts), word);
 }
 
 const char *

@@ -18,6 +18,7 @@
 #define WHY_LIMIT (10 * NS_PER_SEC)
 #define ID_LEN    16
 #define KEPT      24 /* lines of each sort: the latest */
+#define GREW_S    10 /* so late the first answer tells that a module grew */
 #define AROUND_S  2  /* events of its module so long before a request */
 
 /* The latest lines of one sort. */
@@ -33,6 +34,7 @@ struct why {
     struct kept events; /* of the module */
     struct kept failed; /* requests of the module, or the one that is meant */
     struct kept output;
+    char start[FIELDS_LINE_MAX + 1];   /* of its latest process; "": unknown */
     char numbers[FIELDS_LINE_MAX + 1]; /* of the module; "": none */
 };
 
@@ -119,6 +121,9 @@ meaning_of(const struct fields *f)
 
     if (is(f, "event", "request")) {
         return why_request(cause);
+    }
+    if (is(f, "event", "start")) {
+        return why_start(fields_text(f, "why"));
     }
     if (cause[0] != '\0') {
         meaning = why_end(cause);
@@ -297,6 +302,10 @@ print_request(struct why *why, const char *id)
     print_time(why, " after ", "total_ms");
     print_time(why, ": waited ", "queue_ms");
     print_time(why, ", ran ", "run_ms");
+    if (fields_text(f, "copy")[0] != '\0') {
+        fputs("\n  its call was taken by process or thread ", out);
+        plain_put(out, fields_text(f, "copy"));
+    }
     if (cause[0] != '\0') {
         fputs("\n  cause ", out);
         plain_put(out, cause);
@@ -382,9 +391,55 @@ take_module(struct why *why, const char *line, void *arg)
         }
     } else if (!is(&why->f, "event", "request")) {
         keep(&why->events, line);
+        if (is(&why->f, "event", "start")) {
+            snprintf(why->start, sizeof(why->start), "%s", line);
+        }
     } else if (fields_text(&why->f, "cause")[0] != '\0') {
         keep(&why->failed, line);
     }
+}
+
+/* The time S (since 1970) as the log has it, without what is behind seconds. */
+static void
+log_time(uint64_t s, char out[32])
+{
+    time_t at = (time_t)s;
+    struct tm tm = {0};
+
+    out[0] = '\0';
+    if (gmtime_r(&at, &tm) != NULL) {
+        strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+    }
+}
+
+/* The line that tells why the Ith of COPIES was started: by the keeper, if it
+ * is the first, else by the module, which was seen to grow soon after. NULL: it
+ * is not remembered, or it is one of those that are there from the start. */
+static const char *
+start_line(struct why *why, const struct why_copy *copies, size_t i)
+{
+    char from[32], until[32];
+    const char *line;
+
+    if (i == 0) {
+        return fields_parse(&why->f, why->start) &&
+                       fields_num(&why->f, "pid") == (uint64_t)copies[0].pid
+                   ? why->start
+                   : NULL;
+    }
+    if (copies[i].started_s <= copies[0].started_s + 1) {
+        return NULL;
+    }
+    log_time(copies[i].started_s, from);
+    log_time(copies[i].started_s + GREW_S, until);
+    for (size_t j = 0; (line = kept_line(&why->events, j)) != NULL; j++) {
+        if (fields_parse(&why->f, line) && is(&why->f, "event", "grew") &&
+            strcmp(fields_text(&why->f, "time"), from) >= 0 &&
+            strcmp(fields_text(&why->f, "time"), until) <= 0) {
+            return line;
+        }
+    }
+    return NULL;
 }
 
 /* Its processes now, the keeper's child first. */
@@ -396,25 +451,24 @@ print_copies(struct why *why, pid_t pid)
     FILE *out = why->ctl->out;
 
     for (size_t i = 0; i < n; i++) {
-        time_t at = (time_t)copies[i].started_s;
-        struct tm tm = {0};
-        char when[32] = "";
+        char when[32];
+        const char *line = start_line(why, copies, i);
+        const char *meaning = line != NULL ? meaning_of(&why->f) : NULL;
 
-        if (gmtime_r(&at, &tm) != NULL) {
-            strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
-        }
+        log_time(copies[i].started_s, when);
         fprintf(out,
-                "  process %d %s, with %llu threads and %llu KB; started %s "
-                "%s\n",
+                "  process %d %s, with %llu threads and %llu KB; started %sZ "
+                "by the %s%s%s\n",
                 (int)copies[i].pid, copies[i].state,
                 (unsigned long long)copies[i].threads,
                 (unsigned long long)copies[i].rss_kb, when,
-                i == 0 ? "by the keeper" : "by the module");
+                i == 0 ? "keeper" : "module", meaning != NULL ? ": " : "",
+                meaning != NULL ? meaning : "");
     }
 }
 
 static void
-json_copies(struct json *j, pid_t pid)
+json_copies(struct why *why, struct json *j, pid_t pid)
 {
     struct why_copy copies[WHY_COPIES];
     size_t n = pid > 0 ? why_copies(pid, copies) : 0;
@@ -427,6 +481,10 @@ json_copies(struct json *j, pid_t pid)
         json_num(j, "threads", copies[i].threads);
         json_num(j, "rss_kb", copies[i].rss_kb);
         json_num(j, "started_s", copies[i].started_s);
+        const char *line = start_line(why, copies, i);
+        if (line != NULL) {
+            json_line(why, j, "start", line);
+        }
         json_object_end(j);
     }
     json_list_end(j);
@@ -456,6 +514,7 @@ print_module(struct why *why, const char *name)
             (unsigned long long)fields_num(f, "median_us"));
     if (fields_num(f, "pid") > 0) {
         print_copies(why, (pid_t)fields_num(f, "pid"));
+        (void)fields_parse(&why->f, why->numbers);
     }
     if (fields_num(f, "stuck") > 0) {
         fprintf(out,
@@ -513,7 +572,7 @@ why_this_module(struct why *why, const char *name)
     json_object(&j, NULL);
     json_line(why, &j, "module", why->numbers);
     (void)fields_parse(&why->f, why->numbers);
-    json_copies(&j, (pid_t)fields_num(&why->f, "pid"));
+    json_copies(why, &j, (pid_t)fields_num(&why->f, "pid"));
     json_kept(why, &j, "events", &why->events);
     json_kept(why, &j, "output", &why->output);
     json_kept(why, &j, "requests", &why->failed);

@@ -24,3 +24,5 @@ const char *why_request(const char *word);
  * a module. */
 const char *why_end(const char *word);
 const char *why_event(const char *word);
+/* And of why a process was started. */
+const char *why_start(const char *word);

@@ -302,7 +302,7 @@ copies_ended(int pidfd)
     tell_end(copy, note, state, status);
     if (src && (state == COPY_SERVES ||
                 (state == COPY_CLAIMS && !is_taken(c, note)))) {
-        ring_abandon(src, note);
+        ring_abandon(src, note, copy->pid);
     }
     uncount(copy, state);
     if (atomic_load(&note->counted)) {

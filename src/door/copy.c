@@ -283,6 +283,7 @@ copy_main(struct copies *copies, struct copy_note *note, uint64_t seed)
     self->age_ns = jitter(copies->limits.age_ns, seed);
     self->thread.note = note;
     self->thread.pinned = -1;
+    self->thread.tid = getpid();
     find_rings(self);
     self->items = all_items;
     self->doors = door_server.doors;

@@ -752,15 +752,31 @@ in_reply(const struct ring *r, uint64_t off, uint64_t len)
     return off <= r->reply_size && len <= r->reply_size - off;
 }
 
+static const volatile struct ring_reply *
+reply_at(const struct ring *r, uint32_t slot)
+{
+    return (const struct ring_reply *)((const char *)r->reply +
+                                       r->replies_off) +
+           slot;
+}
+
+uint32_t
+ring_taker(const struct ring *r, uint32_t slot, uint64_t since)
+{
+    if (r->reply == NULL || slot >= RING_SLOTS) {
+        return 0;
+    }
+    const volatile struct ring_reply *a = reply_at(r, slot);
+    return a->began >= since ? a->taker : 0;
+}
+
 int
 ring_result(struct ring *r, uint32_t slot, struct ring_result *result)
 {
     const struct ring_entry *e = ring_entry(r, slot);
     struct ring_reply a;
 
-    memcpy(&a,
-           (const char *)r->reply + r->replies_off +
-               slot * sizeof(struct ring_reply),
+    memcpy(&a, (const void *)reply_at(r, slot),
            offsetof(struct ring_reply, spare));
     if (a.generation != e->generation || a.cookie != e->cookie ||
         !in_reply(r, a.data_off, a.data_len) ||
@@ -776,6 +792,7 @@ ring_result(struct ring *r, uint32_t slot, struct ring_result *result)
         .data_len = a.data_len,
         .fd = -1,
         .began = a.began,
+        .taker = a.taker,
     };
     if (a.error != 0) {
         result->head_len = result->data_len = 0;

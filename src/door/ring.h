@@ -223,6 +223,10 @@ uint32_t ring_n_overdue(const struct ring *r, uint64_t now);
  * ring_publish) taken by a thread of the server? */
 bool ring_was_claimed(const struct ring *r, uint32_t number);
 
+/* Which thread took the call in SLOT, published at SINCE and not answered: by
+ * the server's own word, as gettid(2) says. 0: not told. */
+uint32_t ring_taker(const struct ring *r, uint32_t slot, uint64_t since);
+
 /* How many calls the server took so far, by its own word; wraps. */
 uint32_t ring_claims(const struct ring *r);
 
@@ -236,6 +240,7 @@ struct ring_result {
              * none */
     uint64_t fd_offset;
     uint64_t began; /* by its own word, CLOCK_MONOTONIC ns; 0: not told */
+    uint32_t taker; /* the same of the thread, as gettid(2) says; 0: not told */
 };
 
 /* 0, or EPROTO: it lies (lengths, generation, cookie), or the descriptor that

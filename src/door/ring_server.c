@@ -461,7 +461,7 @@ note_claim(struct copy_note *note, const struct source *src, uint32_t head,
 }
 
 void
-ring_abandon(struct source *src, const struct copy_note *note)
+ring_abandon(struct source *src, const struct copy_note *note, pid_t pid)
 {
     uint32_t slot = note->slot % src->n_slots;
     struct ring_reply *r = reply_of(src, slot);
@@ -479,6 +479,7 @@ ring_abandon(struct source *src, const struct copy_note *note)
     r->data_len = r->head_len = 0;
     r->flags = 0;
     r->began = 0;
+    r->taker = (uint32_t)pid;
     r->generation = note->generation;
     atomic_fetch_xor(&head_of(src)->done[slot / 64], 1ull << (slot % 64));
     ring_announce(src);
@@ -555,7 +556,7 @@ check_places(struct call *c)
 }
 
 static void
-fill_task(struct call *c)
+fill_task(struct call *c, pid_t taker)
 {
     struct source *src = c->src;
     struct door_task *task = &c->task;
@@ -576,6 +577,7 @@ fill_task(struct call *c)
     task->error = 0;
     task->call = c;
     reply_of(src, c->slot)->flags = 0;
+    reply_of(src, c->slot)->taker = (uint32_t)taker;
     reply_of(src, c->slot)->began = door_now();
 }
 
@@ -606,7 +608,7 @@ ring_take(struct source *src, struct thread *t)
         fetch_entry(src, c);
         int e = check_places(c);
         give_run(src, c->slot);
-        fill_task(c);
+        fill_task(c, t->tid);
         if (e == 0 && atomic_load_explicit(&c->entry.withdrawn,
                                            memory_order_relaxed) != 0) {
             e = ECANCELED;

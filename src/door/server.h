@@ -442,7 +442,7 @@ void ring_read_notes(struct source *src);
 void ring_drop_held(struct source *src, bool lock);
 /* NOTE's copy is dead, and was at a call of SRC: it is answered with EINTR,
  * unless it was answered, or is somebody else's. */
-void ring_abandon(struct source *src, const struct copy_note *note);
+void ring_abandon(struct source *src, const struct copy_note *note, pid_t pid);
 /* Does a ring's call to D take a descriptor? */
 bool ring_takes_descs(const struct door *d);
 

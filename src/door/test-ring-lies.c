@@ -281,8 +281,14 @@ test_forged(void **state)
     begin(&l);
     uint32_t slot = test_ring_post(l.t, 2, "x", 1, 0);
     struct ring_reply good = good_reply(&l, slot);
+    good.began = 1000;
+    good.taker = 77;
     *reply_of(&l, slot) = good;
+    assert_int_equal(ring_taker(&l.t->r, slot, 1000), 77);
+    assert_int_equal(ring_taker(&l.t->r, slot, 1001), 0); /* of a call before */
+    assert_int_equal(ring_taker(&l.t->r, RING_SLOTS, 0), 0);
     assert_int_equal(ring_result(&l.t->r, slot, &result), 0);
+    assert_int_equal(result.taker, 77);
     for (int i = -2; i <= 2; i++) {
         if (i == 0) {
             continue;

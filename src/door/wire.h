@@ -275,7 +275,9 @@ struct ring_reply { /* one slot's answer */
     /* With DOOR_FEATURE_BEGAN: when a thread took the call, CLOCK_MONOTONIC ns;
      * a hint for people and for estimates. 0: not told. */
     uint64_t began;
-    uint64_t spare[22];
+    uint32_t taker; /* and which thread, as gettid(2) says; 0: not told */
+    uint32_t spare_word;
+    uint64_t spare[21];
 };
 _Static_assert(sizeof(struct ring_reply) == 256, "slots never change size");
 

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -261,6 +262,9 @@ build_line(struct worker *w, struct log_line *line, const struct conn *c,
 
         log_ms(line, "wait_ms", from - r->began);
         log_ms(line, "run_ms", r->answered - from);
+    }
+    if (r->taker != 0 && r->taker <= INT32_MAX) {
+        log_num(line, "copy", r->taker);
     }
     /* Not w->now, which may be from before the work of this pass. */
     log_ms(line, "total_ms", w->world->now(w->world->ctx) - r->began);

@@ -64,6 +64,7 @@ call_note_claim(struct worker *w, const struct conn *c)
     if (r->started == 0 && r->called != 0 &&
         ring_was_claimed(&w->rings[c->ring], r->number)) {
         r->started = r->called;
+        r->taker = ring_taker(&w->rings[c->ring], c->slot, r->called);
     }
 }
 
@@ -576,6 +577,7 @@ call_publish_now(struct worker *w, uint32_t i)
     r->has_slot = true;
     r->number = g->pub;
     r->claims = ring_claims(g);
+    r->taker = 0;
     r->called = w->now;
     conn_enter(c, CONN_CALL); /* and an heir publishes it, if we do not */
     ring_publish(g, (uint32_t)slot);
@@ -611,6 +613,7 @@ call_take_answer(struct worker *w, uint32_t i)
     r->answered = w->now;
     if (e == 0) {
         note_start(r, result.began);
+        r->taker = result.taker;
     }
     if (e != 0) {
         reply_error(w, i, 502, CAUSE_LIED, NULL);

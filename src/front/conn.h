@@ -118,6 +118,7 @@ struct request {
     uint32_t head_len;
     uint32_t number; /* of the call, as it was published */
     uint32_t claims; /* and how many the door had taken then */
+    uint32_t taker;  /* the thread that took it, as its door says; 0: unknown */
     uint64_t due;    /* the call's deadline; 0: not in a queue yet */
     /* The body on its way in. */
     uint64_t area;      /* in the ring's memory, see area_off(); 0: none */

@@ -145,6 +145,20 @@ end_ring(struct worker *w, uint32_t target)
     }
     w->active[target / 64] &= ~(1ull << (target % 64));
     tally_in_flight(tally_of(w, target), 0);
+    tally_of(w, target)->threads = 0;
+}
+
+/* The door's threads, now and at most, where people see them. */
+static void
+note_threads(struct tally *t, const struct ring *g)
+{
+    uint32_t now = 0, most = 0;
+
+    ring_threads(g, &now, &most);
+    if (t->threads != now || t->threads_high != most) {
+        t->threads = now;
+        t->threads_high = most;
+    }
 }
 
 void
@@ -152,9 +166,9 @@ rings_look(struct worker *w)
 {
     FOR_EACH_RING (w, g) {
         struct tally *t = tally_of(w, g);
-        uint32_t now = 0, most = 0, unclaimed = ring_n_unclaimed(&w->rings[g]);
+        uint32_t unclaimed = ring_n_unclaimed(&w->rings[g]);
 
-        ring_threads(&w->rings[g], &now, &most);
+        note_threads(t, &w->rings[g]);
         if (t->unclaimed != unclaimed || t->queued != waiting_n(w, g)) {
             t->unclaimed = unclaimed;
             t->queued = waiting_n(w, g);
@@ -162,10 +176,6 @@ rings_look(struct worker *w)
         uint32_t overdue = ring_n_overdue(&w->rings[g], w->now);
         if (t->overdue != overdue) {
             t->overdue = overdue;
-        }
-        if (t->threads != now || t->threads_high != most) {
-            t->threads = now;
-            t->threads_high = most;
         }
     }
 }
@@ -540,7 +550,11 @@ rings_poll(struct worker *w)
     for (uint32_t word = 0; word * 64 < w->core->n_rings; word++) {
         for (uint64_t bits = w->active[word]; bits; bits &= bits - 1) {
             uint32_t g = word * 64 + (uint32_t)__builtin_ctzll(bits);
-            n += ring_poll(&w->rings[g], take_answer, w);
+            uint32_t n_new = ring_poll(&w->rings[g], take_answer, w);
+            if (n_new > 0) {
+                note_threads(tally_of(w, g), &w->rings[g]);
+                n += n_new;
+            }
             if (w->rings[g].lied) {
                 ring_lost(w, g, WORKER_CAUSE_LIED);
             } else if (!ring_is_busy(&w->rings[g])) {

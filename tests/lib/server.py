@@ -297,7 +297,8 @@ class Server:
 
     def serving(self, found):
         """Of the processes FOUND those that serve, without their heirs: the
-        leader of each group, or who took over from it last."""
+        leader of each group, or who took over from it last. In the order of
+        their groups, for numbers of new heirs may begin anew below."""
         last = {}
         with self.changed:
             for line in self.log:
@@ -312,7 +313,7 @@ class Server:
                 continue
         return [group if group in members
                 else max(members, key=lambda p: last.get(p, -1))
-                for group, members in groups.items()]
+                for group, members in sorted(groups.items())]
 
     def modules(self, program):
         """Processes that run tests/programs/PROGRAM for this server."""
