@@ -3,6 +3,8 @@ memory, and wake nobody (docs/growth.md)."""
 
 import os
 import re
+import select
+import signal
 import time
 
 import pytest
@@ -140,3 +142,64 @@ def test_parked_modules_outlive_a_worker(cardea):
         assert server.request(f"/m{i}").status == 200
     state = control.status(control.path_of(server))
     assert control.requests(state) == 4
+
+
+def all_parked(server):
+    modules = control.status(control.path_of(server))["modules"]
+    return all(m["state"] == "parked" for m in modules)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="reads memory maps as root")
+def test_a_module_that_is_parked_again_gives_its_memory_back(cardea):
+    n = 100
+    server = cardea(apps(n).replace("idle 1h", "idle 1s"))
+    for i in range(FEW):
+        assert server.request(f"/m{i}").status == 200
+    until(lambda: all_parked(server), what="all to be parked")
+    before = memory(server)
+    for i in range(n):
+        assert server.request(f"/m{i}").status == 200
+    until(lambda: all_parked(server), 60, what="all to be parked again")
+
+    def settled():
+        # Of these 4 kB are not the modules': the log of what happened to them,
+        # and the lines of one pass, which both have a bound. It was 14 kB.
+        return (memory(server) - before) / n < 6144
+
+    until(settled, 60, what="6 kB a module")
+
+
+def test_what_became_of_a_module_that_is_parked_is_remembered(cardea):
+    server = cardea("""
+        module app { run "$PROGRAMS/copies"; idle 1s }
+        forward http 127.0.0.1:$PORT to { map POST / to app; map GET / to app }
+    """)
+    assert server.request("/?signal=10", "POST", body=b"x").status == 502
+    for n in (1, 2, 3):
+        assert server.request("/").status == 200
+        until(lambda: all_parked(server), what="its rest")
+        app = module(server, "app")
+        assert app["copy_ends"]["signal"] == 1
+        assert (app["causes"], app["starts"]["done"]) == ({"unused": n}, n)
+        assert app["last_cause"] == "unused"
+    # Also of one that ended otherwise, too.
+    assert server.request("/").status == 200
+    os.kill(module(server, "app")["pid"], signal.SIGKILL)
+    server.wait_log("event=died module=app .*cause=signal-KILL")
+    until(lambda: all_parked(server), what="its rest")
+    assert module(server, "app")["causes"] == {"unused": 4, "signal-KILL": 1}
+
+
+def test_a_call_that_meets_the_end_of_a_module_is_answered(cardea):
+    """Calls that come as it is parked, and as its record goes."""
+    server = cardea(apps(8).replace("idle 1h", "idle 1s"))
+    wires = [server.wire() for _ in range(8)]
+    for n in range(8):
+        for i, wire in enumerate(wires):
+            assert wire.request(f"/m{i}").status == 200
+            # Each comes a little later behind its own last one.
+            select.select([], [], [], 0.12 + 0.01 * n)
+    modules = control.status(control.path_of(server))["modules"]
+    assert sum(m["calls"] for m in modules) == 64
+    assert any(m["causes"].get("unused", 0) > 0 for m in modules)
+    assert {cause for m in modules for cause in m["causes"]} == {"unused"}

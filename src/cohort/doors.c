@@ -519,9 +519,14 @@ doors_lost(struct keeper *k, int worker, uint32_t target, uint32_t cause)
         give_heir(k, &k->targets[target], worker);
         return 0;
     }
-    if (target >= k->conf->n_targets || k->targets[target].path == NULL ||
-        cause < WORKER_CAUSE_GONE || cause > WORKER_CAUSE_PARKED ||
-        (cause == WORKER_CAUSE_PARKED && k->targets[target].module == NULL)) {
+    if (!doors_is_one(k, target) || cause < WORKER_CAUSE_GONE ||
+        cause > WORKER_CAUSE_PARKED) {
+        return -EPROTO;
+    }
+    if (k->targets[target].path == NULL) {
+        return 0; /* of an earlier life: it is parked */
+    }
+    if (cause == WORKER_CAUSE_PARKED && k->targets[target].module == NULL) {
         return -EPROTO;
     }
     if (cause == WORKER_CAUSE_PARKED &&
@@ -562,10 +567,13 @@ doors_no_descs(struct keeper *k, uint32_t target)
     struct keeper_target *t;
     uint64_t start;
 
-    if (target >= k->conf->n_targets || k->targets[target].path == NULL) {
+    if (!doors_is_one(k, target)) {
         return -EPROTO;
     }
     t = &k->targets[target];
+    if (t->path == NULL) {
+        return 0; /* of an earlier life: it is parked */
+    }
     start = t->module != NULL ? t->module->unit.n_starts : 1;
     if (t->no_descs_told == start) {
         return 0;
@@ -732,6 +740,13 @@ doors_module_ends(struct keeper_module *m)
             t->module = NULL;
         }
     }
+}
+
+bool
+doors_is_one(const struct keeper *k, uint32_t target)
+{
+    return target < k->conf->n_targets &&
+           k->conf->targets[target].kind != CONF_TARGET_FILES;
 }
 
 int

@@ -139,6 +139,13 @@ struct keeper_bound {
 
 /* A module that parks has no record, but zeroes that were never touched (CONF
  * is NULL), until it is called for the first time: of 500 apps most are not. */
+/* What is remembered of a module that is parked and has no record (past.c). */
+struct keeper_past_more;
+struct keeper_past {
+    uint32_t n_starts, n_unused;
+    struct keeper_past_more *more; /* owned; all of it. NULL: no more */
+};
+
 /* How many copies a module had when that was last looked at (growth.c). */
 struct keeper_growth {
     uint32_t copies, now;    /* NOW: while it is looked at */
@@ -190,7 +197,7 @@ struct keeper_target {
     bool waiting_told;
     uint64_t
         no_descs_told; /* the start of its module, or 1, told of; 0: none */
-    uint64_t causes[WORKER_CAUSE_HEIR + 1];
+    uint32_t causes[WORKER_CAUSE_HEIR + 1];
     uint64_t generation;             /* in which it came; of the start: 0 */
     uint64_t unused[SEATS_MAX / 64]; /* it went, and those do not use it */
 };
@@ -264,6 +271,7 @@ struct keeper {
     gid_t workers_gid;
     struct cgroup cgroup;          /* that of each module lies below it */
     struct keeper_module *modules; /* bounds.modules */
+    struct keeper_past *pasts;     /* as many */
     struct keeper_target *targets; /* bounds.targets */
     char shim[PATH_MAX];
     struct rlimit given_files; /* descriptors: what our modules have */
@@ -423,8 +431,27 @@ modules_next(const struct keeper *k, const struct keeper_module *m)
     for (struct keeper_module *m = modules_next(k, NULL); m != NULL;           \
          m = modules_next(k, m))
 
-/* How module INDEX is: parked, where it has no record. */
-const struct restart *modules_unit(const struct keeper *k, size_t index);
+/* past.c: for modules without a record, all zero at first. */
+int past_init(struct keeper *k); /* 0 or -ENOMEM */
+void past_deinit(struct keeper *k);
+/* M's record is to go: notes what counts. 0 or -ENOMEM. */
+int past_keep(struct keeper_module *m);
+/* M's record is new: takes over what was noted. */
+void past_restore(struct keeper_module *m);
+/* Module INDEX is another's from now on. */
+void past_forget(struct keeper *k, size_t index);
+/* How module INDEX is, parked; perhaps made in ROOM. */
+const struct restart *past_unit(const struct keeper *k, size_t index,
+                                struct restart *room);
+const uint64_t *past_copy_ends(const struct keeper *k, size_t index);
+
+/* Why copies of module INDEX ended, with or without a record: ENDED_N numbers.
+ */
+const uint64_t *modules_copy_ends(const struct keeper *k, size_t index);
+/* How module INDEX is: parked, where it has no record; then perhaps made in
+ * ROOM. */
+const struct restart *modules_unit(const struct keeper *k, size_t index,
+                                   struct restart *room);
 /* The record of module INDEX, made if there is none. NULL after a line in the
  * log. */
 struct keeper_module *modules_need(struct keeper *k, size_t index);
@@ -590,6 +617,8 @@ const struct keeper_target *doors_target(const struct keeper *k, size_t module);
  * more: they are not. */
 int doors_module_begins(struct keeper_module *m);
 void doors_module_ends(struct keeper_module *m);
+/* May TARGET have a door, so that a worker may speak of one? */
+bool doors_is_one(const struct keeper *k, uint32_t target);
 /* M has no process: workers are told if that is for long. */
 void doors_module_died(struct keeper_module *m);
 /* Asks all workers to give M's doors back, where no call uses them (DRAIN: when

@@ -407,7 +407,7 @@ life_stalled(struct keeper *k, int worker, uint32_t target)
 {
     struct keeper_module *m;
 
-    if (target >= k->conf->n_targets || k->targets[target].path == NULL) {
+    if (!doors_is_one(k, target)) {
         return -EPROTO;
     }
     m = k->targets[target].module;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/pages.h"
@@ -41,6 +42,33 @@ add_listeners(const struct keeper_module *m, struct spawn_fd *fds, size_t n)
     return n;
 }
 
+/* It is made again before a start. */
+static void
+forget_plan(struct keeper_module *m)
+{
+    environ_free(m->envp);
+    shims_free_argv(m->argv);
+    m->envp = m->argv = NULL;
+    m->plan.envp = m->plan.argv = NULL;
+}
+
+/* What its start takes, of m->conf. 0 or -ENOMEM. */
+static int
+make_plan(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+
+    isolate_plan(m);
+    forget_plan(m);
+    m->envp = environ_make(m);
+    if (m->conf->kind != CONF_MODULE_RUN) {
+        m->argv = shims_make_argv(m->conf, k->shim);
+    }
+    m->plan.argv = m->conf->kind == CONF_MODULE_RUN ? m->conf->argv : m->argv;
+    m->plan.envp = m->envp;
+    return m->envp == NULL || m->plan.argv == NULL ? -ENOMEM : 0;
+}
+
 /* The world's spawn for a module. */
 static int
 spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
@@ -51,9 +79,13 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
     struct spawn_fd fds[2 + CONF_LISTENS_MAX + SECRETS_MAX] = {{-1, 1},
                                                                {-1, 2}};
     size_t n_secrets = 0;
-    struct spawn_plan mine = *plan;
-    int rc = runfolder_module(&m->keeper->folder, m->conf->name, m->conf->user);
+    struct spawn_plan mine;
+    int rc = m->plan.argv != NULL ? 0 : make_plan(m);
 
+    mine = *plan;
+    if (rc == 0) {
+        rc = runfolder_module(&m->keeper->folder, m->conf->name, m->conf->user);
+    }
     if (rc == 0) {
         rc = output_open(m, fds);
     }
@@ -133,25 +165,6 @@ make_state(struct keeper_module *m)
     return 0;
 }
 
-/* What its start takes, of m->conf. 0 or -ENOMEM. */
-static int
-make_plan(struct keeper_module *m)
-{
-    struct keeper *k = m->keeper;
-
-    isolate_plan(m);
-    environ_free(m->envp);
-    shims_free_argv(m->argv);
-    m->argv = NULL;
-    m->envp = environ_make(m);
-    if (m->conf->kind != CONF_MODULE_RUN) {
-        m->argv = shims_make_argv(m->conf, k->shim);
-    }
-    m->plan.argv = m->conf->kind == CONF_MODULE_RUN ? m->conf->argv : m->argv;
-    m->plan.envp = m->envp;
-    return m->envp == NULL || m->plan.argv == NULL ? -ENOMEM : 0;
-}
-
 static void
 clear_module(struct keeper_module *m)
 {
@@ -199,7 +212,7 @@ int
 modules_init(struct keeper *k)
 {
     k->modules = pages_alloc(k->bounds.modules * sizeof(*k->modules));
-    if (k->modules == NULL) {
+    if (k->modules == NULL || past_init(k) < 0) {
         return -ENOMEM;
     }
     for (size_t i = 0; i < k->conf->n_modules; i++) {
@@ -223,8 +236,7 @@ deinit_module(struct keeper_module *m)
     left_end(m);
     bounds_deinit(m);
     restart_deinit(&m->unit);
-    environ_free(m->envp);
-    shims_free_argv(m->argv);
+    forget_plan(m);
     free(m->door);
     free(m->state);
 }
@@ -238,6 +250,7 @@ modules_deinit(struct keeper *k)
     FOR_EACH_MODULE (k, m) {
         deinit_module(m);
     }
+    past_deinit(k);
     pages_free(k->modules, k->bounds.modules * sizeof(*k->modules));
     k->modules = NULL;
 }
@@ -272,7 +285,8 @@ act_on(struct keeper_module *m, enum restart_act act)
                                                   : "kill");
     log_text(&line, "module", m->conf->name);
     if (act == RESTART_NOT_STARTED) {
-        log_text(&line, "program", m->plan.argv[0]);
+        log_text(&line, "program",
+                 m->plan.argv != NULL ? m->plan.argv[0] : "?");
         log_text(&line, "folder", m->conf->folder);
         keeper_log_cause(&line, &m->unit);
     } else {
@@ -304,6 +318,52 @@ modules_start(struct keeper *k)
     }
 }
 
+/* M is parked. Is nothing left of its last process, either? */
+static bool
+is_at_rest(const struct keeper_module *m)
+{
+    return m->conf->presence == CONF_LIVE && life_parks(m) &&
+           m->unit.n_starts > 0 && m->streams[0].source.fd < 0 &&
+           m->streams[1].source.fd < 0 && m->writers.n == 0 &&
+           m->writers.listener.fd < 0 && !left_is_there(m) &&
+           m->output.dropped == 0 && doors_are_back(m);
+}
+
+/* Record INDEX is gone: so are the pages that it shares with no other. */
+static void
+give_pages_back(const struct keeper *k, size_t index)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t size = sizeof(*k->modules), n = k->bounds.modules;
+    char *base = (char *)k->modules;
+
+    for (size_t at = index * size / page * page; at < (index + 1) * size;
+         at += page) {
+        size_t i = at / size;
+
+        while (i < n && i * size < at + page && k->modules[i].conf == NULL) {
+            i++;
+        }
+        if (i >= n || i * size >= at + page) {
+            (void)madvise(base + at, page, MADV_DONTNEED);
+        }
+    }
+}
+
+/* Its record goes until the next call; the pages too, where no neighbour has
+ * one in them. */
+static void
+put_away(struct keeper_module *m)
+{
+    struct keeper *k = m->keeper;
+
+    if (past_keep(m) == 0) {
+        doors_module_ends(m);
+        modules_free(m);
+        give_pages_back(k, (size_t)(m - k->modules));
+    }
+}
+
 void
 modules_tick(struct keeper *k, uint64_t now)
 {
@@ -311,6 +371,9 @@ modules_tick(struct keeper *k, uint64_t now)
     bounds_tick(k, now);
     FOR_EACH_MODULE (k, m) {
         act_on(m, restart_tick(&m->unit, now));
+        if (m->unit.state == RESTART_PARKED && is_at_rest(m)) {
+            put_away(m);
+        }
     }
 }
 
@@ -344,6 +407,9 @@ module_reaped(struct keeper_module *m, int status)
     restart_died(&m->unit, status, now);
     life_changed(m);
     doors_module_died(m);
+    if (restart_is_parked(&m->unit)) {
+        forget_plan(m);
+    }
     why = m->unit.causes[m->unit.last].why;
     asked = m->unit.state == RESTART_STOPPED;
     fine = asked || why == RESTART_UNUSED || why == RESTART_RECYCLED;
@@ -382,11 +448,17 @@ modules_add(struct keeper *k, size_t index)
 }
 
 const struct restart *
-modules_unit(const struct keeper *k, size_t index)
+modules_unit(const struct keeper *k, size_t index, struct restart *room)
 {
-    static const struct restart parked = {.state = RESTART_PARKED, .pidfd = -1};
+    return k->modules[index].conf != NULL ? &k->modules[index].unit
+                                          : past_unit(k, index, room);
+}
 
-    return k->modules[index].conf != NULL ? &k->modules[index].unit : &parked;
+const uint64_t *
+modules_copy_ends(const struct keeper *k, size_t index)
+{
+    return k->modules[index].conf != NULL ? k->modules[index].copy_ends
+                                          : past_copy_ends(k, index);
 }
 
 struct keeper_module *
@@ -409,6 +481,7 @@ modules_need(struct keeper *k, size_t index)
         memset(m, 0, sizeof(*m));
         return NULL;
     }
+    past_restore(m);
     act_on(m, life_begin(m));
     return m;
 }

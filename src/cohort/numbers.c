@@ -140,14 +140,14 @@ put_unit(struct log_line *line, const struct keeper *k,
 
 /* Why copies and commands ended, as the module says. */
 static void
-put_copy_ends(struct log_line *line, const struct keeper_module *m)
+put_copy_ends(struct log_line *line, const uint64_t *ends)
 {
     struct list list = {.n = 0};
 
     list.text[0] = '\0';
     for (int i = 0; i < ENDED_N; i++) {
-        if (m->copy_ends[i] > 0) {
-            add_count(&list, ended_name((enum ended_why)i), m->copy_ends[i]);
+        if (ends[i] > 0) {
+            add_count(&list, ended_name((enum ended_why)i), ends[i]);
         }
     }
     log_text(line, "copy_ends", list.text);
@@ -169,12 +169,13 @@ static void
 put_module(struct log_line *line, const struct keeper *k, size_t index)
 {
     const struct conf_module *conf = &k->conf->modules[index];
-    const struct restart *unit = modules_unit(k, index);
+    struct restart room;
+    const struct restart *unit = modules_unit(k, index, &room);
 
     log_text(line, "name", conf->name);
     log_text(line, "kind", conf_kind_name(conf->kind));
     put_unit(line, k, unit);
-    put_copy_ends(line, &k->modules[index]);
+    put_copy_ends(line, modules_copy_ends(k, index));
     put_memory(line, unit->pid);
 }
 

@@ -438,6 +438,7 @@ end_gone(struct keeper *k, uint64_t now)
         if (m->conf == NULL ? doors_target(k, i) == NULL
                             : m->unit.state == RESTART_STOPPED) {
             modules_free(m);
+            past_forget(k, i);
             conf->modules[i].presence = CONF_FREE;
             continue;
         }

@@ -181,11 +181,11 @@ json_starts(struct json *j, const struct restart *unit)
 
 /* Why its copies and commands ended, as it says. */
 static void
-json_copy_ends(struct json *j, const struct keeper_module *m)
+json_copy_ends(struct json *j, const uint64_t *ends)
 {
     json_object(j, "copy_ends");
     for (int i = 0; i < ENDED_N; i++) {
-        json_num(j, ended_name((enum ended_why)i), m->copy_ends[i]);
+        json_num(j, ended_name((enum ended_why)i), ends[i]);
     }
     json_object_end(j);
 }
@@ -356,7 +356,8 @@ json_modules(struct json *j, const struct keeper *k)
     json_list(j, "modules");
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         const struct conf_module *conf = &k->conf->modules[i];
-        const struct restart *unit = modules_unit(k, i);
+        struct restart room;
+        const struct restart *unit = modules_unit(k, i, &room);
         const struct keeper_target *t = doors_target(k, i);
         struct tally_sum sum = sum_of(k, t);
         char door[PATH_MAX + 64];
@@ -370,7 +371,7 @@ json_modules(struct json *j, const struct keeper *k)
         json_text(j, "kind", conf_kind_name(conf->kind));
         json_unit(j, k, unit);
         json_starts(j, unit);
-        json_copy_ends(j, &k->modules[i]);
+        json_copy_ends(j, modules_copy_ends(k, i));
         json_text(j, "door", door);
         json_text(j, "door_state", t != NULL ? door_state(k, t) : NULL);
         json_calls(j, &sum);
@@ -623,14 +624,14 @@ text_errors(FILE *out, const struct tally_sum *sum)
 }
 
 static void
-text_copy_ends(FILE *out, const struct keeper_module *m)
+text_copy_ends(FILE *out, const uint64_t *ends)
 {
     const char *before = "  copies ended: ";
 
     for (int i = 0; i < ENDED_N; i++) {
-        if (m->copy_ends[i] > 0) {
+        if (ends[i] > 0) {
             fprintf(out, "%s%s %llu", before, ended_name((enum ended_why)i),
-                    (unsigned long long)m->copy_ends[i]);
+                    (unsigned long long)ends[i]);
             before = ", ";
         }
     }
@@ -648,7 +649,8 @@ text_modules(const struct keeper *k, FILE *out)
             "ERRORS", "RESTARTS");
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         const struct conf_module *conf = &k->conf->modules[i];
-        const struct restart *unit = modules_unit(k, i);
+        struct restart room;
+        const struct restart *unit = modules_unit(k, i, &room);
         const struct keeper_target *t = doors_target(k, i);
         struct tally_sum sum = sum_of(k, t);
         char cause[RESTART_CAUSE_MAX];
@@ -667,7 +669,7 @@ text_modules(const struct keeper *k, FILE *out)
         if (last != NULL) {
             fprintf(out, "  last end: %s\n", last);
         }
-        text_copy_ends(out, &k->modules[i]);
+        text_copy_ends(out, modules_copy_ends(k, i));
         if (t != NULL && !restart_is_parked(unit) &&
             strcmp(door_state(k, t), "open") != 0) {
             fprintf(out, "  its door is not open%s yet\n",
@@ -745,12 +747,14 @@ status_modules(const struct keeper *k, FILE *out)
     for (size_t i = 0; i < k->conf->n_modules; i++) {
         const struct conf_module *conf = &k->conf->modules[i];
         const struct keeper_target *t = doors_target(k, i);
+        struct restart room;
 
         if (conf->presence != CONF_LIVE) {
             continue;
         }
         plain_put(out, conf->name);
-        fprintf(out, " %s %s\n", restart_state_name(modules_unit(k, i)->state),
+        fprintf(out, " %s %s\n",
+                restart_state_name(modules_unit(k, i, &room)->state),
                 t != NULL ? door_state(k, t) : "unused");
     }
 }

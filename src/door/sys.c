@@ -81,6 +81,7 @@ door_futex_on(const _Atomic uint32_t *word, uint32_t value)
                                0};
 }
 
+/* not reached: a word that changes meanwhile, or a signal, by chance */
 static bool
 lacks_waitv(int e)
 {
@@ -100,6 +101,7 @@ door_futex_wait_any(const struct door_futex *words, uint32_t n,
         errno == EAGAIN) {
         return 0;
     }
+    /* not reached: a word that changes meanwhile, or a signal, by chance */
     if (!lacks_waitv(errno)) {
         return errno;
     }

@@ -144,8 +144,10 @@ end_ring(struct worker *w, uint32_t target)
         w->n_draining--;
     }
     w->active[target / 64] &= ~(1ull << (target % 64));
-    tally_in_flight(tally_of(w, target), 0);
-    tally_of(w, target)->threads = 0;
+    if (tally_is_used(w, target)) {
+        tally_in_flight(tally_of(w, target), 0);
+        tally_of(w, target)->threads = 0;
+    }
 }
 
 /* The door's threads, now and at most, where people see them. */
@@ -349,6 +351,10 @@ ring_park(struct worker *w, uint32_t target)
     g->absent = false;
     /* Nothing in it counts while the ring is closed. */
     (void)madvise(g->tables, sizeof *g->tables, MADV_REMOVE);
+    if (g->n_queued == 0) {
+        unuse(w, target, w->rings, sizeof *w->rings, w->core->rings_used);
+        waiting_park(w, target);
+    }
     control_say(w, &parked);
 }
 

@@ -42,20 +42,33 @@ limit(const struct worker *w)
     return MAX_OF(share, 1u);
 }
 
+/* How many are in the queue of TARGET. That of a door that nobody waits for
+ * stays memory never touched: to read it is enough to have it. */
+static uint32_t
+n_in_queue(const struct worker *w, uint32_t target)
+{
+    bool some = (w->lines[target / 64] >> (target % 64) & 1) != 0;
+
+    return some ? queue_of(w, target)->n : 0;
+}
+
 uint32_t
 waiting_n(const struct worker *w, uint32_t target)
 {
-    /* The queue of a door that nobody waits for stays memory never touched. */
-    uint32_t bit = (uint32_t)(w->lines[target / 64] >> target % 64) & 1;
-
-    return (bit ? queue_of(w, target)->n : 0) + w->rings[target].n_queued;
+    return n_in_queue(w, target) +
+           (ring_was_used(w, target) ? w->rings[target].n_queued : 0);
 }
 
 void
 waiting_tell(struct worker *w, uint32_t target)
 {
-    atomic_store_explicit(&tally_of(w, target)->queued, waiting_n(w, target),
-                          memory_order_relaxed);
+    uint32_t n = waiting_n(w, target);
+
+    /* To count nothing where nothing was counted takes memory. */
+    if (n > 0 || tally_is_used(w, target)) {
+        atomic_store_explicit(&tally_of(w, target)->queued, n,
+                              memory_order_relaxed);
+    }
 }
 
 void
@@ -91,6 +104,17 @@ waiting_remove(struct worker *w, uint32_t i)
 }
 
 void
+waiting_park(struct worker *w, uint32_t target)
+{
+    uint64_t bit = 1ull << (target % 64);
+
+    if ((w->core->lines_used[target / 64] & bit) != 0 &&
+        (w->lines[target / 64] & bit) == 0) {
+        unuse(w, target, w->queues, sizeof *w->queues, w->core->lines_used);
+    }
+}
+
+void
 waiting_forget(struct worker *w)
 {
     for (uint32_t g = 0; g < w->core->n_rings; g++) {
@@ -116,7 +140,7 @@ retry_after(const struct worker *w, uint32_t target)
     const struct ring *g = &w->rings[target];
     uint32_t unclaimed = ring_n_unclaimed(g);
     uint32_t busy = ring_in_flight(g);
-    uint64_t before = queue_of(w, target)->n + (uint64_t)unclaimed;
+    uint64_t before = n_in_queue(w, target) + (uint64_t)unclaimed;
     uint64_t run = tally_median(w, target);
 
     busy = busy > unclaimed ? busy - unclaimed : 1;
@@ -153,7 +177,7 @@ has_no_time(const struct worker *w, const struct request *r)
 bool
 waiting_must(const struct worker *w, uint32_t target)
 {
-    return w->setup->queue_all || queue_of(w, target)->n > 0 ||
+    return w->setup->queue_all || n_in_queue(w, target) > 0 ||
            ring_n_unclaimed(&w->rings[target]) >= UNCLAIMED_MAX;
 }
 
@@ -169,7 +193,7 @@ waiting_begin(struct worker *w, uint32_t i)
         waiting_refuse(w, i, CAUSE_NO_TIME);
         return;
     }
-    if (queue_of(w, c->ring)->n >= limit(w)) {
+    if (n_in_queue(w, c->ring) >= limit(w)) {
         waiting_refuse(w, i, CAUSE_FULL);
         return;
     }

@@ -509,7 +509,9 @@ worker_rebuild(struct worker *w)
         ring_rebuild(&w->rings[g]);
         w->n_draining += w->rings[g].draining;
         if (w->rings[g].state == RING_READY) {
-            tally_in_flight(tally_of(w, g), ring_in_flight(&w->rings[g]));
+            if (tally_is_used(w, g)) {
+                tally_in_flight(tally_of(w, g), ring_in_flight(&w->rings[g]));
+            }
         }
     }
     for (uint32_t i = 0; i < core->top; i++) {

@@ -376,6 +376,8 @@ void waiting_remove(struct worker *w, uint32_t i);
 void waiting_due(struct worker *w, uint32_t i);
 /* 503 with a Retry-After that is worth to wait for. */
 void waiting_refuse(struct worker *w, uint32_t i, enum reply_cause cause);
+/* TARGET's door is given back, and nobody waits for it: nor does its queue. */
+void waiting_park(struct worker *w, uint32_t target);
 /* What an heir does: nobody waits; and connection I does, as its record says.
  */
 void waiting_forget(struct worker *w);
@@ -412,6 +414,14 @@ void raw_cut(struct worker *w, uint32_t i);
 void raw_cut_all(struct worker *w);
 /* Lets go of the passed connections whose calls have been claimed since. */
 void raw_hand_over(struct worker *w);
+
+/* ---- unuse.c ---- */
+
+/* TABLE has an element of SIZE bytes for each target, all zero where USED has
+ * no bit of it. That of TARGET counts no more: its bit goes, and what pages of
+ * the arena were for it alone. */
+void unuse(struct worker *w, uint32_t target, void *table, size_t size,
+           uint64_t *used);
 
 /* ---- rings.c ---- */
 
