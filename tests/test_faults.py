@@ -188,13 +188,17 @@ def test_a_module_that_never_opens_its_door_holds_up_nobody(cardea):
         wire.assert_closed()
 
 
-def test_a_module_that_opens_its_door_late_is_served_then(cardea):
+def test_a_module_that_opens_its_door_late_is_served_then(cardea, folder):
+    now = os.path.join(folder, "now")
+    os.mkfifo(now)
     server = cardea("""
-        module late  { run "/bin/sh -c 'sleep 3; exec $PROGRAMS/hello'" }
+        module late  { run "/bin/sh -c 'read x <$DIR/now; exec $PROGRAMS/hello'" }
         forward http 127.0.0.1:$PORT to late
     """)
     server.wait_log(r"^ready .* waiting=late$")
     assert server.request("/").status == 503
+    with open(now, "w", encoding="ascii") as f:
+        f.write("now\n")
     until(lambda: server.request("/").status == 200, what="its door")
 
 

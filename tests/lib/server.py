@@ -1,6 +1,7 @@
 """A running `cardea run`, as a scenario sees it: its lines, its processes, its
 end. Waits always have a deadline and watch for something; none just sleeps."""
 
+import collections
 import os
 import random
 import re
@@ -15,6 +16,7 @@ import uuid
 
 import pytest
 
+from lib.pace import slowness
 from lib.wire import Wire
 
 READY = re.compile(r"\bready url=(\S+)")
@@ -43,17 +45,27 @@ def until(condition, limit=15, what="it"):
         select.select([], [], [], 0.01)
 
 
+HELD = collections.deque(maxlen=100)  # of our ports, the last
+
+
 def free_port():
-    """Below those that the kernel gives to clients, and at random: other tests
-    that run at the same time are not offered it."""
+    """Below those that the kernel gives to clients, at random, and held by a name:
+    other tests that run at the same time are not offered it, although nobody
+    listens there yet, or for a while."""
     while True:
         port = random.randrange(10000, 32000)
-        with socket.socket() as s:
-            try:
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0cardea-test-port-{port}")
+            with socket.socket() as s:
                 s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            name.close()
+            continue
+        if len(HELD) == HELD.maxlen:
+            HELD.popleft().close()
+        HELD.append(name)
+        return port
 
 
 def stat_of(pid):
@@ -143,16 +155,21 @@ class Server:
         port = re.search(r":(\d+)/?$", self.url)
         if port:  # a Unix socket has none
             self.port = int(port.group(1))
-        if SLOW:
-            self._wait_modules()
+        self._wait_modules()
         return self
 
     def _wait_modules(self):
-        """Those that it says it waits for have some more seconds."""
+        """It says that it is ready when its modules have had two seconds, and
+        answers 503 for those it waits for. Where the machine is busy, and none
+        of theirs has ended, they have some more."""
         waiting = self.wait_log(READY.pattern + r"(?:.* waiting=(\S+))?")
         for module in (waiting.group(2) or "").split(","):
+            if not module or "/" in module:
+                continue  # a door of somebody else
             try:
-                self.wait_log(rf"event=door-open module={module}\b", 2)
+                self.wait_log(rf"event=(door-open|died|kill|start-failed) "
+                              rf"module={re.escape(module)}\b",
+                              min(2 * slowness(), 10))
             except AssertionError:
                 return  # it is meant to be so, or the test will say
 
