@@ -171,7 +171,7 @@ def test_a_client_that_ends_without_a_byte_is_a_call_of_no_bytes(raw):
 def test_an_answer_of_no_bytes_is_an_orderly_end(raw):
     assert call(raw.port, b"nothing") == b""
     raw.wait_log(r"event=request .* proto=tcp how=call in=7 bytes=0 .*"
-                 r"run_ms=\S+ total_ms=\S+$")
+                 r"run_ms=\S+ copy=\d+ total_ms=\S+$")
 
 
 def test_a_read_has_at_most_64_kib_and_the_answer_is_not_cut(raw):
@@ -210,7 +210,7 @@ def test_the_log_says_it_all(raw):
     call(raw.port, b"abc")
     raw.wait_log(r"event=request id=[0-9a-f]{16} client=127\.0\.0\.1:\d+ "
                  r"proto=tcp how=call in=3 bytes=5 module=raw queue_ms=\S+ "
-                 r"wait_ms=\S+ run_ms=\S+ total_ms=\S+$", start=start)
+                 r"wait_ms=\S+ run_ms=\S+ copy=\d+ total_ms=\S+$", start=start)
 
 
 def test_calls_that_wait_get_a_thread_each(raw):
@@ -437,7 +437,7 @@ def test_the_door_gets_the_connection(serving):
         assert rest(s) == b""
     serving.wait_log(r"client=127\.0\.0\.1:%d proto=tcp how=pass bytes=0 "
                      r"module=taker queue_ms=\S+ wait_ms=\S+ run_ms=\S+ "
-                     r"total_ms=\S+$"
+                     r"copy=\d+ total_ms=\S+$"
                      % port)
 
 
