@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from lib.pace import within
 from lib.server import alive, free_port, until
 
 READ = 65536
@@ -229,7 +230,8 @@ def test_a_client_that_says_nothing_is_closed_after_the_header_timeout(raw):
     began = time.monotonic()
     with dial(raw.port) as s:
         assert rest(s) == b""
-    assert 0.9 < time.monotonic() - began < 5
+    took = time.monotonic() - began
+    assert took > 0.9 and within(took, 5)
     raw.wait_log(r"proto=tcp how=call in=0 .*cause=client-slow")
 
 
@@ -326,7 +328,7 @@ def test_a_call_that_takes_too_long_is_a_reset(cardea):
     server = cardea(TO % "300ms")
     began = time.monotonic()
     assert_reset(server.port, b"sleep 2000")
-    assert time.monotonic() - began < 1.9
+    assert within(time.monotonic() - began, 1.9)
     server.wait_log(r"in=10 bytes=0 .*cause=deadline")
     assert call(server.port, b"x") == b"1:x"
 
@@ -483,7 +485,7 @@ def test_the_doors_close_is_what_the_client_sees(serving):
         s.sendall(b"stay 3000\n")
         began = time.monotonic()
         assert rest(s) == b"bye\n"
-        assert time.monotonic() - began < 2
+        assert within(time.monotonic() - began, 2)
 
 
 def test_a_served_connection_has_no_time_limit(serving):
