@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 
@@ -413,3 +414,35 @@ def test_call_says_what_it_cannot_pass(cli, reads_descs, folder, cardea):
     done = cli("call", "hello", "--fd", "0", "-f", server.conf,
                env=server.environment)
     assert done.returncode == 1 and "no descriptors (--fd)" in done.stderr
+
+
+# Watches
+
+# A user namespace has a count of its own, so no other test is hindered; and in
+# one within it the server is a plain user, for there is no other one.
+NO_WATCH = ["unshare", "--user", "--map-root-user", "sh", "-c",
+            "echo 0 >/proc/sys/user/max_inotify_instances && "
+            'exec unshare --user --map-user=1000 "$@"', "sh"]
+
+
+def test_doors_are_found_where_no_folder_can_be_watched(cardea, helper, folder):
+    """A user's other programs may have all that there are."""
+    if subprocess.run([*NO_WATCH, "true"], check=False).returncode:
+        pytest.skip("only who may make user namespaces has none to be watched")
+    server = cardea("""
+        module hello { run "$PROGRAMS/hello" }
+        forward http 127.0.0.1:$PORT to {
+            map GET / to hello
+            map GET /plain to "$DIR/plain.door"
+        }
+    """, prefix=NO_WATCH)
+    server.wait_log(r"level=warn event=no-watch error=.*open files")
+    assert server.request("/").status == 200
+    assert server.request("/plain").status == 503
+    helper("programs/plain", f"{folder}/plain.door")
+    until(lambda: server.request("/plain").status == 200)
+    (pid,) = server.modules("hello")
+    os.kill(pid, signal.SIGKILL)
+    server.wait_log(r"event=died module=hello")
+    assert server.request("/").status == 200
+    assert len([l for l in server.log if "event=no-watch" in l]) == 1

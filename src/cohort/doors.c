@@ -2,7 +2,9 @@
  * worker one fresh connection is made here and sent over. A link is open from
  * then until the worker says that it lost it; while it is not open, the next
  * try waits for the back-off, or for a change in the door's folder (inotify),
- * whichever comes first.
+ * whichever comes first. A user may have few instances of inotify, all programs
+ * of that user together (often 128): without one the back-off must do, and each
+ * try asks for one again.
  *
  * Invariants: a link of a dead worker, and a link to a module without a
  * process, has no deadline; a link is never dialled while it is open. */
@@ -20,6 +22,7 @@
 #include "base/util.h"
 
 #define PROMPT_GAP (2 * NS_PER_MS)   /* between tries that inotify asks for */
+#define UNTOLD_GAP (100 * NS_PER_MS) /* or of a door that no watch tells of */
 #define SOON       (2 * NS_PER_SEC)  /* from a start until it is ready */
 #define SOON_AGAIN (700 * NS_PER_MS) /* and until it is started again */
 #define TELL_AFTER                                                             \
@@ -44,13 +47,46 @@ base_of(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
+static void inotify_ready(struct keeper_source *source, uint32_t events);
+
+/* Can folders be watched? Why not is said once. */
+static bool
+begin_watching(struct keeper *k)
+{
+    int fd, error = 0;
+
+    if (k->inotify.fd >= 0) {
+        return true;
+    }
+    fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    k->inotify = (struct keeper_source){fd, inotify_ready, k};
+    if (fd < 0) {
+        error = errno;
+    } else {
+        error = -keeper_watch(k, &k->inotify, EPOLLIN);
+    }
+    if (error != 0) {
+        keeper_unwatch(k, &k->inotify);
+    }
+    if (error != 0 && !k->unwatched_told) {
+        struct log_line line;
+
+        k->unwatched_told = true;
+        keeper_log_begin(k, &line, LOG_WARN, "no-watch");
+        log_errno(&line, error);
+        keeper_log_end(k, &line);
+    }
+    return error == 0;
+}
+
 static void
 watch_parent(struct keeper *k, struct keeper_target *t)
 {
     char parent[PATH_MAX];
     size_t len = (size_t)(base_of(t->path) - t->path);
 
-    if (t->watch >= 0 || len == 0 || len >= sizeof(parent)) {
+    if (t->watch >= 0 || len == 0 || len >= sizeof(parent) ||
+        !begin_watching(k)) {
         return;
     }
     memcpy(parent, t->path, len); /* with its slash: "/" stays "/" */
@@ -147,9 +183,11 @@ postpone(struct keeper *k, struct keeper_target *t, int worker, int error)
 {
     struct keeper_link *link = &t->links[worker];
     uint64_t wait = backoff_next(&link->backoff, 0);
+    bool untold = t->watch < 0 && is_coming(k, t);
     struct log_line line;
 
-    link->deadline = link->tried_at + wait;
+    link->deadline =
+        link->tried_at + (untold ? MIN_OF(wait, UNTOLD_GAP) : wait);
     link->renews = false;
     t->announced = false;
     tell_none(k, t, worker);
@@ -754,11 +792,6 @@ doors_init(struct keeper *k)
 {
     size_t n = k->conf->n_targets;
 
-    k->inotify = (struct keeper_source){inotify_init1(IN_NONBLOCK | IN_CLOEXEC),
-                                        inotify_ready, k};
-    if (k->inotify.fd < 0) {
-        return -errno;
-    }
     k->targets = pages_alloc(k->bounds.targets * sizeof(*k->targets));
     if (k->targets == NULL) {
         return -ENOMEM;
@@ -770,7 +803,7 @@ doors_init(struct keeper *k)
             return rc;
         }
     }
-    return keeper_watch(k, &k->inotify, EPOLLIN);
+    return 0;
 }
 
 void

@@ -250,7 +250,8 @@ struct keeper {
     int log_write_fd;
     struct keeper_source out; /* the sink's, only polled while it is stuck */
     struct keeper_source signals;
-    struct keeper_source inotify;
+    struct keeper_source inotify; /* -1: there is none to be had */
+    bool unwatched_told;
     struct sink sink;
     struct history history; /* the latest lines of the log */
     struct runfolder folder;

@@ -153,7 +153,7 @@ check_inotify(struct doctor *d)
     long long n = doctor_read_number("/proc/sys/fs/inotify/max_user_watches");
 
     if (fd < 0) {
-        doctor_say(d, DOCTOR_FAIL, "inotify",
+        doctor_say(d, DOCTOR_WARN, "inotify",
                    errno == EMFILE ? "sysctl fs.inotify.max_user_instances=512"
                                    : "allow inotify_init1 in the container",
                    "no watch of folders: %s", strerrordesc_np(errno));
