@@ -73,7 +73,16 @@ class Misbehaving:
         self.later = pieces  # for all requests but the first
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.accepting = threading.Thread(target=self.accept, daemon=True)
+        self.accepting.start()
+
+    def close(self):
+        """The thread first: the kernel begins its accept() anew when it has
+        been shown a signal (any SIGCHLD that the one which starts children
+        had blocked), and by then the descriptor may be the next server's."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.accepting.join()
+        self.listener.close()
 
     def accept(self):
         while True:
@@ -117,7 +126,7 @@ class TestLoad(unittest.TestCase):
                 status, got = load(server.port, "--burst", "4", "--body",
                                    "Well, hello to you too!\n", "--stall",
                                    "5")
-                server.listener.close()
+                server.close()
                 self.assertEqual(got["requests"], 4 if good else 0)
                 self.assertEqual(got["errors"], 0 if good else 4)
                 self.assertEqual(got["reconnects"] > 0, again)
@@ -134,7 +143,7 @@ class TestLoad(unittest.TestCase):
                 _, got = load(server.port, "--connections", "1", "--warmup",
                               "0", "--seconds", "0.2", "--body",
                               "Well, hello to you too!\n")
-                server.listener.close()
+                server.close()
                 self.assertEqual(got["requests"], 1)
                 self.assertGreater(got["errors"], 0)
 
@@ -146,12 +155,12 @@ class TestLoad(unittest.TestCase):
             self.assertEqual((status, got["requests"], got["errors"]),
                              (1, 0, 3))
             self.assertFalse(got["complete"])
-        server.listener.close()
+        server.close()
 
     def test_body_is_free_unless_asked(self):
         server = Misbehaving([HELLO.replace(b"hello", b"hullo")])
         status, got = load(server.port, "--burst", "2")
-        server.listener.close()
+        server.close()
         self.assertEqual((status, got["requests"]), (0, 2))
 
     def test_bad_calls(self):
@@ -245,7 +254,7 @@ class TestCrowd(unittest.TestCase):
             self.assertEqual(self.say(crowd, "count"), {"open": 65})
             crowd.stdin.close()
             self.assertEqual(crowd.wait(10), 0)
-        server.listener.close()
+        server.close()
 
     def test_slow_ones_send_a_byte_a_second(self):
         for kind, start in (("head", b"GET /x HTTP/1.1\r\n"),
@@ -269,7 +278,7 @@ class TestCrowd(unittest.TestCase):
             with self.crowd(server.port) as crowd:
                 crowd.communicate(order.encode() + b"\n", timeout=10)
                 self.assertEqual(crowd.returncode, 2)
-        server.listener.close()
+        server.close()
 
 
 class TestPace(unittest.TestCase):
@@ -286,7 +295,7 @@ class TestPace(unittest.TestCase):
         status, got = self.pace(server.port, "--rate", "200", "--seconds",
                                 "0.5", "--body",
                                 "Well, hello to you too!\n")
-        server.listener.close()
+        server.close()
         self.assertEqual((status, got["requests"], got["errors"]),
                          (0, 100, 0))
         latency = [got[key] for key in ("p50_us", "p90_us", "p99_us",
@@ -298,7 +307,7 @@ class TestPace(unittest.TestCase):
         server = Misbehaving([])  # reads and never answers
         status, got = self.pace(server.port, "--rate", "100", "--seconds",
                                 "0.2", "--connections", "1")
-        server.listener.close()
+        server.close()
         self.assertEqual((status, got["requests"], got["errors"]),
                          (1, 20, 20))
         # The last was due when 0.19 s had gone, and waited as the first did.
@@ -313,7 +322,7 @@ class TestPace(unittest.TestCase):
             self.assertEqual((status, got["errors"]), (1, 10), pieces)
             status, got = self.pace(server.port, "--rate", "50", "--seconds",
                                     "0.2", "--fresh")
-            server.listener.close()
+            server.close()
             self.assertEqual(got["errors"], 10 if pieces == [None] else 0)
 
 
