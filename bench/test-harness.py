@@ -333,12 +333,12 @@ class TestPark(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             server = servers.floor_park(os.path.dirname(PROGRAMS), folder, 3)
             try:
-                pids = server.pids()
-                self.assertEqual(len(pids), 3)
-                # The look whether it listens was a connection too: without it
-                # each process has the listener alone.
+                # It listens before all of them are there; and the look whether
+                # it does was a connection too: without it each has the
+                # listener alone.
                 end = time.monotonic() + 10
-                while memory.sockets(pids) != 3:
+                while len(server.pids()) != 3 or \
+                        memory.sockets(server.pids()) != 3:
                     self.assertLess(time.monotonic(), end)
                     time.sleep(0.02)
                 before = 3
