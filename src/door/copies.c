@@ -623,6 +623,20 @@ until(uint64_t at, uint64_t now)
     return (int)MIN_OF(left, 1000000000u);
 }
 
+/* Copies that were in a call when each that was free was woken, and are not any
+ * more: they look for the next by themselves. */
+static uint32_t
+count_back(const struct copies *c)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < c->size; i++) {
+        n += c->list[i].pid != 0 && c->list[i].woken_at == 0 &&
+             is_free(atomic_load(&c->notes[i].state));
+    }
+    return n;
+}
+
 /* N calls wait: parked copies are woken, and more made for the rest.
  * Microseconds until the next look. */
 static int
@@ -646,6 +660,10 @@ grow(struct copies *c, const struct view *view, uint32_t n, uint64_t now)
         return BUSY_US;
     }
     n = MIN_OF(n, count_waiting()); /* some may have been taken meanwhile */
+    coming += count_back(c);
+    if (coming >= n) {
+        return BUSY_US;
+    }
     wanted = n > 0 ? growth_wanted(&c->growth, n + view->serving, now) : 0;
     wanted -= MIN_OF(wanted, view->serving);
     uint32_t come = fork_more(c, view, coming, wanted, now);
