@@ -12,6 +12,7 @@ from lib.control import module, path_of, status
 from lib.pace import within
 from lib.server import until
 from lib.wire import Wire
+from test_reload import reload
 
 RING = 64  # calls that are the program's to take
 
@@ -89,6 +90,26 @@ def test_calls_over_the_bound_are_refused_at_once(server):
         assert all(w.reply().status == 200 for w in app.wires[:-1])
         app.wait_for(0, 0)
     server.wait_log(r"status=503 .*cause=full")
+
+
+def test_a_module_may_have_a_bound_of_its_own(cardea):
+    server = cardea(CONF.replace("calls per copy 1", "calls per copy 1; queue 3"))
+    with Stalled(server) as app:
+        app.call(RING + 3, "a")
+        app.wait_for(RING, 3)
+        assert app.call(1, "b")[0].reply().status == 503
+        app.go_on()
+        assert all(w.reply().status == 200 for w in app.wires[:-1])
+    # Another one holds at once, and the program stays.
+    reload(server, CONF.replace("calls per copy 1", "calls per copy 1; queue 5"))
+    assert server.modules("order") == app.programs
+    with Stalled(server) as app:
+        app.call(RING + 5, "a")
+        app.wait_for(RING, 5)
+        assert app.call(1, "b")[0].reply().status == 503
+        app.go_on()
+        assert all(w.reply().status == 200 for w in app.wires[:-1])
+    assert server.modules("order") == app.programs
 
 
 def test_a_client_with_few_calls_does_not_wait_behind_one_with_many(server):

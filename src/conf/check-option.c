@@ -472,6 +472,9 @@ option_single(struct conf_check *check, struct conf_module *module,
     } else if (option == CONF_OPTION_CEILING) {
         conf_check_count(check, &node->name, word, 1, 10000, "1 to 10000", "50",
                          &module->ceiling);
+    } else if (option == CONF_OPTION_QUEUE) {
+        conf_check_count(check, &node->name, word, 1, 65536, "1 to 65536",
+                         "100", &module->queue);
     }
 }
 

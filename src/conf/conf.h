@@ -177,6 +177,7 @@ struct conf_module {
     uint64_t floor;    /* so many copies stay; 0: no process does */
     uint64_t ceiling;  /* at most so many copies; 0: as memory allows */
     uint64_t calls;    /* at most so many at once in a process; 0: no bound */
+    uint64_t queue;    /* calls that may wait for it; 0: as of all doors */
     uint64_t *amounts; /* CONF_AMOUNTS of them, 0: no bound; NULL: none is */
     struct conf_entries environment, secrets, reads, writes;
     struct conf_where where;

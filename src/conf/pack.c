@@ -511,6 +511,10 @@ conf_same_module(const struct conf_module *a, const struct conf_module *b)
 
     x.environment = x.secrets = x.reads = x.writes = none;
     y.environment = y.secrets = y.reads = y.writes = none;
+    /* What only workers read makes no other process of it. */
+    x.queue = y.queue = 0;
+    x.set &= ~(1u << CONF_OPTION_QUEUE);
+    y.set &= ~(1u << CONF_OPTION_QUEUE);
     return same_entries(&a->environment, &b->environment) &&
            same_entries(&a->secrets, &b->secrets) &&
            same_entries(&a->reads, &b->reads) &&

@@ -413,6 +413,10 @@ print_growth(const struct conf *conf, const struct conf_module *module,
         fprintf(out, "    calls per copy %" PRIu64, module->calls);
         print_option_origin(conf, module, CONF_OPTION_CALLS, out);
     }
+    if (module->queue > 0) {
+        fprintf(out, "    queue %" PRIu64, module->queue);
+        print_option_origin(conf, module, CONF_OPTION_QUEUE, out);
+    }
 }
 
 static void

@@ -542,7 +542,7 @@ test_print_again(void **state)
         "cpu "
         "90s }\n"
         "module w { wsgi notes:app; python /usr/bin/date; copies 7\n"
-        " floor 0; ceiling 9 }\n"
+        " floor 0; ceiling 9; queue 5 }\n"
         "module x { scripts site; environment \"A=b \\$ \\\" #\"\n"
         " environment B=; secret a-1 from notes; secret b from sub/hello\n"
         " read site; read \"/\"; write notes; limit files 16; limit "

@@ -33,11 +33,16 @@ queue_of(const struct worker *w, uint32_t target)
     return &w->queues[target];
 }
 
-/* How many calls may wait here for one door. */
+/* How many calls may wait here for TARGET's door: this worker's share. */
 static uint32_t
-limit(const struct worker *w)
+limit(const struct worker *w, uint32_t target)
 {
-    uint32_t share = (uint32_t)w->conf->queue / (uint32_t)w->setup->n_workers;
+    const struct conf_target *t = &w->conf->targets[target];
+    uint64_t all = t->kind == CONF_TARGET_MODULE &&
+                           w->conf->modules[t->module].queue > 0
+                       ? w->conf->modules[t->module].queue
+                       : w->conf->queue;
+    uint32_t share = (uint32_t)all / (uint32_t)w->setup->n_workers;
 
     return MAX_OF(share, 1u);
 }
@@ -193,7 +198,7 @@ waiting_begin(struct worker *w, uint32_t i)
         waiting_refuse(w, i, CAUSE_NO_TIME);
         return;
     }
-    if (n_in_queue(w, c->ring) >= limit(w)) {
+    if (n_in_queue(w, c->ring) >= limit(w, c->ring)) {
         waiting_refuse(w, i, CAUSE_FULL);
         return;
     }
