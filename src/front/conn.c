@@ -634,12 +634,20 @@ go_linger(struct worker *w, uint32_t i)
 
 /* ---- the machine ---- */
 
+/* How many requests of one connection this pass takes: the fewer, the more
+ * connections have more of them, for everybody waits for the pass's end. */
+static uint32_t
+share(const struct worker *w)
+{
+    return w->n_sharing <= SHARE_ALL / SHARE ? SHARE : SHARE_ALL / w->n_sharing;
+}
+
 void
 conn_go(struct worker *w, uint32_t i)
 {
     struct conn *c = &w->conns[i];
     uint32_t gen = c->gen;
-    uint32_t until = c->requests + SHARE;
+    uint32_t until = c->requests + share(w);
     bool on = true;
 
     while (on && c->state != CONN_FREE && c->gen == gen) {

@@ -293,6 +293,7 @@ go_again(struct worker *w)
     uint32_t n = w->n_again;
     bool all = w->again_all;
 
+    w->n_sharing = n; /* at most AGAIN_MAX, also where there are more */
     w->n_again = 0;
     w->again_all = false;
     for (uint32_t i = 0; all && i < w->core->top; i++) {

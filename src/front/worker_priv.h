@@ -30,6 +30,7 @@
 #define AGAIN_MAX        128u
 #define SPARE_SEGS       2u   /* segments kept warm when nobody needs them */
 #define SHARE            32u  /* requests of one connection in one pass */
+#define SHARE_ALL        256u /* of all that have more than that, about */
 #define RATE_MIN         256u /* bytes a second, after the first timeout */
 #define READ_MAX_CHUNKED 16384u
 #define CONTINUE_TEXT    "HTTP/1.1 100 Continue\r\n\r\n"
@@ -129,6 +130,7 @@ struct worker {
         uint32_t i, gen;
     } again[AGAIN_MAX];
     uint32_t n_again;
+    uint32_t n_sharing;  /* how many had their share of the pass before */
     uint32_t look_at;    /* records that an heir has not looked at begin here */
     bool again_all;      /* the list was too short: whoever has CONN_AGAIN */
     uint32_t n_draining; /* rings that are to be given back when unused */
