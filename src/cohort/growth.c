@@ -67,5 +67,16 @@ growth_look(struct keeper *k)
 void
 growth_begin(struct keeper_module *m)
 {
-    m->growth.copies = 1;
+    struct keeper *k = m->keeper;
+
+    m->growth = (struct keeper_growth){.copies = 1};
+    for (size_t i = 0; i < k->conf->n_targets; i++) {
+        if (k->targets[i].module == m) {
+            struct tally_sum sum;
+
+            tallies_growth(&k->tallies, i, &sum);
+            m->growth.calls += sum.calls;
+            m->growth.wait_ns += sum.wait_ns;
+        }
+    }
 }
