@@ -163,6 +163,17 @@ bounds_deadline(const struct keeper *k)
     return first;
 }
 
+bool
+bounds_are_told(const struct keeper_module *m)
+{
+    for (int i = 0; i < CGROUP_EVENTS; i++) {
+        if (m->bounds[i].untold > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void
 bounds_deinit(struct keeper_module *m)
 {

@@ -867,11 +867,11 @@ doors_free(struct keeper *k, size_t target)
     struct keeper_target *t = &k->targets[target];
     bool shared = false;
 
+    /* Of one whose module is put away, too; 0: there never was one. */
     for (size_t i = 0; i < k->conf->n_targets; i++) {
-        shared |= i != target && k->targets[i].path != NULL &&
-                  k->targets[i].watch == t->watch;
+        shared |= i != target && k->targets[i].watch == t->watch;
     }
-    if (t->path != NULL && t->watch >= 0 && !shared) {
+    if (t->watch > 0 && !shared) {
         (void)inotify_rm_watch(k->inotify.fd, t->watch);
     }
     free(t->links);

@@ -34,8 +34,8 @@ look(struct keeper *k)
         struct keeper_module *m = k->targets[i].module;
         struct tally_sum sum;
 
-        if (m == NULL) {
-            continue;
+        if (m == NULL || left_is_there(m)) {
+            continue; /* the copies of a dead process are not of this one */
         }
         tallies_growth(&k->tallies, i, &sum);
         m->growth.now = MAX_OF(m->growth.now, sum.threads);
@@ -56,11 +56,9 @@ growth_look(struct keeper *k)
         if (now != g->copies && now != 0 && g->copies != 0) {
             tell(m);
         }
-        if (now != 0 || g->now_calls != 0) {
-            *g = (struct keeper_growth){.copies = now != 0 ? now : g->copies,
-                                        .calls = g->now_calls,
-                                        .wait_ns = g->now_wait_ns};
-        }
+        *g = (struct keeper_growth){.copies = now != 0 ? now : g->copies,
+                                    .calls = g->now_calls,
+                                    .wait_ns = g->now_wait_ns};
     }
 }
 

@@ -137,8 +137,6 @@ struct keeper_bound {
     uint64_t untold, told_at;    /* in the log */
 };
 
-/* A module that parks has no record, but zeroes that were never touched (CONF
- * is NULL), until it is called for the first time: of 500 apps most are not. */
 /* What is remembered of a module that is parked and has no record (past.c). */
 struct keeper_past_more;
 struct keeper_past {
@@ -153,6 +151,8 @@ struct keeper_growth {
     uint64_t now_calls, now_wait_ns, now_in_flight;
 };
 
+/* A module that parks has no record, but zeroes that were never touched (CONF
+ * is NULL), until it is called: of 500 apps most are not. */
 struct keeper_module {
     struct keeper *keeper;
     const struct conf_module *conf;
@@ -532,6 +532,8 @@ bool bounds_killed(struct keeper_module *m, int status);
 void bounds_tick(struct keeper *k, uint64_t now);
 /* When that is due next; UINT64_MAX: not. */
 uint64_t bounds_deadline(const struct keeper *k);
+/* Was all told that is to be? */
+bool bounds_are_told(const struct keeper_module *m);
 void bounds_deinit(struct keeper_module *m);
 
 /* left.c */

@@ -80,7 +80,8 @@ spawn_module(void *ctx, const struct spawn_plan *plan, pid_t *p_pid,
                                                                {-1, 2}};
     size_t n_secrets = 0;
     struct spawn_plan mine;
-    int rc = m->plan.argv != NULL ? 0 : make_plan(m);
+    bool has_plan = m->plan.argv != NULL && m->plan.envp != NULL;
+    int rc = has_plan ? 0 : make_plan(m);
 
     mine = *plan;
     if (rc == 0) {
@@ -326,7 +327,7 @@ is_at_rest(const struct keeper_module *m)
            m->unit.n_starts > 0 && m->streams[0].source.fd < 0 &&
            m->streams[1].source.fd < 0 && m->writers.n == 0 &&
            m->writers.listener.fd < 0 && !left_is_there(m) &&
-           m->output.dropped == 0 && doors_are_back(m);
+           m->output.dropped == 0 && bounds_are_told(m) && doors_are_back(m);
 }
 
 /* Record INDEX is gone: so are the pages that it shares with no other. */

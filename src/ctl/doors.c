@@ -114,7 +114,8 @@ read_line(struct list *list, const char *line)
         row = row_of(list, uniquifier);
         if (row != NULL) {
             row->attributes = attributes;
-            row->n_descriptions = MAX_OF(row->n_descriptions, ++row->n_seen);
+            row->n_seen++;
+            row->n_descriptions = MAX_OF(row->n_descriptions, row->n_seen);
             row->inode = inode;
         }
     } else if (sscanf(name, "@" DOOR_ATTACH_PREFIX "%llx:%llx%c", &dev, &ino,

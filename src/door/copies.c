@@ -662,7 +662,8 @@ grow(struct copies *c, const struct view *view, uint32_t n, uint64_t now)
     n = MIN_OF(n, count_waiting()); /* some may have been taken meanwhile */
     coming += count_back(c);
     if (coming >= n) {
-        return BUSY_US;
+        c->held_us = 0;
+        return n > 0 ? BUSY_US : LOOK_US;
     }
     wanted = n > 0 ? growth_wanted(&c->growth, n + view->serving, now) : 0;
     wanted -= MIN_OF(wanted, view->serving);

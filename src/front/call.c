@@ -584,7 +584,7 @@ call_publish_now(struct worker *w, uint32_t i)
     PROBE3(call, r->id, r->target, slot);
     struct tally *t = tally_of(w, r->target);
     tally_add(&t->calls, 1);
-    tally_in_flight(t, t->in_flight + 1);
+    tally_in_flight(t, ring_in_flight(g));
     w->active[c->ring / 64] |= 1ull << (c->ring % 64);
     worker_arm(w, i, r->due - w->now);
 }
@@ -629,7 +629,8 @@ call_answered(void *worker, struct ring *g, uint32_t i, uint32_t slot)
     struct worker *w = worker;
     struct tally *t = tally_of(w, (uint32_t)(g - w->rings));
 
-    tally_in_flight(t, t->in_flight - 1);
+    /* Counted, not subtracted: who died may not have counted it. */
+    tally_in_flight(t, ring_in_flight(g));
     if (i == RING_NO_OWNER) { /* withdrawn: nobody waits for it */
         struct ring_result result;
         /* What comes with it is looked for, to be closed with the slot. */

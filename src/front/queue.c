@@ -31,6 +31,8 @@ queue_add(struct queue *q, struct worker *w, uint32_t i)
 {
     struct queue_link *link = link_of(w, i + 1);
 
+    q->n++;
+    KEEP_ORDER(); /* an heir wipes what somebody may be in */
     link->line = line_of(&w->conns[i], w->core->queue_seed);
     struct queue_line *line = &q->lines[link->line];
     link->older = line->newest;
@@ -43,7 +45,6 @@ queue_add(struct queue *q, struct worker *w, uint32_t i)
     }
     line->newest = i + 1;
     q->some[link->line / 64] |= 1ull << (link->line % 64);
-    q->n++;
 }
 
 void
@@ -66,6 +67,7 @@ queue_remove(struct queue *q, struct worker *w, uint32_t i)
         q->some[link->line / 64] &= ~(1ull << (link->line % 64));
     }
     link->is_in = 0;
+    KEEP_ORDER();
     q->n--;
 }
 

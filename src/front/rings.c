@@ -136,13 +136,15 @@ ring_data(const struct worker *w, uint32_t target)
 static void
 end_ring(struct worker *w, uint32_t target)
 {
-    epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, w->rings[target].conn, NULL);
-    ring_close(&w->rings[target]);
-    w->rings[target].asked = false;
-    if (w->rings[target].draining) {
-        w->rings[target].draining = false;
+    struct ring *g = &w->rings[target];
+    uint32_t n_queued = g->n_queued; /* those wait for the next one */
+
+    if (g->draining) {
         w->n_draining--;
     }
+    epoll_ctl(w->core->epoll, EPOLL_CTL_DEL, g->conn, NULL);
+    ring_close(g);
+    g->n_queued = n_queued;
     w->active[target / 64] &= ~(1ull << (target % 64));
     if (tally_is_used(w, target)) {
         tally_in_flight(tally_of(w, target), 0);

@@ -8,8 +8,10 @@
 #include <cmocka.h>
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include "front/worker_priv.h"
+#include "loop/test-cut.h"
 
 #define SEED 0x123456789abcdefull
 #define N    600u
@@ -22,7 +24,8 @@ struct table {
     char segments[N][ARENA_SEGMENT] __attribute__((aligned(16)));
 };
 
-static struct table t;
+static struct table *table; /* shared with a child that is cut */
+#define t (*table)
 
 static const struct queue_link *
 link_at(uint32_t i)
@@ -170,9 +173,51 @@ an_ipv6_client_is_its_net(void **state)
     assert_int_not_equal(link_at(0)->line, link_at(2)->line);
 }
 
+/* What an heir finds of a queue that may be in use, as waiting_forget() does,
+ * must be empty when it is wiped, whenever the worker was killed. */
+static void
+judge(void *arg)
+{
+    static const struct queue empty;
+
+    if (t.q.n != 0) {
+        memset(&t.q, 0, sizeof t.q);
+    }
+    MUST(memcmp(t.q.some, empty.some, sizeof t.q.some) == 0);
+    MUST(memcmp(t.q.lines, empty.lines, sizeof t.q.lines) == 0);
+}
+
+static void
+come_and_go(void *arg)
+{
+    add(0, 1);
+    add(1, 1);
+    add(2, 2);
+    queue_remove(&t.q, &t.w, 1);
+    queue_take(&t.q, &t.w, 0);
+    queue_remove(&t.q, &t.w, 2);
+}
+
+static void
+a_kill_leaves_nobody_in_a_line(void **state)
+{
+    struct cut cut = {.run = come_and_go, .judge = judge};
+
+    cut.regions[0].at = (unsigned char *)&t.q;
+    cut.regions[0].len = sizeof t.q;
+    cut_everywhere(&cut);
+    assert_true(cut.cuts > 20);
+    assert_int_equal(t.q.n, 0);
+}
+
 int
 main(void)
 {
+    table = mmap(NULL, sizeof *table, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (table == MAP_FAILED) {
+        return 1;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(nobody_waits, set_up),
         cmocka_unit_test_setup(one_client_keeps_its_order, set_up),
@@ -180,6 +225,7 @@ main(void)
         cmocka_unit_test_setup(who_leaves_leaves_no_hole, set_up),
         cmocka_unit_test_setup(all_are_there_once, set_up),
         cmocka_unit_test_setup(an_ipv6_client_is_its_net, set_up),
+        cmocka_unit_test_setup(a_kill_leaves_nobody_in_a_line, set_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
