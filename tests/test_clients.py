@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from lib.pace import slowness
 from lib.server import until
 from lib.wire import Wire
 
@@ -178,7 +179,8 @@ def test_connections_are_spread_over_the_workers(server):
     more = [server.fds(w) - before[w] for w in workers]
     for wire in wires:
         wire.close()
-    assert min(more) >= 100 / len(workers) / 2, more
+    # Who has fewer has 20 ms to take one, and a CPU of its own if it is idle.
+    assert min(more) >= 100 / len(workers) / 2 / slowness(), more
 
 
 def test_slow_heads_do_not_hold_up_others(server):
