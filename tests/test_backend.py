@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from lib.server import alive, stat_of, until
+from lib.server import alive, stand_still, stat_of, until
 
 PAGES = {
     "index.php": "<?php echo 'index of ', $_SERVER['SCRIPT_NAME'];",
@@ -313,7 +313,7 @@ def test_an_answer_that_does_not_come_is_504_and_half_of_one_502(node):
 
 def test_a_stopped_program_is_replaced(node):
     pid = program_of(node, "node")
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     # 502 if an earlier request's end was the reason to look.
     assert node.request("/a").status in (502, 504)
     node.wait_log(r"the program is stopped and a request had no answer: killed")

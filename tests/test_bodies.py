@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from lib.server import until
+from lib.server import stand_still, until
 from lib.wire import Broken
 
 CONF = """
@@ -331,7 +331,7 @@ def test_an_urgent_byte_stands_where_it_was_sent(server, wire, before, after):
     at = len(head + before) - 1
     workers = server.workers()
     for pid in workers:
-        os.kill(pid, signal.SIGSTOP)
+        stand_still(pid)
     try:
         wire.send(whole[:at])
         wire.socket.send(whole[at].encode(), socket.MSG_OOB)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lib.server import alive, until
+from lib.server import alive, stand_still, until
 
 
 # PIDFD_SIGNAL_PROCESS_GROUP; before, a group is ended with its leader.
@@ -188,7 +188,7 @@ def test_the_parent_is_killed_under_load(cardea):
 def test_a_stopped_copy_loses_its_place(cardea):
     server = cardea(ONE_RING + route())
     first = settled(server)
-    os.kill(first, signal.SIGSTOP)
+    stand_still(first)
     _, second, _, _ = answer(server)
     assert second not in (0, first)
     server.wait_log(rf"cardea: copy {first} is killed: it is stopped")

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from lib.leaks import assert_nothing_left, settled
-from lib.server import alive, stat_of, until
+from lib.server import alive, stand_still, stat_of, until
 
 TIMES = 50
 
@@ -264,7 +264,7 @@ def test_a_program_that_is_stopped(server):
     row = Row(server, "the program is stopped (SIGSTOP)")
     for pid in server.modules("sleep"):
         if stat_of(pid)[3]:
-            os.kill(pid, signal.SIGSTOP)
+            stand_still(pid)
     wires = [server.wire() for _ in range(TIMES)]
     began = time.monotonic()
     for wire in wires:

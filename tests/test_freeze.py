@@ -15,7 +15,7 @@ import pytest
 
 from lib import control
 from lib.pace import within
-from lib.server import stat_of, until
+from lib.server import stand_still, stat_of, until
 
 LINGER = 30
 SOCKET = """
@@ -146,7 +146,7 @@ def test_a_stopped_worker_is_taken_over(cardea):
           what="the heirs")
     held = server.wire()
     began = time.monotonic()
-    os.kill(worker, signal.SIGSTOP)
+    stand_still(worker)
     server.wait_log(rf"event=kill worker=0 pid={worker} cause=stuck")
     took = time.monotonic() - began
     assert took > 0.9 and within(took, 3)
@@ -163,7 +163,7 @@ def test_a_stopped_worker_is_killed(cardea, busy):
     if busy:
         held.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     began = time.monotonic()
-    os.kill(worker, signal.SIGSTOP)
+    stand_still(worker)
     server.wait_log(rf"event=kill worker=0 pid={worker} cause=stuck")
     took = time.monotonic() - began
     assert took > 4.5 and within(took, 8)
@@ -174,7 +174,7 @@ def test_a_stopped_worker_is_killed(cardea, busy):
 def test_a_worker_that_is_continued_lives(cardea):
     server = cardea("set workers 1\n" + SOCKET)
     worker, = server.workers()
-    os.kill(worker, signal.SIGSTOP)
+    stand_still(worker)
     until(lambda: stat_of(worker)[1] == "T", what="the stop")
     os.kill(worker, signal.SIGCONT)
     assert server.request("/").status == 200
@@ -197,7 +197,7 @@ def test_a_worker_in_a_debugger_is_left_alone(cardea):
     """What the keeper sees as stopped may be looked at by somebody."""
     server = cardea("set workers 1\n" + SOCKET)
     worker, = server.workers()
-    os.kill(worker, signal.SIGSTOP)
+    stand_still(worker)
     until(lambda: stat_of(worker)[1] == "T", what="the stop")
     try:
         ptrace(PTRACE_SEIZE, worker)

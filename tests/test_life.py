@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from lib.pace import within
-from lib.server import until
+from lib.server import stand_still, until
 
 
 def write(folder, name, text):
@@ -94,7 +94,7 @@ def test_one_that_is_stopped_loses_its_place(cardea):
     server = cardea(route("still", "timeout 10s"))
     pid = leader_of(server, "still")
     began = time.monotonic()
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     server.wait_log(rf"event=kill module=still pid={pid} cause=frozen")
     took = time.monotonic() - began
     assert took > 4.5 and within(took, 9)
@@ -107,7 +107,7 @@ def test_one_that_is_stopped_loses_its_place(cardea):
 def test_one_that_is_continued_keeps_its_place(cardea):
     server = cardea(route("still", "timeout 10s"))
     pid = leader_of(server, "still")
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     wire = server.wire()
     wire.ask("/")
     os.kill(pid, signal.SIGCONT)

@@ -10,7 +10,7 @@ import pytest
 
 from lib.control import module, path_of, status
 from lib.pace import within
-from lib.server import until
+from lib.server import stand_still, until
 from lib.wire import Wire
 from test_reload import reload
 
@@ -36,7 +36,7 @@ class Stalled:
         assert len(self.programs) == 1
 
     def __enter__(self):
-        os.kill(self.programs[0], signal.SIGSTOP)
+        stand_still(self.programs[0])
         return self
 
     def __exit__(self, *_):

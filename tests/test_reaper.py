@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from lib import control
-from lib.server import READY, Server, alive, stat_of, until
+from lib.server import READY, Server, alive, stand_still, stat_of, until
 
 CONF = """
 set workers 2
@@ -102,7 +102,7 @@ def test_an_orphan_has_the_grace_and_no_more(cardea):
                     .replace("map GET /www", "#"))
     old = server.workers()
     for pid in old:
-        os.kill(pid, signal.SIGSTOP)
+        stand_still(pid)
     kill_keeper(server)
     until(lambda: not [p for p in old if alive(p)], what="their end")
     causes = {e["pid"]: e["cause"] for e in state_of(server)["keeper"]["ends"]}

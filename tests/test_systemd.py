@@ -17,7 +17,7 @@ import urllib.request
 import pytest
 
 from lib import cgroup
-from lib.server import alive, free_port, stat_of, until
+from lib.server import alive, free_port, stand_still, stat_of, until
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("CARDEA_TEST_SYSTEMD"),
@@ -342,7 +342,7 @@ def test_a_keeper_that_stands_still_is_ended_by_the_watchdog(stopped):
     unit.ctl("start", "cardea")
     unit.serves()
     keeper = unit.pid
-    os.kill(keeper, signal.SIGSTOP)
+    stand_still(keeper)
     until(lambda: unit.pid not in (0, keeper), SLOW, "another keeper")
     assert unit.serves()
 

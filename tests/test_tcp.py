@@ -14,7 +14,7 @@ import time
 import pytest
 
 from lib.pace import within
-from lib.server import alive, free_port, until
+from lib.server import alive, free_port, stand_still, until
 
 READ = 65536
 TO = """
@@ -191,7 +191,7 @@ def test_a_whole_64_kib_reach_the_door_in_one_call(raw):
     """They are there before anybody reads: the worker stands still."""
     data = os.urandom(READ)
     for pid in raw.workers():
-        os.kill(pid, signal.SIGSTOP)
+        stand_still(pid)
     try:
         s = dial(raw.port)
         s.sendall(data)
@@ -237,7 +237,7 @@ def test_a_client_that_says_nothing_is_closed_after_the_header_timeout(raw):
 
 def test_a_client_that_resets_before_its_call(raw):
     for pid in raw.workers():
-        os.kill(pid, signal.SIGSTOP)
+        stand_still(pid)
     start = raw.lines()
     reset(dial(raw.port))
     for pid in raw.workers():
@@ -671,7 +671,7 @@ def test_a_stuck_program_is_not_waited_for(cardea):
     assert call(server.port, b"bye\n") == b"bye\n"
     (pid,) = server.modules("pass")
     start = server.lines()
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     try:
         began = time.monotonic()
         assert_reset(server.port, b"x")
@@ -688,7 +688,7 @@ def test_more_connections_than_a_stuck_program_can_be_sent(cardea):
     before = counts(server, "pass")
     (pid,) = server.modules("pass")
     start = server.lines()
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     ends = [dial(server.port) for _ in range(900)]
     server.wait_log(r"how=pass .*cause=(full|deadline)", start=start)
     os.kill(pid, signal.SIGCONT)

@@ -89,6 +89,20 @@ def pids():
     return [int(n) for n in os.listdir("/proc") if n.isdigit()]
 
 
+def stand_still(pid):
+    """Stops the process PID, and returns when none of its threads goes on. The
+    kernel shows the signal to one of them, which stops the others when it gets
+    a CPU: on a busy machine they take work meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stopped():
+        stats = [stat_of(f"{pid}/task/{n}") for n in
+                 os.listdir(f"/proc/{pid}/task")]
+        return all(s is None or s[1] in "TtZX" for s in stats)
+
+    until(stopped, what=f"the stop of {pid}")
+
+
 def marked(mark):
     """Processes whose environment holds MARK (those we may look at)."""
     found = []
