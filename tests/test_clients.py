@@ -206,7 +206,10 @@ def test_calls_over_their_time_give_their_places_back(server):
         for wire in wires:
             wire.ask("/hurry?ms=300")
         got = [wire.reply().status for wire in wires]
-        assert set(got) <= {503, 504}
+        # After 300 ms an answer may be there before a worker that waits for a
+        # CPU sees that 100 are over.
+        assert set(got) <= {503, 504} or (set(got) <= {200, 503, 504}
+                                          and slowness() > 2), set(got)
         assert 504 in got
         late += got.count(504)
     for wire in wires:
