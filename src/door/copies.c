@@ -623,6 +623,18 @@ until(uint64_t at, uint64_t now)
     return (int)MIN_OF(left, 1000000000u);
 }
 
+/* Has COPY answered the call that it was at? It may not have got around to say
+ * so, and the client of that call has sent another. */
+static bool
+has_answered(const struct copies *c, const struct copy *copy)
+{
+    const struct copy_note *note = &c->notes[copy - c->list];
+    const struct source *src = source_numbered(note->source);
+
+    return src && src->kind == SOURCE_RING && ring_has_answered(src, note) &&
+           !is_stopped(copy);
+}
+
 /* Copies that were in a call when each that was free was woken, and are not any
  * more: they look for the next by themselves. */
 static uint32_t
@@ -631,8 +643,12 @@ count_back(const struct copies *c)
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < c->size; i++) {
-        n += c->list[i].pid != 0 && c->list[i].woken_at == 0 &&
-             is_free(atomic_load(&c->notes[i].state));
+        const struct copy *copy = &c->list[i];
+        uint32_t state = atomic_load(&c->notes[i].state);
+
+        n +=
+            copy->pid != 0 && copy->woken_at == 0 &&
+            (is_free(state) || (state == COPY_SERVES && has_answered(c, copy)));
     }
     return n;
 }

@@ -440,6 +440,8 @@ void ring_read_notes(struct source *src);
 /* Closes the descriptors that are held. In the child of a fork too: LOCK is
  * false there. */
 void ring_drop_held(struct source *src, bool lock);
+/* NOTE says that its copy is at a call of SRC. Was that answered already? */
+bool ring_has_answered(const struct source *src, const struct copy_note *note);
 /* NOTE's copy is dead, and was at a call of SRC: it is answered with EINTR,
  * unless it was answered, or is somebody else's. */
 void ring_abandon(struct source *src, const struct copy_note *note, pid_t pid);
