@@ -17,6 +17,25 @@ catches(int signum, int flags)
     sigaction(signum, &action, NULL);
 }
 
+/* The result of C's call, which a signal ends; seldom it takes another, since
+ * one that comes as the caller looks whether its server lives ends nothing
+ * (docs/doors.md). */
+static int
+interrupted(struct caller *c)
+{
+    for (int i = 0; i < 5; i++) {
+        struct timespec until;
+
+        pthread_kill(c->id, SIGUSR1);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        if (pthread_timedjoin_np(c->id, NULL, &until) == 0) {
+            return c->result;
+        }
+    }
+    return -1;
+}
+
 CASE("signals: EINTR in a call, also over SA_RESTART", in_a_call)
 {
     static const int flags[] = {0, SA_RESTART};
@@ -29,10 +48,9 @@ CASE("signals: EINTR in a call, also over SA_RESTART", in_a_call)
         caller_start(&c, d);
         await(&shared[0], 1);
         await_sleep(c.tid);
-        pthread_kill(c.id, SIGUSR1);
-        SAME(caller_end(&c), EINTR);
+        SAME(interrupted(&c), EINTR);
     }
-    SAME(shared[12], 2);
+    CHECK(shared[12] >= 2);
 }
 
 CASE("signals: EAGAIN while it waits for a free thread", no_thread)
@@ -155,8 +173,7 @@ CASE("cancellation: a caller that gives up cancels it too", client_gives_up)
     caller_start(&c, d);
     await(&shared[0], 1);
     await_sleep(c.tid);
-    pthread_kill(c.id, SIGUSR1);
-    SAME(caller_end(&c), EINTR);
+    SAME(interrupted(&c), EINTR);
     await(&shared[2], 1);
 }
 
