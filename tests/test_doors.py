@@ -8,10 +8,12 @@ import re
 import signal
 import stat
 import subprocess
+import time
 
 import pytest
 
 from lib import control
+from lib.pace import within
 from lib.server import until
 
 CONF = """
@@ -319,6 +321,24 @@ def test_doors_lists_what_is_attached(cli, plain, folder):
     child.kill()
     child.wait()
     until(lambda: number not in cli("doors").stdout, what="its end")
+
+
+def test_doors_that_are_stopped_hold_up_no_list(cli, helper, folder):
+    paths = [os.path.join(folder, f"{n}.door") for n in range(4)]
+    for path in paths:
+        with open(path, "w", encoding="ascii") as f:
+            f.write("no door yet\n")
+    children = [helper("programs/plain", "-f", path) for path in paths]
+    for child in children[:3]:
+        os.kill(child.pid, signal.SIGSTOP)
+    before = time.monotonic()
+    rows = {r["path"]: r for r in json.loads(cli("doors", "--json").stdout)}
+    assert within(time.monotonic() - before, 6)  # three times five, one by one
+    assert rows[paths[3]]["pid"] == children[3].pid
+    for child in children[:3]:
+        os.kill(child.pid, signal.SIGCONT)
+    rows = {r["path"]: r for r in json.loads(cli("doors", "--json").stdout)}
+    assert [rows[p]["pid"] for p in paths] == [c.pid for c in children]
 
 
 def test_doors_of_modules_are_listed(cardea, cli):

@@ -113,7 +113,11 @@ def test_failures_are_remembered_without_a_log_of_accesses(cardea):
     until(lambda: request in verb(server, "log", "--event", "request"),
           what="the line")
     told = verb(server, "log", "--event", "request").splitlines()
-    assert len(told) == 1 and request in told[0]
+    # A good one is there only if it was late, on a busy machine.
+    assert [line for line in told if not re.search(
+        r"queue_ms=\d{3}|total_ms=\d{4}", line)] in (
+            [], [line for line in told if request in line])
+    assert sum(request in line for line in told) == 1
     assert not any("event=request" in line for line in server.log)
 
 
@@ -411,7 +415,9 @@ def test_top_without_a_terminal_prints_one_table(server):
     text = verb(server, "top")
     assert "\x1b" not in text
     assert re.search(r"^NAME +COPIES +HIGH +BUSY +QUEUE ", text, re.M)
-    assert re.search(r"^hello +1 +1 +0 +0 ", text, re.M)
+    # A program's first thread may come a moment after its door.
+    until(lambda: re.search(r"^hello +1 +1 +0 +0 ", verb(server, "top"), re.M),
+          what="a copy")
     state = json.loads(verb(server, "top", "--json"))
     assert state["server"]["pid"] == server.pid
     assert {t["name"] for t in state["targets"]} >= {"hello", "sleepy"}

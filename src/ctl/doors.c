@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -26,7 +27,9 @@
 #include "door/sys.h"
 #include "door/wire.h"
 
-#define ROWS_MAX 4096u
+#define ROWS_MAX  4096u
+#define ASKED_MAX 128u /* doors that are asked at the same time */
+#define ASK_MS    3000u
 
 struct row {
     uint64_t uniquifier;
@@ -45,6 +48,13 @@ struct cover {
     unsigned long inode; /* of the socket that listens */
     dev_t dev;
     ino_t ino;
+    bool is_found; /* several processes may hold the socket: by one of them */
+};
+
+/* A door that was asked what it is, and has not answered. */
+struct question {
+    int fd, answer;
+    char *path;
 };
 
 struct list {
@@ -52,6 +62,8 @@ struct list {
     size_t n_rows, room;
     struct cover covers[256];
     size_t n_covers;
+    struct question asked[ASKED_MAX];
+    size_t n_asked;
     bool is_cut; /* there were more */
 };
 
@@ -120,7 +132,7 @@ read_line(struct list *list, const char *line)
         }
     } else if (sscanf(name, "@" DOOR_ATTACH_PREFIX "%llx:%llx%c", &dev, &ino,
                       &end) == 2) {
-        add_cover(list, (struct cover){inode, (dev_t)dev, (ino_t)ino});
+        add_cover(list, (struct cover){inode, (dev_t)dev, (ino_t)ino, false});
     }
 }
 
@@ -157,31 +169,102 @@ read_sockets(struct list *list)
 /* --- What a door tells -----------------------------------------------------
  */
 
-/* Asks the door at PATH. 0 or an errno. */
+/* The door at PATH has TOLD what it is. NULL: no room. */
+static struct row *
+take_told(struct list *list, const char *path, const struct door_welcome *told)
+{
+    struct row *row = row_of(list, told->uniquifier);
+
+    if (row != NULL) {
+        row->has_told = true;
+        row->told = *told;
+        row->attributes = told->attributes;
+        row->pid = told->pid;
+        snprintf(row->path, sizeof(row->path), "%s", path);
+    }
+    return row;
+}
+
+/* Asks the door at PATH alone. 0 or an errno. */
 static int
-ask_path(struct list *list, const char *path, struct row **p_row)
+ask_one(struct list *list, const char *path, struct row **p_row)
 {
     CLEAN_FD int fd = door_dial(path);
     struct door_welcome told;
-    struct row *row;
     int error = fd < 0 ? errno : name_ask_info(fd, &told);
 
-    if (error != 0) {
-        return error;
+    *p_row = error == 0 ? take_told(list, path, &told) : NULL;
+    return error != 0 ? error : *p_row == NULL ? ENOMEM : 0;
+}
+
+static void
+drop_question(struct question *q)
+{
+    close(q->fd);
+    close(q->answer);
+    free(q->path);
+}
+
+/* Waits for all that were asked, at most ASK_MS together: those that are
+ * stopped never answer, and shall not hold up the others. */
+static void
+take_answers(struct list *list)
+{
+    uint64_t until = door_now() + ASK_MS * 1000000ull;
+
+    while (list->n_asked > 0) {
+        struct pollfd polls[ASKED_MAX];
+        uint64_t now = door_now();
+        size_t left = 0;
+
+        for (size_t i = 0; i < list->n_asked; i++) {
+            polls[i] = (struct pollfd){list->asked[i].answer, POLLIN, 0};
+        }
+        if (now >= until || (poll(polls, list->n_asked,
+                                  (int)((until - now) / 1000000u) + 1) < 0 &&
+                             errno != EINTR)) {
+            break;
+        }
+        for (size_t i = 0; i < list->n_asked; i++) {
+            struct question *q = &list->asked[i];
+            struct door_welcome told;
+            int error = name_ask_end(q->answer, &told);
+
+            if (error == EAGAIN) {
+                list->asked[left++] = *q;
+                continue;
+            }
+            if (error == 0) {
+                take_told(list, q->path, &told);
+            }
+            drop_question(q);
+        }
+        list->n_asked = left;
     }
-    row = row_of(list, told.uniquifier);
-    if (row == NULL) {
-        return ENOMEM;
+    while (list->n_asked > 0) {
+        drop_question(&list->asked[--list->n_asked]);
     }
-    row->has_told = true;
-    row->told = told;
-    row->attributes = told.attributes;
-    row->pid = told.pid;
-    snprintf(row->path, sizeof(row->path), "%s", path);
-    if (p_row != NULL) {
-        *p_row = row;
+}
+
+/* Asks the door at PATH; take_answers() takes what it says. */
+static void
+ask_path(struct list *list, const char *path)
+{
+    struct question q = {.fd = door_dial(path)};
+
+    if (q.fd < 0) {
+        return;
     }
-    return 0;
+    if (list->n_asked == ASKED_MAX) {
+        take_answers(list);
+    }
+    q.path = strdup(path);
+    if (q.path == NULL || name_ask_begin(q.fd, &q.answer) != 0) {
+        close(q.fd);
+        free(q.path);
+        return;
+    }
+    list->asked[list->n_asked++] = q;
 }
 
 /* The doors of Cardea's modules, below the run folders of this user. */
@@ -206,7 +289,7 @@ ask_modules(struct list *list)
 
             snprintf(path, sizeof(path), "%s/%s/door", folder, m->d_name);
             if (m->d_name[0] != '.' && access(path, F_OK) == 0) {
-                ask_path(list, path, NULL);
+                ask_path(list, path);
             }
         }
         if (modules != NULL) {
@@ -240,7 +323,7 @@ read_comm(struct row *row)
 /* The path of the covered file among the descriptors of a server, to be asked.
  */
 static void
-find_cover(struct list *list, int fds, const struct cover *cover)
+find_cover(struct list *list, int fds, struct cover *cover)
 {
     DIR *dir = fdopendir(dup(fds));
     struct dirent *entry;
@@ -261,7 +344,8 @@ find_cover(struct list *list, int fds, const struct cover *cover)
         len = readlinkat(fds, entry->d_name, path, sizeof(path) - 1);
         if (len > 0) {
             path[len] = '\0';
-            ask_path(list, path, NULL);
+            cover->is_found = true;
+            ask_path(list, path);
         }
         break;
     }
@@ -278,7 +362,7 @@ found_socket(struct list *list, pid_t pid, int fds, unsigned long inode)
         }
     }
     for (size_t i = 0; i < list->n_covers; i++) {
-        if (list->covers[i].inode == inode) {
+        if (list->covers[i].inode == inode && !list->covers[i].is_found) {
             find_cover(list, fds, &list->covers[i]);
         }
     }
@@ -500,7 +584,7 @@ show_path(struct ctl *ctl, struct list *list, const char *path)
 {
     struct row *row = NULL;
     struct json json;
-    int error = ask_path(list, path, &row);
+    int error = ask_one(list, path, &row);
 
     if (error != 0) {
         fprintf(ctl->errors,
@@ -538,6 +622,7 @@ ctl_doors(struct ctl *ctl)
     } else {
         ask_modules(list);
         look_at_processes(list);
+        take_answers(list);
         for (size_t i = 0; i < list->n_rows; i++) {
             if (list->rows[i].pid > 0) {
                 read_comm(&list->rows[i]);

@@ -231,36 +231,38 @@ door_dial(const char *path)
     return door_dial_in(-1, path);
 }
 
-int
-dial_ask(int fd, uint32_t kind, struct door_welcome *w, int more, int *p_fd)
+/* Says the hello; the welcome comes on *P_ANSWER, the caller's. 0 or an errno.
+ */
+static int
+begin_ask(int fd, uint32_t kind, int more, int *p_answer)
 {
     struct door_hello hello = {
         .magic = DOOR_WIRE_MAGIC, .major = DOOR_WIRE_MAJOR, .kind = kind};
     int pair[2];
-    size_t n = 1;
 
-    *p_fd = -1;
+    *p_answer = -1;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         return errno;
     }
     int fds[2] = {pair[1], more};
     int e = door_send(fd, &hello, sizeof hello, fds, more >= 0 ? 2 : 1);
     close(pair[1]);
-    uint64_t until = door_now() + OPEN_TIMEOUT_NS;
-    while (e == 0) {
-        uint64_t now = door_now();
-        e = door_wait_readable(pair[0], until > now ? until - now : 0);
-        if (e == EINTR) {
-            e = 0;
-            continue;
-        }
-        if (e == 0) {
-            e = door_receive(pair[0], w, sizeof *w, p_fd, &n, NULL,
-                             MSG_DONTWAIT);
-        }
-        break;
+    if (e != 0) {
+        close(pair[0]);
+        return e;
     }
-    close(pair[0]);
+    *p_answer = pair[0];
+    return 0;
+}
+
+/* Reads what has come on ANSWER. 0 or an errno; EAGAIN: nothing has. */
+static int
+end_ask(int answer, struct door_welcome *w, int *p_fd)
+{
+    size_t n = 1;
+
+    *p_fd = -1;
+    int e = door_receive(answer, w, sizeof *w, p_fd, &n, NULL, MSG_DONTWAIT);
     if (e == 0 &&
         (w->magic != DOOR_WIRE_MAGIC || w->major != DOOR_WIRE_MAJOR)) {
         e = EPROTO;
@@ -271,6 +273,45 @@ dial_ask(int fd, uint32_t kind, struct door_welcome *w, int more, int *p_fd)
     if (e != 0 && *p_fd >= 0) {
         close(*p_fd);
         *p_fd = -1;
+    }
+    return e;
+}
+
+int
+dial_ask(int fd, uint32_t kind, struct door_welcome *w, int more, int *p_fd)
+{
+    uint64_t until = door_now() + OPEN_TIMEOUT_NS;
+    int answer, e = begin_ask(fd, kind, more, &answer);
+
+    *p_fd = -1;
+    if (e != 0) {
+        return e;
+    }
+    do {
+        uint64_t now = door_now();
+        e = door_wait_readable(answer, until > now ? until - now : 0);
+    } while (e == EINTR);
+    if (e == 0) {
+        e = end_ask(answer, w, p_fd);
+    }
+    close(answer);
+    return e;
+}
+
+int
+name_ask_begin(int fd, int *p_answer)
+{
+    return begin_ask(fd, DOOR_HELLO_INFO, -1, p_answer);
+}
+
+int
+name_ask_end(int answer, struct door_welcome *w)
+{
+    int none;
+    int e = end_ask(answer, w, &none);
+
+    if (none >= 0) {
+        close(none);
     }
     return e;
 }

@@ -69,5 +69,12 @@ int name_detach_asked(struct name_listener *listener,
  * server is gone), ETIMEDOUT (5 s), EPROTO (what answered is no door). */
 int name_ask_info(int fd, struct door_welcome *w);
 
+/* The same in two steps, for who asks many doors at once. The answer comes on
+ * *P_ANSWER, a descriptor to poll, the caller's to close; FD is kept until
+ * then. 0 or an errno, and *P_ANSWER is -1. */
+int name_ask_begin(int fd, int *p_answer);
+/* Reads it. As name_ask_info(); EAGAIN: it has not come yet. */
+int name_ask_end(int answer, struct door_welcome *w);
+
 /* In a child of fork: the parent's names are not ours. */
 void name_forget_after_fork(void);
