@@ -38,10 +38,10 @@ static uint32_t
 limit(const struct worker *w, uint32_t target)
 {
     const struct conf_target *t = &w->conf->targets[target];
-    uint64_t all = t->kind == CONF_TARGET_MODULE &&
-                           w->conf->modules[t->module].queue > 0
-                       ? w->conf->modules[t->module].queue
-                       : w->conf->queue;
+    uint64_t all =
+        t->kind == CONF_TARGET_MODULE && w->conf->modules[t->module].queue > 0
+            ? w->conf->modules[t->module].queue
+            : w->conf->queue;
     uint32_t share = (uint32_t)all / (uint32_t)w->setup->n_workers;
 
     return MAX_OF(share, 1u);
