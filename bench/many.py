@@ -446,7 +446,7 @@ def slow_1000(bench, n=1000):
 
 def crash_once(bench, server):
     """The good app alone, then beside one that dies in every call."""
-    seconds = 1.5
+    seconds = 6
     alone = honest(bench, server, seconds, CRASH_RATE)
     with subprocess.Popen(
             [f"{bench.build}/bench/pace", "--port", str(server.port),
