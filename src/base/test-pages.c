@@ -45,12 +45,41 @@ too_much_is_refused(void **state)
     assert_int_equal(errno, ENOMEM);
 }
 
+static bool
+is_last(const void *arg, size_t i)
+{
+    return i == *(const size_t *)arg;
+}
+
+/* Five elements of three quarters of a page end within the fourth. */
+static void
+pages_that_nobody_uses_go_back(void **state)
+{
+    size_t used = 1, page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t size = page / 4 * 3;
+    char *at = pages_alloc(SIZE);
+
+    assert_non_null(at);
+    memset(at, 'x', SIZE);
+    pages_give_back(at, 5, size, 0, is_last, &used, MADV_DONTNEED);
+    assert_int_equal(at[0], 'x'); /* element 1 begins there */
+    used = 0;
+    pages_give_back(at, 5, size, 1, is_last, &used, MADV_DONTNEED);
+    assert_int_equal(at[page - 1], 'x');
+    assert_int_equal(at[page], 0);
+    pages_give_back(at, 5, size, 4, is_last, &used, MADV_DONTNEED);
+    assert_int_equal(at[3 * page - 1], 'x'); /* not the table's alone */
+    assert_int_equal(at[3 * page], 'x');
+    pages_free(at, SIZE);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fork_does_not_have_it),
         cmocka_unit_test(too_much_is_refused),
+        cmocka_unit_test(pages_that_nobody_uses_go_back),
     };
 
     return cmocka_run_group_tests_name("pages", tests, NULL, NULL);

@@ -146,9 +146,8 @@ struct keeper_past {
 
 /* How many copies a module had when that was last looked at (growth.c). */
 struct keeper_growth {
-    uint32_t copies, now;    /* NOW: while it is looked at */
+    uint32_t copies;
     uint64_t calls, wait_ns; /* so far */
-    uint64_t now_calls, now_wait_ns, now_in_flight;
 };
 
 /* A module that parks has no record, but zeroes that were never touched (CONF

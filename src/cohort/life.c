@@ -135,8 +135,9 @@ calls_of(const struct keeper_module *m, bool *p_busy)
     *p_busy = false;
     for (size_t i = 0; i < k->conf->n_targets; i++) {
         if (k->targets[i].module == m) {
-            struct tally_sum sum = tallies_sum(&k->tallies, i);
+            struct tally_sum sum;
 
+            tallies_growth(&k->tallies, i, &sum);
             n += sum.calls;
             *p_busy |= sum.in_flight > 0;
         }

@@ -330,25 +330,10 @@ is_at_rest(const struct keeper_module *m)
            m->output.dropped == 0 && bounds_are_told(m) && doors_are_back(m);
 }
 
-/* Record INDEX is gone: so are the pages that it shares with no other. */
-static void
-give_pages_back(const struct keeper *k, size_t index)
+static bool
+has_record(const void *keeper, size_t index)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t size = sizeof(*k->modules), n = k->bounds.modules;
-    char *base = (char *)k->modules;
-
-    for (size_t at = index * size / page * page; at < (index + 1) * size;
-         at += page) {
-        size_t i = at / size;
-
-        while (i < n && i * size < at + page && k->modules[i].conf == NULL) {
-            i++;
-        }
-        if (i >= n || i * size >= at + page) {
-            (void)madvise(base + at, page, MADV_DONTNEED);
-        }
-    }
+    return ((const struct keeper *)keeper)->modules[index].conf != NULL;
 }
 
 /* Its record goes until the next call; the pages too, where no neighbour has
@@ -361,7 +346,8 @@ put_away(struct keeper_module *m)
     if (past_keep(m) == 0) {
         doors_module_ends(m);
         modules_free(m);
-        give_pages_back(k, (size_t)(m - k->modules));
+        pages_give_back(k->modules, k->bounds.modules, sizeof(*m),
+                        (size_t)(m - k->modules), has_record, k, MADV_DONTNEED);
     }
 }
 
@@ -408,9 +394,6 @@ module_reaped(struct keeper_module *m, int status)
     restart_died(&m->unit, status, now);
     life_changed(m);
     doors_module_died(m);
-    if (restart_is_parked(&m->unit)) {
-        forget_plan(m);
-    }
     why = m->unit.causes[m->unit.last].why;
     asked = m->unit.state == RESTART_STOPPED;
     fine = asked || why == RESTART_UNUSED || why == RESTART_RECYCLED;

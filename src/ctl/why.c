@@ -252,6 +252,19 @@ take_around(struct why *why, const char *line, void *arg)
     }
 }
 
+/* The time S (since 1970) as the log has it, without what is behind seconds. */
+static void
+log_time(uint64_t s, char out[32])
+{
+    time_t at = (time_t)s;
+    struct tm tm = {0};
+
+    out[0] = '\0';
+    if (gmtime_r(&at, &tm) != NULL) {
+        strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+    }
+}
+
 /* The time that the log has as TEXT, less S seconds; TEXT itself if that cannot
  * be. */
 static void
@@ -259,11 +272,10 @@ time_before(const char *text, uint64_t s, char out[32])
 {
     struct tm tm = {0};
     const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
-    time_t at = timegm(&tm) - (time_t)MIN_OF(s, 1000000000ull);
 
     snprintf(out, 32, "%.31s", text);
-    if (rest != NULL && gmtime_r(&at, &tm) != NULL) {
-        strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (rest != NULL) {
+        log_time((uint64_t)timegm(&tm) - MIN_OF(s, 1000000000ull), out);
     }
 }
 
@@ -396,19 +408,6 @@ take_module(struct why *why, const char *line, void *arg)
         }
     } else if (fields_text(&why->f, "cause")[0] != '\0') {
         keep(&why->failed, line);
-    }
-}
-
-/* The time S (since 1970) as the log has it, without what is behind seconds. */
-static void
-log_time(uint64_t s, char out[32])
-{
-    time_t at = (time_t)s;
-    struct tm tm = {0};
-
-    out[0] = '\0';
-    if (gmtime_r(&at, &tm) != NULL) {
-        strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &tm);
     }
 }
 

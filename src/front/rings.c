@@ -146,10 +146,8 @@ end_ring(struct worker *w, uint32_t target)
     ring_close(g);
     g->n_queued = n_queued;
     w->active[target / 64] &= ~(1ull << (target % 64));
-    if (tally_is_used(w, target)) {
-        tally_in_flight(tally_of(w, target), 0);
-        tally_of(w, target)->threads = 0;
-    }
+    tally_in_flight(tally_of(w, target), 0);
+    tally_of(w, target)->threads = 0;
 }
 
 /* The door's threads, now and at most, where people see them. */

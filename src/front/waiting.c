@@ -67,13 +67,8 @@ waiting_n(const struct worker *w, uint32_t target)
 void
 waiting_tell(struct worker *w, uint32_t target)
 {
-    uint32_t n = waiting_n(w, target);
-
-    /* To count nothing where nothing was counted takes memory. */
-    if (n > 0 || tally_is_used(w, target)) {
-        atomic_store_explicit(&tally_of(w, target)->queued, n,
-                              memory_order_relaxed);
-    }
+    atomic_store_explicit(&tally_of(w, target)->queued, waiting_n(w, target),
+                          memory_order_relaxed);
 }
 
 void

@@ -510,10 +510,7 @@ worker_rebuild(struct worker *w)
         ring_rebuild(&w->rings[g]);
         w->n_draining += w->rings[g].draining;
         if (w->rings[g].state == RING_READY) {
-            uint32_t n = ring_in_flight(&w->rings[g]);
-            if (n > 0 || tally_is_used(w, g)) {
-                tally_in_flight(tally_of(w, g), n);
-            }
+            tally_in_flight(tally_of(w, g), ring_in_flight(&w->rings[g]));
         }
     }
     for (uint32_t i = 0; i < core->top; i++) {
